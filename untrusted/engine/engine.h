@@ -1,0 +1,63 @@
+/* engine - llama.cpp behind one narrow door: rows in, tokens, logits and vectors out.
+ *
+ * One thread owns an engine. Slots are sequences with a cache of their own; every step is one batch over all slots that
+ * have work: first one row for each running stream, then prompt rows, fairly, up to the batch size. All batches are rows,
+ * never ids, so that one batch can serve everybody. Everything that makes the library abort is refused here first.
+ *
+ * Source  llama.h of the pinned engine; docs/architecture.md. */
+#ifndef CMIF_ENGINE_ENGINE_H
+#define CMIF_ENGINE_ENGINE_H
+
+#include "base/err.h"
+#include "wire/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct cmif_engine cmif_engine;
+
+typedef struct cmif_engine_options {
+    const char *path;        /* a server file of `cmif split`, or any GGUF the engine loads */
+    uint32_t    slots;       /* sequences at once, 1..256 */
+    uint32_t    context;     /* rows of one slot; 0: the model's own, at most 4096 */
+    uint32_t    batch;       /* rows of one step; 0: 512 */
+    uint32_t    threads;     /* 0: all cores */
+    int32_t     gpu_layers;  /* < 0: all */
+} cmif_engine_options;
+
+/* Errors: IO, FORMAT, UNSUPPORTED, MEMORY (the cache would not fit: both numbers). */
+CMIF_MUST_USE cmif_code cmif_engine_open(const cmif_engine_options *options, cmif_engine **out, cmif_err *err);
+void                    cmif_engine_free(cmif_engine *engine);
+/* What a WELCOME says, except version, rows_max and idle_seconds. */
+const cmif_frame_welcome *cmif_engine_welcome(const cmif_engine *engine);
+
+/* Start work on a slot: keep the cache up to begin->position, drop the rest, expect begin->row_count rows.
+ * Errors: RANGE (position beyond the cache, does not fit the context), UNSUPPORTED. */
+CMIF_MUST_USE cmif_code cmif_engine_begin(cmif_engine *engine, uint32_t slot, const cmif_frame_begin *begin, cmif_err *err);
+/* Queue rows (count, width) floats for the slot; with CMIF_ROWS_ID, count u32 ids. */
+CMIF_MUST_USE cmif_code cmif_engine_put_rows(cmif_engine *engine, uint32_t slot, cmif_row_type type, const void *rows,
+                                             size_t count, cmif_err *err);
+void cmif_engine_cancel(cmif_engine *engine, uint32_t slot); /* stop; the cache stays; a DONE follows */
+void cmif_engine_drop(cmif_engine *engine, uint32_t slot);   /* stop; the cache goes; nothing follows */
+
+typedef struct cmif_engine_event {
+    uint32_t     slot;
+    uint16_t     kind;         /* CMIF_FRAME_TOKEN, _LOGITS, _VECTOR, _PROGRESS, _DONE, _ERROR */
+    uint32_t     position;
+    uint32_t     id;           /* TOKEN */
+    float        margin;       /* TOKEN */
+    bool         looped;       /* TOKEN: the engine feeds it itself */
+    const float *floats;       /* LOGITS, VECTOR; borrowed until the callback returns */
+    size_t       count;
+    uint8_t      reason;       /* DONE: cmif_done_reason; ERROR: cmif_wire_error */
+    uint32_t     tokens, prefill_us, decode_us; /* DONE */
+} cmif_engine_event;
+
+typedef void (*cmif_engine_sink)(void *context, const cmif_engine_event *event);
+
+bool cmif_engine_has_work(const cmif_engine *engine); /* a step would do something */
+/* One batch. Errors: only what ends the engine (the process should exit and be restarted). */
+CMIF_MUST_USE cmif_code cmif_engine_step(cmif_engine *engine, cmif_engine_sink sink, void *context, cmif_err *err);
+
+#endif
