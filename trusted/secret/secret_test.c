@@ -1,0 +1,63 @@
+#include "secret/secret.h"
+
+#include "base/check.h"
+
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+static void growing_keeps_the_text_and_ends_it_with_a_zero(void)
+{
+    cmif_secret s = {0};
+    char        line[100];
+    for (int i = 0; i < 1000; i++) {
+        memset(line, 'a' + i % 26, sizeof line);
+        CHECK(cmif_secret_append(&s, line, sizeof line, NULL) == CMIF_OK);
+        CHECK(s.data[s.size] == 0 && s.size < s.capacity);
+    }
+    CHECK(s.size == 100000);
+    for (size_t i = 0; i < s.size; i++) {
+        if (s.data[i] != 'a' + (int) (i / 100) % 26) {
+            CHECK(!"the text is as it was");
+            break;
+        }
+    }
+    cmif_secret_wipe(&s);
+    CHECK(!s.data && !s.size && !s.capacity);
+}
+
+static void absurd_sizes_are_refused(void)
+{
+    cmif_secret s   = {0};
+    cmif_err    err = {0};
+    CHECK(cmif_secret_reserve(&s, SIZE_MAX, &err) == CMIF_E_MEMORY && err.text[0]);
+    CHECK(cmif_secret_append(&s, "x", SIZE_MAX - 1, NULL) == CMIF_E_MEMORY);
+    CHECK(!s.data);
+}
+
+static void wiping_leaves_zeros(void)
+{
+    char text[64];
+    memset(text, 'x', sizeof text);
+    cmif_wipe(text, sizeof text);
+    for (size_t i = 0; i < sizeof text; i++) {
+        CHECK(text[i] == 0);
+    }
+}
+
+static void a_hardened_process_leaves_no_core(void)
+{
+    struct rlimit limit = {1, 1};
+    cmif_secret_harden_process();
+    CHECK(getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_cur == 0);
+    CHECK(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0);
+}
+
+int main(void)
+{
+    RUN(growing_keeps_the_text_and_ends_it_with_a_zero);
+    RUN(absurd_sizes_are_refused);
+    RUN(wiping_leaves_zeros);
+    RUN(a_hardened_process_leaves_no_core);
+    return check_report();
+}
