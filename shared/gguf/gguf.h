@@ -108,7 +108,17 @@ void                    cmif_gguf_remove(cmif_gguf_out *out, const char *key);
 CMIF_MUST_USE cmif_code cmif_gguf_put_tensor(cmif_gguf_out *out, const char *name, uint32_t type, uint32_t dims,
                                              const uint64_t shape[4], cmif_gguf_source source, void *context,
                                              cmif_err *err);
+/* Errors: IO (the folder, the disk: with bytes needed and free), CANCELLED, MEMORY, and what a source returns. */
 CMIF_MUST_USE cmif_code cmif_gguf_write(cmif_gguf_out *out, const char *path, cmif_gguf_progress progress,
                                         void *context, cmif_err *err);
+
+/* The same in two steps, for files that belong together: stage all of them, which does everything that can go wrong,
+ * then give each its name. A staged file has no name where the file system allows it (O_TMPFILE), otherwise
+ * `path.partial-<pid>`. */
+typedef struct cmif_gguf_staged cmif_gguf_staged;
+CMIF_MUST_USE cmif_code cmif_gguf_stage(cmif_gguf_out *out, const char *path, cmif_gguf_progress progress,
+                                        void *context, cmif_gguf_staged **staged, cmif_err *err);
+CMIF_MUST_USE cmif_code cmif_gguf_commit(cmif_gguf_staged *staged, cmif_err *err);
+void                    cmif_gguf_staged_free(cmif_gguf_staged *staged); /* NULL is welcome; gone if not committed */
 
 #endif
