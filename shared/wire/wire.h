@@ -12,7 +12,7 @@
  *                                         LOGITS?, TOKEN      generate: one per token
  *   ROWS (1, the token's row)                                 unless the server loops by itself
  *   CANCEL                                DONE | VECTOR       end of this BEGIN; next BEGIN or CLOSE
- *   CLOSE                                                     drop the cache; the server closes
+ *   CLOSE                                                     drop the cache, also in mid-stream; the server closes
  *   PING                                  PONG                at any time after WELCOME
  *                                         ERROR               then the server closes
  *
@@ -33,6 +33,8 @@
 #define CMIF_WIRE_HASH_SIZE    32
 #define CMIF_WIRE_HANDLE_SIZE  16
 #define CMIF_WIRE_LOGITS_MAX   65536 /* floats in one LOGITS frame */
+#define CMIF_WIRE_POSITIONS    (1u << 30) /* no session is longer; bounds positions, contexts, vocabularies and counts */
+#define CMIF_WIRE_PINGS_MAX    64 /* PINGs without their PONG */
 #define CMIF_WIRE_ROW_LIMIT    1e4f  /* no element of a row is larger in size: the engine would not notice */
 
 typedef enum cmif_frame_kind {
@@ -83,8 +85,8 @@ typedef struct cmif_frame_welcome {
     uint32_t outputs;       /* floats of a VECTOR; 0 for a decoder */
     uint32_t rows_max;      /* rows of one ROWS frame */
     uint32_t idle_seconds;  /* a session without a BEGIN for longer may be dropped */
-    uint8_t  arch_size;     /* "llama": for messages only */
-    char     arch[64];
+    uint8_t  arch_size;     /* at most 63 */
+    char     arch[64];      /* "llama": for messages only; decoded it ends with a NUL */
 } cmif_frame_welcome;
 
 typedef struct cmif_frame_begin {
@@ -94,7 +96,7 @@ typedef struct cmif_frame_begin {
     uint32_t      position; /* rows [0, position) are in the cache already ... */
     uint8_t       hash[CMIF_WIRE_HASH_SIZE]; /* ... and this is their running hash */
     uint32_t      row_count;  /* prompt rows that follow, >= 1 */
-    uint32_t      max_tokens; /* >= 1 */
+    uint32_t      max_tokens; /* of this BEGIN, >= 1; an ENCODE uses none of this, step, sampling, stops */
     uint32_t      step;       /* number of the first token: > 0 when a stream is replayed */
     cmif_sampling sampling;
     uint16_t      stop_count;
@@ -140,30 +142,50 @@ CMIF_MUST_USE cmif_code cmif_frame_decode(const void *bytes, size_t size, cmif_f
 
 const char *cmif_frame_name(unsigned kind); /* "BEGIN"; NULL: unknown */
 
-/* ---- states: both sides keep one machine per connection and feed it every frame, sent or received. ---- */
+/* An ERROR frame with as much of text as fits; what is not printable ASCII becomes '?'. */
+void cmif_frame_set_error(cmif_frame *frame, cmif_wire_error code, const char *text);
+
+/* ---- states: both sides keep one machine per connection and tell it every frame, in the order of their own events:
+ * before it is sent, after it was received. The order of frames that cross on the way differs between the sides: after
+ * the server has ended a BEGIN (DONE, VECTOR, RESET), ROWS and one CANCEL of that BEGIN may still come in. They are
+ * late, and to be ignored: the server's machine takes them and stays READY. Every BEGIN has exactly one end (or the
+ * connection ends), so the end that a client gets after its CANCEL answers that BEGIN, whatever its reason says. ---- */
 typedef enum cmif_wire_state {
     CMIF_WIRE_START = 0, /* nothing yet: HELLO */
-    CMIF_WIRE_GREETED,   /* HELLO sent: WELCOME */
+    CMIF_WIRE_GREETED,   /* HELLO was: WELCOME */
     CMIF_WIRE_KNOWN,     /* OPEN */
     CMIF_WIRE_OPENING,   /* OPENED */
-    CMIF_WIRE_READY,     /* BEGIN, CLOSE */
-    CMIF_WIRE_PROMPT,    /* ROWS until row_count, CANCEL; RESET, PROGRESS */
-    CMIF_WIRE_STREAM,    /* TOKEN, LOGITS, VECTOR, DONE; CANCEL, and ROWS when the server does not loop */
-    CMIF_WIRE_CANCELLING,/* CANCEL sent: ROWS already under way; TOKEN, LOGITS, VECTOR, PROGRESS, RESET, DONE */
+    CMIF_WIRE_READY,     /* BEGIN; at the server also late ROWS and CANCEL, to be ignored */
+    CMIF_WIRE_PROMPT,    /* ROWS until row_count, CANCEL; PROGRESS, RESET */
+    CMIF_WIRE_STREAM,    /* PROGRESS, LOGITS, TOKEN, VECTOR, DONE, RESET; CANCEL, and a ROWS per TOKEN without LOOP */
+    CMIF_WIRE_CANCELLING,/* CANCEL was: what the server had under way, then DONE, VECTOR or RESET */
     CMIF_WIRE_ENDED      /* after ERROR or CLOSE: nothing */
 } cmif_wire_state;
 
-typedef struct cmif_wire {
-    cmif_wire_state state;
-    uint32_t        rows_left; /* of the prompt */
+typedef struct cmif_wire {      /* all zeros but for: */
+    bool            server;     /* which side this is; set it before the first frame */
+    cmif_wire_state state;      /* read these two; the rest is for wire_state.c */
+    uint32_t        rows_left;  /* rows that the client still owes: of the prompt, then of the last TOKEN */
+    uint32_t        first;      /* position of the BEGIN */
+    uint32_t        next;       /* position of the next row */
+    uint32_t        tokens_left, vocab, logits_next;
+    uint16_t        flags;      /* of the BEGIN, as is mode */
+    uint8_t         mode, pings;
+    bool            may_cancel; /* no CANCEL yet since the BEGIN */
 } cmif_wire;
 
-/* Is frame allowed now? Then the state moves on. Errors: FORMAT naming state and frame. A RESET returns to READY (rows
- * that the client had under way are to be ignored by the server until the next BEGIN: see docs/wire.md). */
-CMIF_MUST_USE cmif_code cmif_wire_advance(cmif_wire *wire, const cmif_frame *frame, cmif_err *err);
+/* Is this frame allowed now, from this side? Then the machine moves on; else it stays as it was.
+ * Looks at order, counts and positions: whoever may send the kind; rows.first and token.position are the next position;
+ * no more rows than promised; LOGITS cover the vocabulary in order before their TOKEN; no more tokens than asked for.
+ * What depends on the model (width, context, table) is for the caller to check.
+ * Errors: FORMAT naming state and frame. */
+CMIF_MUST_USE cmif_code cmif_wire_sent(cmif_wire *wire, const cmif_frame *frame, cmif_err *err);
+CMIF_MUST_USE cmif_code cmif_wire_received(cmif_wire *wire, const cmif_frame *frame, cmif_err *err);
+
+const char *cmif_wire_state_name(cmif_wire_state state); /* "READY" */
 
 /* ---- running hash: h(0) = zeros, h(p + 1) = SHA-256(h(p) || u8 row type || row bytes as sent; a looped token: type 0
- * and u32 id). Needs libcrypto. ---- */
+ * and u32 id). ---- */
 void cmif_wire_hash(uint8_t hash[CMIF_WIRE_HASH_SIZE], cmif_row_type type, const void *row, size_t row_size);
 
 #endif
