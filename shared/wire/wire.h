@@ -10,8 +10,9 @@
  *   BEGIN position, hash, rows, sampling  (RESET)             RESET: no such prefix here, replay from 0
  *   ROWS ... (any number of chunks)       PROGRESS            prefill starts on the first chunk
  *                                         LOGITS?, TOKEN      generate: one per token
+ *                                         VECTOR              encode: one
  *   ROWS (1, the token's row)                                 unless the server loops by itself
- *   CANCEL                                DONE | VECTOR       end of this BEGIN; next BEGIN or CLOSE
+ *   CANCEL                                DONE                end of this BEGIN; next BEGIN or CLOSE
  *   CLOSE                                                     drop the cache, also in mid-stream; the server closes
  *   PING                                  PONG                at any time after WELCOME
  *                                         ERROR               then the server closes
@@ -147,7 +148,7 @@ void cmif_frame_set_error(cmif_frame *frame, cmif_wire_error code, const char *t
 
 /* ---- states: both sides keep one machine per connection and tell it every frame, in the order of their own events:
  * before it is sent, after it was received. The order of frames that cross on the way differs between the sides: after
- * the server has ended a BEGIN (DONE, VECTOR, RESET), ROWS and one CANCEL of that BEGIN may still come in. They are
+ * the server has ended a BEGIN (DONE or RESET), ROWS and one CANCEL of that BEGIN may still come in. They are
  * late, and to be ignored: the server's machine takes them and stays READY. Every BEGIN has exactly one end (or the
  * connection ends), so the end that a client gets after its CANCEL answers that BEGIN, whatever its reason says. ---- */
 typedef enum cmif_wire_state {
@@ -158,7 +159,7 @@ typedef enum cmif_wire_state {
     CMIF_WIRE_READY,     /* BEGIN; at the server also late ROWS and CANCEL, to be ignored */
     CMIF_WIRE_PROMPT,    /* ROWS until row_count, CANCEL; PROGRESS, RESET */
     CMIF_WIRE_STREAM,    /* PROGRESS, LOGITS, TOKEN, VECTOR, DONE, RESET; CANCEL, and a ROWS per TOKEN without LOOP */
-    CMIF_WIRE_CANCELLING,/* CANCEL was: what the server had under way, then DONE, VECTOR or RESET */
+    CMIF_WIRE_CANCELLING,/* CANCEL was: what the server had under way, then DONE or RESET */
     CMIF_WIRE_ENDED      /* after ERROR or CLOSE: nothing */
 } cmif_wire_state;
 
