@@ -22,7 +22,7 @@ static const struct rule {
     [CMIF_FRAME_PROGRESS] = {WORKING, STAY, false},
     [CMIF_FRAME_LOGITS]   = {IN(STREAM) | IN(CANCELLING), STAY, false},
     [CMIF_FRAME_TOKEN]    = {IN(STREAM) | IN(CANCELLING), STAY, false},
-    [CMIF_FRAME_VECTOR]   = {IN(STREAM) | IN(CANCELLING), CMIF_WIRE_READY, false},
+    [CMIF_FRAME_VECTOR]   = {IN(STREAM) | IN(CANCELLING), STAY, false},
     [CMIF_FRAME_DONE]     = {IN(STREAM) | IN(CANCELLING), CMIF_WIRE_READY, false},
     [CMIF_FRAME_RESET]    = {WORKING, CMIF_WIRE_READY, false},
     [CMIF_FRAME_CLOSE]    = {IN(READY) | WORKING, CMIF_WIRE_ENDED, false},
@@ -113,13 +113,17 @@ static const char *advance(cmif_wire *w, const cmif_frame *f)
         }
         break;
     case CMIF_FRAME_VECTOR:
-        if (w->mode != CMIF_MODE_ENCODE || w->rows_left) {
-            return "no vector was asked for, or rows are missing";
+        if (w->mode != CMIF_MODE_ENCODE || w->rows_left || w->tokens_left == 0) {
+            return "no vector, or no further one, was asked for, or rows are missing";
         }
+        w->tokens_left = 0;
         break;
     case CMIF_FRAME_DONE:
-        if (f->done.reason == CMIF_DONE_CANCELLED ? w->state != CMIF_WIRE_CANCELLING : w->mode != CMIF_MODE_GENERATE) {
-            return "a reason that cannot be";
+        if (f->done.reason == CMIF_DONE_CANCELLED && w->state != CMIF_WIRE_CANCELLING) {
+            return "CANCELLED, and there was no CANCEL";
+        }
+        if (f->done.reason != CMIF_DONE_CANCELLED && w->mode == CMIF_MODE_ENCODE && w->tokens_left) {
+            return "the VECTOR is missing";
         }
         if (f->done.position < w->first || f->done.position > w->next) {
             return "a position that cannot be";
