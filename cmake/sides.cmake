@@ -48,12 +48,15 @@ function(cmif_untrusted_library name)
   cmif_side_untrusted(cmif_${name})
 endfunction()
 
+add_custom_target(cmif_programs) # what ./demo builds: every program, no test
+
 # cmif_program(side name sources...): a program people run lands in bin/, one that only programs run in libexec/cmif/
 function(cmif_program side name)
   add_executable(${name} ${ARGN})
   cmake_language(CALL cmif_side_${side} ${name})
   target_link_options(${name} PRIVATE -pie)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  add_dependencies(cmif_programs ${name})
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
@@ -62,6 +65,7 @@ function(cmif_helper_program side name)
   cmake_language(CALL cmif_side_${side} ${name})
   target_link_options(${name} PRIVATE -pie)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/libexec/cmif)
+  add_dependencies(cmif_programs ${name})
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/cmif)
 endfunction()
 
