@@ -1,0 +1,583 @@
+/* A server of a few lines plays the other side: it has a cache and running hashes like a real one, its "model" computes
+ * the next token from all ids so far, and it misbehaves on demand. */
+#include "session/session.h"
+
+#include "base/check.h"
+#include "dp/released_ids.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { VOCAB = 64, WIDTH = 4, CONTEXT = 48 };
+
+typedef enum fault {
+    NONE,
+    RESET_AFTER,    /* RESET(ENGINE) after `when` tokens, once for each of `times` */
+    HANG_UP_AFTER,  /* the connection ends after `when` tokens, `times` times; the cache survives */
+    FORGET_AFTER,   /* the same, and the cache is gone */
+    WRONG_POSITION, /* of the token with number `when` */
+    WRONG_ID,
+    GARBAGE,
+    ANOTHER_MODEL, /* from the second connection on */
+    WRONG_LENGTH   /* of the vector */
+} fault;
+
+typedef struct mock {
+    int       listener;
+    pthread_t thread;
+    bool      table, encoder;
+    fault     fault;
+    uint32_t  when;
+    int       times, connections;
+    /* of the one session */
+    int32_t  ids[CONTEXT + 1];
+    uint8_t  hashes[CONTEXT + 1][CMIF_WIRE_HASH_SIZE];
+    uint32_t count;
+    uint32_t rows_received, begins;
+} mock;
+
+static char        folder[] = "/tmp/cmif-session-XXXXXX", path[64], model_path[64];
+static cmif_gguf  *file;
+static cmif_embed *table;
+static uint8_t     model_id[32] = {1, 2, 3};
+
+static int32_t next_token(const int32_t *ids, uint32_t count)
+{
+    uint32_t sum = 3;
+    for (uint32_t i = 0; i < count; i++) {
+        sum = sum * 31 + (uint32_t) ids[i];
+    }
+    return (int32_t) (sum >> 3) % VOCAB;
+}
+
+typedef struct line { /* of one connection */
+    int       fd;
+    cmif_wire wire;
+    uint8_t   in[1 << 16];
+    size_t    size;
+} line;
+
+static bool put(line *l, const cmif_frame *frame)
+{
+    static _Thread_local uint8_t bytes[1 << 16];
+    size_t                       size;
+    (void) !cmif_wire_sent(&l->wire, frame, NULL); /* a misbehaving server does as it likes */
+    return cmif_frame_encode(frame, bytes, sizeof bytes, &size, NULL) == CMIF_OK &&
+           send(l->fd, bytes, size, MSG_NOSIGNAL) == (ssize_t) size;
+}
+
+static bool get(line *l, cmif_frame *frame)
+{
+    for (;;) {
+        size_t whole = 0, used;
+        if (l->size && cmif_frame_peek(l->in, l->size, &whole, NULL) != CMIF_OK) {
+            return false;
+        }
+        if (whole && whole <= l->size) {
+            static _Thread_local uint8_t kept[1 << 16]; /* what the frame borrows */
+            memcpy(kept, l->in, whole);
+            memmove(l->in, l->in + whole, l->size - whole);
+            l->size -= whole;
+            return cmif_frame_decode(kept, whole, frame, &used, NULL) == CMIF_OK &&
+                   cmif_wire_received(&l->wire, frame, NULL) == CMIF_OK;
+        }
+        ssize_t more = recv(l->fd, l->in + l->size, sizeof l->in - l->size, 0);
+        if (more <= 0) {
+            return false;
+        }
+        l->size += (size_t) more;
+    }
+}
+
+static void append(mock *m, int32_t id, cmif_row_type type, const void *row, size_t size)
+{
+    memcpy(m->hashes[m->count + 1], m->hashes[m->count], CMIF_WIRE_HASH_SIZE);
+    cmif_wire_hash(m->hashes[m->count + 1], type, row, size);
+    m->ids[m->count++] = id;
+}
+
+static bool take_rows(mock *m, line *l, uint8_t type, uint32_t count)
+{
+    for (uint32_t got = 0; got < count;) {
+        cmif_frame frame;
+        if (!get(l, &frame) || frame.kind != CMIF_FRAME_ROWS) {
+            return false;
+        }
+        size_t size = frame.rows.size / frame.rows.count;
+        for (uint32_t i = 0; i < frame.rows.count; i++) {
+            const uint8_t *row           = frame.rows.bytes + i * size;
+            float          floats[WIDTH] = {row[0]};
+            if (type != CMIF_ROWS_ID) {
+                cmif_row_decode((cmif_row_type) type, row, floats, WIDTH);
+            }
+            append(m, (int32_t) floats[0], (cmif_row_type) type, row, size);
+        }
+        got += frame.rows.count;
+        m->rows_received += frame.rows.count;
+    }
+    return true;
+}
+
+static bool stops(const cmif_frame_begin *begin, uint32_t id)
+{
+    for (size_t i = 0; i < begin->stop_count; i++) {
+        if (begin->stops[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* false: the connection is to end */
+static bool generate(mock *m, line *l, const cmif_frame_begin *begin)
+{
+    cmif_frame done = {.kind = CMIF_FRAME_DONE, .done = {.reason = CMIF_DONE_LENGTH}};
+    for (uint32_t n = 0; n < begin->max_tokens; n++) {
+        uint32_t number = begin->step + n;
+        bool     now    = m->times > 0 && number >= m->when;
+        if (now && (m->fault == RESET_AFTER || m->fault == HANG_UP_AFTER || m->fault == FORGET_AFTER)) {
+            m->times--;
+            m->when += 2;
+            m->count = m->fault == HANG_UP_AFTER ? m->count : 0;
+            return m->fault == RESET_AFTER && put(l, &(cmif_frame){.kind = CMIF_FRAME_RESET});
+        }
+        uint32_t   id    = (uint32_t) next_token(m->ids, m->count);
+        cmif_frame token = {.kind = CMIF_FRAME_TOKEN, .token = {.position = m->count, .id = id, .margin = 1}};
+        token.token.position += now && m->fault == WRONG_POSITION;
+        token.token.id = now && m->fault == WRONG_ID ? VOCAB : id;
+        if (now && m->fault == GARBAGE) {
+            (void) !send(l->fd, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, MSG_NOSIGNAL);
+            return false;
+        }
+        if (!put(l, &token)) {
+            return false;
+        }
+        if (stops(begin, id)) {
+            done.done.reason = CMIF_DONE_STOP;
+            break;
+        }
+        if (n + 1 == begin->max_tokens) {
+            break;
+        }
+        if (m->count == CONTEXT) {
+            done.done.reason = CMIF_DONE_CONTEXT;
+            break;
+        }
+        if (begin->flags & CMIF_BEGIN_LOOP) {
+            uint8_t bytes[4] = {(uint8_t) id};
+            append(m, (int32_t) id, CMIF_ROWS_ID, bytes, sizeof bytes);
+            usleep(200);
+        } else if (!take_rows(m, l, begin->row_type, 1)) {
+            if (l->wire.state != CMIF_WIRE_CANCELLING) {
+                return false;
+            }
+            done.done.reason = CMIF_DONE_CANCELLED;
+            break;
+        }
+    }
+    done.done.position = m->count;
+    memcpy(done.done.hash, m->hashes[m->count], CMIF_WIRE_HASH_SIZE);
+    return put(l, &done);
+}
+
+static void serve(mock *m, line *l)
+{
+    cmif_frame frame;
+    cmif_frame welcome = {
+        .kind    = CMIF_FRAME_WELCOME,
+        .welcome = {.version = CMIF_WIRE_VERSION,
+                    .flags = (uint16_t) ((m->table ? CMIF_WELCOME_TABLE : 0) | (m->encoder ? CMIF_WELCOME_ENCODER : 0)),
+                    .width = WIDTH,
+                    .vocab = VOCAB,
+                    .context      = CONTEXT,
+                    .outputs      = m->encoder ? 2 : 0,
+                    .rows_max     = 5,
+                    .idle_seconds = 60,
+                    .arch_size    = 4,
+                    .arch         = "mock"}};
+    memcpy(welcome.welcome.model_id, model_id, sizeof model_id);
+    welcome.welcome.model_id[0] ^= m->fault == ANOTHER_MODEL && m->connections > 1;
+    if (!get(l, &frame) || !put(l, &welcome) || !get(l, &frame)) {
+        return;
+    }
+    cmif_frame opened = {.kind = CMIF_FRAME_OPENED, .opened = {.handle = {9}, .position = m->count}};
+    memcpy(opened.opened.hash, m->hashes[m->count], CMIF_WIRE_HASH_SIZE);
+    if (!put(l, &opened)) {
+        return;
+    }
+    while (get(l, &frame)) {
+        if (frame.kind == CMIF_FRAME_CLOSE) {
+            m->count = 0;
+            return;
+        }
+        if (frame.kind != CMIF_FRAME_BEGIN) {
+            continue; /* late ROWS, a late CANCEL */
+        }
+        cmif_frame_begin begin = frame.begin;
+        m->begins++;
+        if (begin.position > m->count || memcmp(begin.hash, m->hashes[begin.position], CMIF_WIRE_HASH_SIZE) != 0) {
+            m->count         = 0;
+            cmif_frame reset = {.kind = CMIF_FRAME_RESET, .reset = {CMIF_RESET_MISMATCH}};
+            if (!put(l, &reset)) {
+                return;
+            }
+            continue;
+        }
+        m->count = begin.position;
+        if (!take_rows(m, l, begin.row_type, begin.row_count)) {
+            return;
+        }
+        if (begin.mode == CMIF_MODE_ENCODE) {
+            uint8_t    floats[12] = {0, 0, 0x80, 0x3f, 0, 0, 0, 0x40}; /* 1, 2 */
+            cmif_frame vector     = {.kind   = CMIF_FRAME_VECTOR,
+                                     .vector = {.count = m->fault == WRONG_LENGTH ? 3 : 2, .bytes = floats}};
+            cmif_frame done = {.kind = CMIF_FRAME_DONE, .done = {.position = begin.position}};
+            if (!put(l, &vector) || !put(l, &done)) {
+                return;
+            }
+        } else if (!generate(m, l, &begin)) {
+            return;
+        }
+    }
+}
+
+static void *mock_main(void *context)
+{
+    mock *m = context;
+    line *l = calloc(1, sizeof *l);
+    while (l && (l->fd = accept(m->listener, NULL, NULL)) >= 0) {
+        m->connections++;
+        l->wire = (cmif_wire){.server = true};
+        l->size = 0;
+        serve(m, l);
+        close(l->fd);
+    }
+    free(l);
+    return NULL;
+}
+
+static void mock_start(mock *m)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    unlink(path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    m->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(m->listener, (struct sockaddr *) &address, sizeof address) == 0 && listen(m->listener, 4) == 0);
+    pthread_create(&m->thread, NULL, mock_main, m);
+}
+
+static void mock_stop(mock *m)
+{
+    shutdown(m->listener, SHUT_RDWR);
+    close(m->listener);
+    pthread_join(m->thread, NULL);
+}
+
+/* ---- the client's side of each test ---- */
+
+typedef struct answer {
+    int32_t       ids[CONTEXT + 1];
+    uint32_t      count;
+    uint32_t      stop_at; /* 0: never */
+    cmif_session *session; /* to cancel at stop_at from "another thread" */
+} answer;
+
+static bool collect(void *context, int32_t id, float margin, const float *logits)
+{
+    answer *a = context;
+    (void) margin;
+    (void) logits;
+    a->ids[a->count++] = id;
+    if (a->stop_at && a->count == a->stop_at && a->session) {
+        cmif_session_cancel(a->session);
+    }
+    return a->session || a->count != a->stop_at;
+}
+
+static cmif_session_options options(cmif_row_type type)
+{
+    return (cmif_session_options){
+        .peer = {.path = path, .connect_seconds = 5}, .model_id = model_id, .row_type = type, .patience_seconds = 2};
+}
+
+static void fill(cmif_ids *ids, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        int32_t id = (int32_t) (i * 7 + 1) % VOCAB;
+        CHECK(cmif_ids_append(ids, &id, 1, NULL) == CMIF_OK);
+    }
+}
+
+/* The tokens that the mock's model gives to the prompt, computed here. */
+static bool is_right(const cmif_ids *prompt, const answer *a)
+{
+    int32_t ids[2 * CONTEXT];
+    memcpy(ids, prompt->at, prompt->count * sizeof *ids);
+    for (uint32_t i = 0; i < a->count; i++) {
+        ids[prompt->count + i] = next_token(ids, (uint32_t) prompt->count + i);
+        if (ids[prompt->count + i] != a->ids[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static cmif_code generate_once(mock *m, cmif_row_type type, uint32_t rows, uint32_t tokens, answer *a,
+                               cmif_usage *usage, cmif_err *err)
+{
+    cmif_session        *session = NULL;
+    cmif_session_options opts    = options(type);
+    cmif_ids             prompt  = {0};
+    cmif_generation      how     = {.sampling = {.top_p = 1}, .max_tokens = tokens, .on_token = collect, .context = a};
+    mock_start(m);
+    fill(&prompt, rows);
+    cmif_code rc = cmif_session_open(&opts, table, &session, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_session_generate(session, &prompt, false, &how, usage, err);
+    }
+    CHECK(is_right(&prompt, a));
+    cmif_session_free(session);
+    cmif_ids_free(&prompt);
+    mock_stop(m);
+    return rc;
+}
+
+static void tokens_come_whether_the_server_loops_or_not(void)
+{
+    static const cmif_row_type types[] = {CMIF_ROWS_ID, CMIF_ROWS_F32, CMIF_ROWS_F16, CMIF_ROWS_BF16};
+    for (int with_table = 0; with_table < 2; with_table++) {
+        for (size_t t = !with_table; t < sizeof types / sizeof *types; t++) {
+            mock       m     = {.table = with_table};
+            answer     a     = {0};
+            cmif_usage usage = {0};
+            CHECK(generate_once(&m, types[t], 12, 9, &a, &usage, NULL) == CMIF_OK);
+            CHECK(a.count == 9 && usage.tokens == 9 && usage.prompt_rows == 12 && usage.replays == 0);
+            CHECK(m.rows_received == (with_table ? 12 : 12 + 8));
+        }
+    }
+}
+
+static void the_context_ends_a_stream(void)
+{
+    for (int with_table = 0; with_table < 2; with_table++) {
+        mock       m     = {.table = with_table};
+        answer     a     = {0};
+        cmif_usage usage = {0};
+        CHECK(generate_once(&m, CMIF_ROWS_F32, CONTEXT - 3, 40, &a, &usage, NULL) == CMIF_OK);
+        CHECK(a.count == 4 && usage.reason == CMIF_DONE_CONTEXT);
+    }
+}
+
+static void a_second_turn_sends_only_what_is_new(void)
+{
+    for (int with_table = 0; with_table < 2; with_table++) {
+        mock                 m       = {.table = with_table};
+        cmif_session        *session = NULL;
+        cmif_session_options opts    = options(CMIF_ROWS_F16);
+        cmif_ids             prompt  = {0};
+        cmif_usage           usage   = {0};
+        answer               a = {0}, b = {0};
+        cmif_generation      how = {.sampling = {.top_p = 1}, .max_tokens = 6, .on_token = collect, .context = &a};
+        mock_start(&m);
+        fill(&prompt, 10);
+        CHECK(cmif_session_open(&opts, table, &session, NULL) == CMIF_OK);
+        CHECK(cmif_session_generate(session, &prompt, true, &how, &usage, NULL) == CMIF_OK);
+        CHECK(prompt.count == 16 && usage.reused_rows == 0);
+        fill(&prompt, 3);
+        how.context     = &b;
+        m.rows_received = 0;
+        CHECK(cmif_session_generate(session, &prompt, false, &how, &usage, NULL) == CMIF_OK);
+        CHECK(usage.reused_rows == 15 && b.count == 6 && is_right(&prompt, &b));
+        CHECK(m.rows_received == (with_table ? 4 : 4 + 5));
+        cmif_ids_free(&prompt);
+        cmif_session_free(session);
+        mock_stop(&m);
+    }
+}
+
+static void a_stream_is_replayed_and_nothing_is_lost_or_doubled(void)
+{
+    static const fault faults[] = {RESET_AFTER, HANG_UP_AFTER, FORGET_AFTER};
+    for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
+        for (int with_table = 0; with_table < 2; with_table++) {
+            for (uint32_t when = 0; when < 9; when++) {
+                mock       m     = {.table = with_table, .fault = faults[f], .when = when, .times = 3};
+                answer     a     = {0};
+                cmif_usage usage = {0};
+                cmif_err   err   = {0};
+                CHECK(generate_once(&m, CMIF_ROWS_F32, 12, 16, &a, &usage, &err) == CMIF_OK);
+                CHECK(a.count == 16 && usage.tokens == 16 && usage.replays == 3 && m.times == 0);
+            }
+        }
+    }
+}
+
+static void a_server_that_always_fails_is_given_up(void)
+{
+    mock     m   = {.fault = RESET_AFTER, .when = 0, .times = 1000000};
+    answer   a   = {0};
+    cmif_err err = {0};
+    for (int i = 0; i < 2; i++) {
+        CHECK(generate_once(&m, CMIF_ROWS_F32, 4, 4, &a, NULL, &err) == CMIF_E_PEER && strstr(err.text, "8 times"));
+        CHECK(a.count == 0 && m.begins < 30);
+        m = (mock){.fault = HANG_UP_AFTER, .when = 0, .times = 1000000};
+    }
+}
+
+static void a_lying_server_is_left(void)
+{
+    static const fault faults[] = {WRONG_POSITION, WRONG_ID, GARBAGE};
+    for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
+        mock     m   = {.fault = faults[f], .when = 2, .times = 1};
+        answer   a   = {0};
+        cmif_err err = {0};
+        CHECK(generate_once(&m, CMIF_ROWS_F32, 4, 8, &a, NULL, &err) == CMIF_E_FORMAT && a.count == 2 && err.text[0]);
+    }
+}
+
+static void another_model_is_refused_also_after_a_broken_line(void)
+{
+    mock     m   = {.fault = ANOTHER_MODEL, .connections = 1};
+    answer   a   = {0};
+    cmif_err err = {0};
+    CHECK(generate_once(&m, CMIF_ROWS_F32, 4, 8, &a, NULL, &err) == CMIF_E_UNSUPPORTED && a.count == 0);
+    CHECK(strstr(err.text, "another model"));
+}
+
+static void ids_without_a_table_and_odd_widths_are_refused(void)
+{
+    mock     m   = {0};
+    answer   a   = {0};
+    cmif_err err = {0};
+    CHECK(generate_once(&m, CMIF_ROWS_ID, 4, 8, &a, NULL, &err) == CMIF_E_UNSUPPORTED && strstr(err.text, "--rows"));
+    CHECK(generate_once(&m, CMIF_ROWS_Q8_0, 4, 8, &a, NULL, &err) == CMIF_E_UNSUPPORTED && strstr(err.text, "q8_0"));
+}
+
+static void too_long_and_empty_prompts_name_the_numbers(void)
+{
+    mock     m   = {0};
+    answer   a   = {0};
+    cmif_err err = {0};
+    CHECK(generate_once(&m, CMIF_ROWS_F32, CONTEXT + 1, 8, &a, NULL, &err) == CMIF_E_RANGE);
+    CHECK(strstr(err.text, "49") && strstr(err.text, "48"));
+    CHECK(generate_once(&m, CMIF_ROWS_F32, 0, 8, &a, NULL, &err) == CMIF_E_RANGE && strstr(err.text, "empty"));
+    CHECK(generate_once(&m, CMIF_ROWS_F32, 3, 0, &a, NULL, &err) == CMIF_E_RANGE);
+}
+
+static void cancelling_keeps_what_came_and_the_session_goes_on(void)
+{
+    for (int way = 0; way < 4; way++) { /* with or without a table; by the callback's answer or from elsewhere */
+        mock                 m       = {.table = way & 1};
+        cmif_session        *session = NULL;
+        cmif_session_options opts    = options(CMIF_ROWS_F32);
+        cmif_ids             prompt  = {0};
+        cmif_usage           usage   = {0};
+        answer               a = {.stop_at = 5}, b = {0};
+        cmif_generation      how = {.sampling = {.top_p = 1}, .max_tokens = 20, .on_token = collect, .context = &a};
+        mock_start(&m);
+        fill(&prompt, 10);
+        CHECK(cmif_session_open(&opts, table, &session, NULL) == CMIF_OK);
+        a.session = way & 2 ? session : NULL;
+        CHECK(cmif_session_generate(session, &prompt, true, &how, &usage, NULL) == CMIF_E_CANCELLED);
+        CHECK(usage.reason == CMIF_DONE_CANCELLED && a.count == 5 && prompt.count == 15);
+        how.context = &b;
+        CHECK(cmif_session_generate(session, &prompt, false, &how, &usage, NULL) == CMIF_OK);
+        CHECK(b.count == 20 && usage.reused_rows == 14 && is_right(&prompt, &b));
+        cmif_ids_free(&prompt);
+        cmif_session_free(session);
+        mock_stop(&m);
+    }
+}
+
+static void encoders_give_vectors_and_decoders_do_not(void)
+{
+    for (int way = 0; way < 3; way++) { /* right, wrong length, a decoder */
+        mock                 m       = {.encoder = way < 2, .fault = way == 1 ? WRONG_LENGTH : NONE};
+        cmif_session        *session = NULL;
+        cmif_session_options opts    = options(CMIF_ROWS_F32);
+        cmif_ids             ids     = {0};
+        float                out[3]  = {7, 7, 7};
+        cmif_err             err     = {0};
+        cmif_generation      how     = {.sampling = {.top_p = 1}, .max_tokens = 2};
+        mock_start(&m);
+        fill(&ids, 6);
+        CHECK(cmif_session_open(&opts, table, &session, NULL) == CMIF_OK);
+        cmif_code rc = cmif_session_encode(session, &ids, out, NULL, &err);
+        CHECK(rc == (way == 0 ? CMIF_OK : way == 1 ? CMIF_E_FORMAT : CMIF_E_UNSUPPORTED));
+        CHECK(way ? out[0] == 7 : out[0] == 1 && out[1] == 2);
+        if (way == 0) {
+            CHECK(cmif_session_generate(session, &ids, false, &how, NULL, &err) == CMIF_E_UNSUPPORTED);
+        }
+        cmif_ids_free(&ids);
+        cmif_session_free(session);
+        mock_stop(&m);
+    }
+}
+
+static void nobody_there_is_said_at_once(void)
+{
+    cmif_session        *session = NULL;
+    cmif_session_options opts    = options(CMIF_ROWS_F32);
+    cmif_err             err     = {0};
+    unlink(path);
+    CHECK(cmif_session_open(&opts, table, &session, &err) == CMIF_E_IO && !session && err.text[0]);
+}
+
+static cmif_code table_source(void *context, uint64_t offset, uint8_t *buffer, size_t size, cmif_err *err)
+{
+    (void) context;
+    (void) err;
+    for (size_t i = 0; i < size; i += sizeof(float)) {
+        size_t element = (offset + i) / sizeof(float);
+        float  value   = element % WIDTH == 0 ? (float) (element / WIDTH) : 0;
+        memcpy(buffer + i, &value, sizeof value);
+    }
+    return CMIF_OK;
+}
+
+static bool make_table(void)
+{
+    cmif_gguf_out *out      = NULL;
+    const uint64_t shape[4] = {WIDTH, VOCAB, 1, 1};
+    bool           ok =
+        cmif_gguf_out_new(&out, NULL) == CMIF_OK &&
+        cmif_gguf_put_tensor(out, "token_embd.weight", CMIF_GGML_F32, 2, shape, table_source, NULL, NULL) == CMIF_OK &&
+        cmif_gguf_write(out, model_path, NULL, NULL, NULL) == CMIF_OK &&
+        cmif_gguf_open(model_path, &file, NULL) == CMIF_OK && cmif_embed_open(file, &table, NULL) == CMIF_OK;
+    cmif_gguf_out_free(out);
+    return ok;
+}
+
+int main(void)
+{
+    if (!mkdtemp(folder)) {
+        return 1;
+    }
+    snprintf(path, sizeof path, "%s/socket", folder);
+    snprintf(model_path, sizeof model_path, "%s/client.gguf", folder);
+    if (!make_table()) {
+        return 1;
+    }
+    RUN(tokens_come_whether_the_server_loops_or_not);
+    RUN(the_context_ends_a_stream);
+    RUN(a_second_turn_sends_only_what_is_new);
+    RUN(a_stream_is_replayed_and_nothing_is_lost_or_doubled);
+    RUN(a_server_that_always_fails_is_given_up);
+    RUN(a_lying_server_is_left);
+    RUN(another_model_is_refused_also_after_a_broken_line);
+    RUN(ids_without_a_table_and_odd_widths_are_refused);
+    RUN(too_long_and_empty_prompts_name_the_numbers);
+    RUN(cancelling_keeps_what_came_and_the_session_goes_on);
+    RUN(encoders_give_vectors_and_decoders_do_not);
+    RUN(nobody_there_is_said_at_once);
+    cmif_embed_free(table);
+    cmif_gguf_free(file);
+    unlink(path);
+    unlink(model_path);
+    rmdir(folder);
+    return check_report();
+}
