@@ -17,27 +17,29 @@ typedef struct cmif_peer { /* all strings borrowed */
     const char *path;      /* unix socket; NULL: host and port. The peer's user id must be ours. */
     const char *host;      /* name or address */
     const char *port;
-    const char *pin;       /* "sha256:<64 hex>" of the certificate's DER; NULL: ca decides */
+    const char *pin;       /* "sha256:<64 hex>" of the certificate's DER decides alone; NULL: ca decides */
     const char *ca;        /* PEM file; the certificate must also be for host. NULL with pin NULL: refused */
     const char *cert, *key;/* PEM: our own certificate, when the server asks for one */
-    int         connect_seconds;
+    int         connect_seconds; /* connecting and greeting, without the name look-up; 0: 10 */
 } cmif_peer;
 
 typedef struct cmif_channel cmif_channel;
 
-/* Errors: IO (cannot reach; says what to check), TRUST (certificate, pin, peer user), MEMORY. */
+/* Errors: IO (cannot reach; says what to check), TRUST (certificate, pin, peer user; not TLS 1.3 or not cmif/1),
+ * MEMORY. */
 CMIF_MUST_USE cmif_code cmif_channel_open(const cmif_peer *peer, cmif_channel **out, cmif_err *err);
 void                    cmif_channel_free(cmif_channel *channel); /* closes; NULL is welcome */
 
-/* Send all bytes. wake (or -1) is a descriptor: as soon as it is readable the call gives up with CANCELLED.
- * Errors: IO (closed, or no progress for seconds), CANCELLED. */
+/* Send all bytes. wake (or -1) is a descriptor: a call that has to wait gives up with CANCELLED as soon as it is readable.
+ * After any error but CANCELLED of a receive the channel is only good for cmif_channel_free.
+ * Errors: IO (closed, or no progress for seconds), TRUST (the server wants a client certificate), CANCELLED. */
 CMIF_MUST_USE cmif_code cmif_channel_send(cmif_channel *channel, const void *bytes, size_t size, int seconds, int wake,
                                           cmif_err *err);
 /* Receive 1..room bytes into buffer; *size on success. Errors: as above; IO also when the peer closed. */
 CMIF_MUST_USE cmif_code cmif_channel_receive(cmif_channel *channel, void *buffer, size_t room, size_t *size, int seconds,
                                              int wake, cmif_err *err);
-/* Bytes that can be received without waiting exist (TLS may hold some that poll does not show). */
-bool     cmif_channel_ready(const cmif_channel *channel);
+/* Would a receive return at once, with bytes or an error? (A readable socket may hold half a TLS record only.) */
+bool     cmif_channel_ready(cmif_channel *channel);
 uint64_t cmif_channel_sent(const cmif_channel *channel); /* bytes so far, before TLS */
 uint64_t cmif_channel_received(const cmif_channel *channel);
 

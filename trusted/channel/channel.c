@@ -1,0 +1,580 @@
+#define _GNU_SOURCE /* struct ucred */
+#include "channel/channel.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PIN_SIZE 32
+#define PIN_TEXT 65 /* 64 hex digits and a NUL */
+
+struct cmif_channel {
+    int         fd;
+    BIO_METHOD *method; /* of ssl's bio; must outlive it */
+    SSL        *ssl;    /* NULL: a unix socket */
+    cmif_err    fault;  /* TLS failed, and OpenSSL says why only once: nothing more can be sent or received */
+    uint64_t    sent, received;
+
+    bool    pinned, pin_asked; /* is there a pin; was a certificate compared with it */
+    uint8_t pin[PIN_SIZE], found[PIN_SIZE];
+};
+
+/* ---- waiting ---- */
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Until fd is ready for events, wake is readable, or the deadline has come. */
+static cmif_code wait_for(int fd, short events, int wake, int64_t deadline, cmif_err *err)
+{
+    for (;;) {
+        struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
+        int64_t       left = deadline - now_ms();
+        int           n    = poll(p, 2, left < 0 ? 0 : (int) left);
+        if (n > 0) {
+            return p[1].revents ? cmif_fail(err, CMIF_E_CANCELLED, "cancelled while waiting for the server") : CMIF_OK;
+        }
+        if (n < 0 && errno != EINTR) {
+            return cmif_fail(err, CMIF_E_IO, "cannot wait for the server: %s", strerror(errno));
+        }
+        if (n == 0 && left <= 0) {
+            return cmif_fail(err, CMIF_E_IO,
+                             "the server did not answer in time: is it overloaded, or the network down?");
+        }
+    }
+}
+
+/* ---- TLS ---- */
+
+/* A socket BIO that raises no SIGPIPE; OpenSSL's own does. */
+static int bio_read(BIO *bio, char *to, int room)
+{
+    const cmif_channel *channel = BIO_get_data(bio);
+    ssize_t             n       = recv(channel->fd, to, (size_t) room, 0);
+    BIO_clear_retry_flags(bio);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        BIO_set_retry_read(bio);
+    }
+    return (int) n;
+}
+
+static int bio_write(BIO *bio, const char *from, int size)
+{
+    const cmif_channel *channel = BIO_get_data(bio);
+    ssize_t             n       = send(channel->fd, from, (size_t) size, MSG_NOSIGNAL);
+    BIO_clear_retry_flags(bio);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        BIO_set_retry_write(bio);
+    }
+    return (int) n;
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+    (void) bio, (void) number, (void) pointer;
+    return command == BIO_CTRL_FLUSH;
+}
+
+static void hex(const uint8_t bytes[static PIN_SIZE], char text[static PIN_TEXT])
+{
+    for (size_t i = 0; i < PIN_SIZE; i++) {
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    }
+}
+
+static bool pin_parse(const char *text, uint8_t pin[static PIN_SIZE])
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    if (strncmp(text, "sha256:", 7) != 0 || strlen(text + 7) != PIN_TEXT - 1) {
+        return false;
+    }
+    for (size_t i = 0; i < PIN_TEXT - 1; i++) {
+        const char *digit = strchr(digits, text[7 + i]);
+        if (!digit) {
+            return false;
+        }
+        pin[i / 2] = (uint8_t) (pin[i / 2] << 4 | ((digit - digits) & 15));
+    }
+    return true;
+}
+
+/* In place of the chain check, while the handshake goes on, so that our own certificate never goes to a stranger. */
+static int pin_check(X509_STORE_CTX *store, void *context)
+{
+    cmif_channel *channel = context;
+    X509         *cert    = X509_STORE_CTX_get0_cert(store);
+    unsigned      size    = 0;
+    bool          same    = cert && X509_digest(cert, EVP_sha256(), channel->found, &size) == 1 && size == PIN_SIZE &&
+                CRYPTO_memcmp(channel->found, channel->pin, PIN_SIZE) == 0;
+    channel->pin_asked = true;
+    X509_STORE_CTX_set_error(store, same ? X509_V_OK : X509_V_ERR_CERT_REJECTED);
+    return same;
+}
+
+/* Why the last call of OpenSSL failed. */
+static const char *reason(void)
+{
+    const unsigned long code = ERR_peek_last_error();
+    const char         *text = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
+    return text ? text : "no reason given";
+}
+
+/* A TLS call failed for good (SSL_get_error said `kind`): say so in a person's words. */
+static cmif_code tls_fault(cmif_channel *channel, int kind, cmif_err *err)
+{
+    const int  saved   = errno;
+    const int  why     = ERR_GET_LIB(ERR_peek_last_error()) == ERR_LIB_SSL ? ERR_GET_REASON(ERR_peek_last_error()) : 0;
+    const bool greeted = SSL_is_init_finished(channel->ssl);
+    const long verify  = SSL_get_verify_result(channel->ssl);
+    char       pin[PIN_TEXT], found[PIN_TEXT];
+
+    if (kind == SSL_ERROR_ZERO_RETURN || why == SSL_R_UNEXPECTED_EOF_WHILE_READING ||
+        (kind == SSL_ERROR_SYSCALL && saved == 0)) {
+        return cmif_fail(err, CMIF_E_IO,
+                         greeted ? "the server closed the connection"
+                                 : "closed while greeting: is it a cmif-server that listens with TLS?");
+    }
+    if (kind == SSL_ERROR_SYSCALL) {
+        return cmif_fail(err, CMIF_E_IO, "the connection broke: %s", strerror(saved));
+    }
+    if (why == SSL_R_CERTIFICATE_VERIFY_FAILED && channel->pinned) {
+        hex(channel->pin, pin);
+        hex(channel->found, found);
+        return cmif_fail(
+            err, CMIF_E_TRUST,
+            "pinned is sha256:%s, the server has sha256:%s: ask its owner, and change the pin only if told so", pin,
+            found);
+    }
+    if (why == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+        return cmif_fail(err, CMIF_E_TRUST,
+                         "the server's certificate is refused: %s; check the CA file, the host's name and the clock",
+                         X509_verify_cert_error_string(verify));
+    }
+    if (why == SSL_R_WRONG_VERSION_NUMBER) {
+        return cmif_fail(
+            err, CMIF_E_TRUST,
+            "expected TLS 1.3, found something else: is it the port of a cmif-server that listens with TLS?");
+    }
+    if (why == SSL_R_UNSUPPORTED_PROTOCOL || why == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION) {
+        return cmif_fail(err, CMIF_E_TRUST, "expected TLS 1.3, the server has only an older TLS: is it a cmif-server?");
+    }
+    if (why == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL) {
+        return cmif_fail(err, CMIF_E_TRUST, "the server does not speak cmif/1: is it a cmif-server of this version?");
+    }
+    if (why == SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED) {
+        return cmif_fail(err, CMIF_E_TRUST, "the server wants a client certificate: give yours, with its key");
+    }
+    return cmif_fail(err, why > SSL_AD_REASON_OFFSET ? CMIF_E_TRUST : CMIF_E_IO, "TLS failed: %s%s", reason(),
+                     why > SSL_AD_REASON_OFFSET ? "; the server refuses us" : "");
+}
+
+static cmif_code tls_broken(const cmif_channel *channel, cmif_err *err)
+{
+    if (err) {
+        *err = channel->fault;
+    }
+    return channel->fault.code;
+}
+
+/* What SSL_get_error says about `result`: wait and try again (OK), or an error. */
+static cmif_code tls_again(cmif_channel *channel, int result, int wake, int64_t deadline, cmif_err *err)
+{
+    const int kind = SSL_get_error(channel->ssl, result);
+    if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE) {
+        return wait_for(channel->fd, kind == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, wake, deadline, err);
+    }
+    tls_fault(channel, kind, &channel->fault);
+    return tls_broken(channel, err);
+}
+
+/* OpenSSL would ask a person on the terminal for the passphrase of a key. */
+static int no_passphrase(char *buffer, int size, int writing, void *context)
+{
+    (void) buffer, (void) size, (void) writing, (void) context;
+    return -1;
+}
+
+static cmif_code tls_context(const cmif_peer *peer, cmif_channel *channel, SSL_CTX *ctx, cmif_err *err)
+{
+    static const unsigned char alpn[] = {6, 'c', 'm', 'i', 'f', '/', '1'};
+
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 || SSL_CTX_set_alpn_protos(ctx, alpn, sizeof alpn)) {
+        return cmif_fail(err, CMIF_E_TRUST, "this OpenSSL cannot do TLS 1.3: %s", reason());
+    }
+    if (peer->pin) {
+        if (!pin_parse(peer->pin, channel->pin)) {
+            return cmif_fail(err, CMIF_E_TRUST,
+                             "a pin is sha256: and 64 hex digits, as cmif-server prints it; found '%s'", peer->pin);
+        }
+        channel->pinned = true;
+        SSL_CTX_set_cert_verify_callback(ctx, pin_check, channel);
+    } else if (!peer->ca) {
+        return cmif_fail(
+            err, CMIF_E_TRUST,
+            "no pin and no CA file to know the server by: give the pin that cmif-server prints when it starts");
+    } else if (SSL_CTX_load_verify_file(ctx, peer->ca) != 1) {
+        return cmif_fail(err, CMIF_E_IO, "cannot read CA certificates from '%s': %s", peer->ca, reason());
+    }
+    if (!peer->cert != !peer->key) {
+        return cmif_fail(err, CMIF_E_TRUST, "a client certificate needs its key, and a key its certificate: give both");
+    }
+    if (peer->cert && SSL_CTX_use_certificate_chain_file(ctx, peer->cert) != 1) {
+        return cmif_fail(err, CMIF_E_IO, "cannot read the client certificate '%s': %s", peer->cert, reason());
+    }
+    if (peer->key &&
+        (SSL_CTX_use_PrivateKey_file(ctx, peer->key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1)) {
+        return cmif_fail(err, CMIF_E_IO, "cannot use the client key '%s' (PEM, without a passphrase): %s", peer->key,
+                         reason());
+    }
+    return CMIF_OK;
+}
+
+/* The name to check is an address or a host name; with a pin neither matters, and the name is only said (SNI). */
+static bool tls_name(SSL *ssl, const char *host)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+    const bool    numeric = inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+    if (numeric) {
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+    }
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+static cmif_code tls_open(const cmif_peer *peer, cmif_channel *channel, int64_t deadline, cmif_err *err)
+{
+    cmif_code rc  = CMIF_OK;
+    BIO      *bio = NULL;
+    SSL_CTX  *ctx = SSL_CTX_new(TLS_client_method());
+
+    ERR_clear_error();
+    channel->method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "cmif socket");
+    if (!ctx || !channel->method) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
+        goto done;
+    }
+    rc = tls_context(peer, channel, ctx, err);
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    BIO_meth_set_read(channel->method, bio_read);
+    BIO_meth_set_write(channel->method, bio_write);
+    BIO_meth_set_ctrl(channel->method, bio_control);
+    bio          = BIO_new(channel->method);
+    channel->ssl = SSL_new(ctx);
+    if (!bio || !channel->ssl || !tls_name(channel->ssl, peer->host)) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
+        goto done;
+    }
+    BIO_set_data(bio, channel);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(channel->ssl, bio, bio);
+    bio = NULL;
+
+    int result;
+    do {
+        ERR_clear_error();
+        errno  = 0;
+        result = SSL_connect(channel->ssl);
+        rc     = result == 1 ? CMIF_OK : tls_again(channel, result, -1, deadline, err);
+    } while (rc == CMIF_OK && result != 1);
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    const unsigned char *protocol;
+    unsigned             size;
+    SSL_get0_alpn_selected(channel->ssl, &protocol, &size);
+    if (size != 6 || memcmp(protocol, "cmif/1", 6) != 0) {
+        rc = cmif_fail(err, CMIF_E_TRUST, "the server speaks TLS 1.3, but not cmif/1: is it a cmif-server?");
+        goto done;
+    }
+    /* Belt and braces: a handshake that asked for no proof cannot happen without session tickets. */
+    if (channel->pinned ? !channel->pin_asked : SSL_get_verify_result(channel->ssl) != X509_V_OK) {
+        rc = cmif_fail(err, CMIF_E_TRUST, "the server showed no certificate");
+    }
+done:
+    BIO_free(bio);
+    SSL_CTX_free(ctx);
+    return rc;
+}
+
+/* ---- sockets ---- */
+
+static cmif_code unix_open(const cmif_peer *peer, cmif_channel *channel, int seconds, cmif_err *err)
+{
+    struct sockaddr_un   address  = {.sun_family = AF_UNIX};
+    const struct timeval patience = {.tv_sec = seconds};
+    struct ucred         who;
+    socklen_t            who_size = sizeof who;
+
+    if (strlen(peer->path) >= sizeof address.sun_path) {
+        return cmif_fail(err, CMIF_E_IO, "the path has %zu bytes, a socket's has at most %zu: choose a shorter one",
+                         strlen(peer->path), sizeof address.sun_path - 1);
+    }
+    memcpy(address.sun_path, peer->path, strlen(peer->path));
+    channel->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (channel->fd < 0) {
+        return cmif_fail(err, CMIF_E_IO, "cannot make a socket: %s", strerror(errno));
+    }
+    /* connect() waits when too many wait already; poll() does not show that. */
+    if (setsockopt(channel->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
+        connect(channel->fd, (const struct sockaddr *) &address, sizeof address) != 0) {
+        return cmif_fail(err, CMIF_E_IO, "cannot connect: %s; is cmif-server running there?", strerror(errno));
+    }
+    if (getsockopt(channel->fd, SOL_SOCKET, SO_PEERCRED, &who, &who_size) != 0) {
+        return cmif_fail(err, CMIF_E_IO, "cannot learn whose socket it is: %s", strerror(errno));
+    }
+    if (who.uid != geteuid()) {
+        return cmif_fail(err, CMIF_E_TRUST,
+                         "the server there runs as user %u, expected %u: run it as the same user, or use TLS", who.uid,
+                         geteuid());
+    }
+    if (fcntl(channel->fd, F_SETFL, O_NONBLOCK) != 0) {
+        return cmif_fail(err, CMIF_E_IO, "cannot set up the socket: %s", strerror(errno));
+    }
+    return CMIF_OK;
+}
+
+static cmif_code tcp_connect(const struct addrinfo *to, cmif_channel *channel, int64_t deadline, cmif_err *err)
+{
+    const int one    = 1;
+    int       failed = 0;
+    socklen_t size   = sizeof failed;
+
+    channel->fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (channel->fd < 0) {
+        return cmif_fail(err, CMIF_E_IO, "cannot make a socket: %s", strerror(errno));
+    }
+    if (connect(channel->fd, to->ai_addr, to->ai_addrlen) != 0) {
+        failed = errno;
+    }
+    if (failed == EINPROGRESS) {
+        cmif_code rc = wait_for(channel->fd, POLLOUT, -1, deadline, err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
+        if (getsockopt(channel->fd, SOL_SOCKET, SO_ERROR, &failed, &size) != 0) {
+            failed = errno;
+        }
+    }
+    if (failed) {
+        return cmif_fail(err, CMIF_E_IO, "cannot connect: %s; %s", strerror(failed),
+                         failed == ECONNREFUSED ? "is cmif-server running there?" : "is the network up?");
+    }
+    (void) setsockopt(channel->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* slower without, not wrong */
+    return CMIF_OK;
+}
+
+static cmif_code tcp_open(const cmif_peer *peer, cmif_channel *channel, int64_t deadline, cmif_err *err)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo      *all   = NULL;
+    const int             bad   = getaddrinfo(peer->host, peer->port, &hints, &all);
+    if (bad) {
+        return cmif_fail(err, CMIF_E_IO, "cannot look up the address: %s; check host and port",
+                         bad == EAI_SYSTEM ? strerror(errno) : gai_strerror(bad));
+    }
+    cmif_code rc = CMIF_E_IO;
+    for (const struct addrinfo *to = all; to && rc != CMIF_OK; to = to->ai_next) {
+        if (channel->fd >= 0) {
+            close(channel->fd);
+        }
+        rc = tcp_connect(to, channel, deadline, err);
+    }
+    freeaddrinfo(all);
+    return rc;
+}
+
+/* ---- the channel ---- */
+
+cmif_code cmif_channel_open(const cmif_peer *peer, cmif_channel **out, cmif_err *err)
+{
+    const int     seconds = peer->connect_seconds > 0 ? peer->connect_seconds : 10;
+    cmif_code     rc      = CMIF_OK;
+    cmif_channel *channel = calloc(1, sizeof *channel);
+
+    if (!channel) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a connection");
+        goto done;
+    }
+    channel->fd = -1;
+    if (peer->path) {
+        rc = unix_open(peer, channel, seconds, err);
+    } else {
+        const int64_t deadline = now_ms() + (int64_t) seconds * 1000;
+        rc                     = tcp_open(peer, channel, deadline, err);
+        if (rc == CMIF_OK) {
+            rc = tls_open(peer, channel, deadline, err);
+        }
+    }
+    if (rc != CMIF_OK) {
+        cmif_err_context(err, peer->path ? "%s" : "%s:%s", peer->path ? peer->path : peer->host, peer->port);
+        goto done;
+    }
+    *out    = channel;
+    channel = NULL;
+done:
+    cmif_channel_free(channel);
+    return rc;
+}
+
+void cmif_channel_free(cmif_channel *channel)
+{
+    if (!channel) {
+        return;
+    }
+    if (channel->ssl && channel->fault.code == CMIF_OK && SSL_is_init_finished(channel->ssl)) {
+        ERR_clear_error();
+        SSL_shutdown(channel->ssl); /* a goodbye if there is room for it */
+    }
+    SSL_free(channel->ssl);
+    BIO_meth_free(channel->method);
+    if (channel->fd >= 0) {
+        close(channel->fd);
+    }
+    free(channel);
+}
+
+/* One attempt: bytes moved, or 0 after a wait that makes another attempt worthwhile. */
+static cmif_code write_some(cmif_channel *channel, const uint8_t *bytes, size_t size, size_t *moved, int64_t deadline,
+                            int wake, cmif_err *err)
+{
+    errno = 0;
+    if (channel->fault.code != CMIF_OK) {
+        return tls_broken(channel, err);
+    }
+    if (channel->ssl) {
+        ERR_clear_error();
+        const int result = SSL_write_ex(channel->ssl, bytes, size, moved);
+        if (result == 1) {
+            return CMIF_OK;
+        }
+        *moved = 0;
+        return tls_again(channel, result, wake, deadline, err);
+    }
+    const ssize_t n = send(channel->fd, bytes, size, MSG_NOSIGNAL);
+    *moved          = n > 0 ? (size_t) n : 0;
+    if (n >= 0 || errno == EINTR) {
+        return CMIF_OK;
+    }
+    if (errno != EAGAIN) {
+        return cmif_fail(err, CMIF_E_IO, "the server is gone: %s", strerror(errno));
+    }
+    return wait_for(channel->fd, POLLOUT, wake, deadline, err);
+}
+
+static cmif_code read_some(cmif_channel *channel, uint8_t *buffer, size_t room, size_t *moved, int64_t deadline,
+                           int wake, cmif_err *err)
+{
+    errno = 0;
+    if (channel->fault.code != CMIF_OK) {
+        return tls_broken(channel, err);
+    }
+    if (channel->ssl) {
+        ERR_clear_error();
+        const int result = SSL_read_ex(channel->ssl, buffer, room, moved);
+        if (result == 1) {
+            return CMIF_OK;
+        }
+        *moved = 0;
+        return tls_again(channel, result, wake, deadline, err);
+    }
+    const ssize_t n = recv(channel->fd, buffer, room, 0);
+    *moved          = n > 0 ? (size_t) n : 0;
+    if (n > 0 || (n < 0 && errno == EINTR)) {
+        return CMIF_OK;
+    }
+    if (n == 0) {
+        return cmif_fail(err, CMIF_E_IO, "the server closed the connection");
+    }
+    if (errno != EAGAIN) {
+        return cmif_fail(err, CMIF_E_IO, "the server is gone: %s", strerror(errno));
+    }
+    return wait_for(channel->fd, POLLIN, wake, deadline, err);
+}
+
+cmif_code cmif_channel_send(cmif_channel *channel, const void *bytes, size_t size, int seconds, int wake, cmif_err *err)
+{
+    const uint8_t *at       = bytes;
+    int64_t        deadline = now_ms() + (int64_t) seconds * 1000;
+    while (size) {
+        size_t    moved = 0;
+        cmif_code rc    = write_some(channel, at, size, &moved, deadline, wake, err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
+        if (moved) {
+            at += moved;
+            size -= moved;
+            channel->sent += moved;
+            deadline = now_ms() + (int64_t) seconds * 1000;
+        }
+    }
+    return CMIF_OK;
+}
+
+cmif_code cmif_channel_receive(cmif_channel *channel, void *buffer, size_t room, size_t *size, int seconds, int wake,
+                               cmif_err *err)
+{
+    const int64_t deadline = now_ms() + (int64_t) seconds * 1000;
+    size_t        moved    = 0;
+    while (moved == 0) {
+        cmif_code rc = read_some(channel, buffer, room, &moved, deadline, wake, err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
+    }
+    channel->received += moved;
+    *size = moved;
+    return CMIF_OK;
+}
+
+bool cmif_channel_ready(cmif_channel *channel)
+{
+    uint8_t byte;
+    if (channel->ssl && channel->fault.code == CMIF_OK) {
+        ERR_clear_error();
+        errno            = 0;
+        const int result = SSL_peek(channel->ssl, &byte, 1);
+        const int kind   = SSL_get_error(channel->ssl, result);
+        if (result <= 0 && kind != SSL_ERROR_WANT_READ && kind != SSL_ERROR_WANT_WRITE) {
+            tls_fault(channel, kind, &channel->fault);
+        }
+        return result > 0 || channel->fault.code != CMIF_OK;
+    }
+    return channel->ssl || recv(channel->fd, &byte, 1, MSG_PEEK) >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+uint64_t cmif_channel_sent(const cmif_channel *channel)
+{
+    return channel->sent;
+}
+
+uint64_t cmif_channel_received(const cmif_channel *channel)
+{
+    return channel->received;
+}
