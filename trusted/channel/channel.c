@@ -265,7 +265,8 @@ static bool tls_name(SSL *ssl, const char *host)
     return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
-static cmif_code tls_open(const cmif_peer *peer, cmif_channel *channel, int64_t deadline, cmif_err *err)
+/* Everything that can be wrong on our side is found here, before anybody is connected to. */
+static cmif_code tls_prepare(const cmif_peer *peer, cmif_channel *channel, cmif_err *err)
 {
     cmif_code rc  = CMIF_OK;
     BIO      *bio = NULL;
@@ -294,32 +295,36 @@ static cmif_code tls_open(const cmif_peer *peer, cmif_channel *channel, int64_t 
     BIO_set_init(bio, 1);
     SSL_set_bio(channel->ssl, bio, bio);
     bio = NULL;
-
-    int result;
-    do {
-        ERR_clear_error();
-        errno  = 0;
-        result = SSL_connect(channel->ssl);
-        rc     = result == 1 ? CMIF_OK : tls_again(channel, result, -1, deadline, err);
-    } while (rc == CMIF_OK && result != 1);
-    if (rc != CMIF_OK) {
-        goto done;
-    }
-    const unsigned char *protocol;
-    unsigned             size;
-    SSL_get0_alpn_selected(channel->ssl, &protocol, &size);
-    if (size != 6 || memcmp(protocol, "cmif/1", 6) != 0) {
-        rc = cmif_fail(err, CMIF_E_TRUST, "the server speaks TLS 1.3, but not cmif/1: is it a cmif-server?");
-        goto done;
-    }
-    /* Belt and braces: a handshake that asked for no proof cannot happen without session tickets. */
-    if (channel->pinned ? !channel->pin_asked : SSL_get_verify_result(channel->ssl) != X509_V_OK) {
-        rc = cmif_fail(err, CMIF_E_TRUST, "the server showed no certificate");
-    }
 done:
     BIO_free(bio);
     SSL_CTX_free(ctx);
     return rc;
+}
+
+static cmif_code tls_greet(cmif_channel *channel, int64_t deadline, cmif_err *err)
+{
+    const unsigned char *protocol;
+    unsigned             size;
+    int                  result = 0;
+
+    while (result != 1) {
+        ERR_clear_error();
+        errno        = 0;
+        result       = SSL_connect(channel->ssl);
+        cmif_code rc = result == 1 ? CMIF_OK : tls_again(channel, result, -1, deadline, err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
+    }
+    SSL_get0_alpn_selected(channel->ssl, &protocol, &size);
+    if (size != 6 || memcmp(protocol, "cmif/1", 6) != 0) {
+        return cmif_fail(err, CMIF_E_TRUST, "the server speaks TLS 1.3, but not cmif/1: is it a cmif-server?");
+    }
+    /* Belt and braces: a handshake without a certificate needs a session ticket, and we take none. */
+    if (channel->pinned ? !channel->pin_asked : SSL_get_verify_result(channel->ssl) != X509_V_OK) {
+        return cmif_fail(err, CMIF_E_TRUST, "the server showed no certificate");
+    }
+    return CMIF_OK;
 }
 
 /* ---- sockets ---- */
@@ -340,9 +345,13 @@ static cmif_code unix_open(const cmif_peer *peer, cmif_channel *channel, int sec
     if (channel->fd < 0) {
         return cmif_fail(err, CMIF_E_IO, "cannot make a socket: %s", strerror(errno));
     }
-    /* connect() waits when too many wait already; poll() does not show that. */
-    if (setsockopt(channel->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
-        connect(channel->fd, (const struct sockaddr *) &address, sizeof address) != 0) {
+    /* connect() waits while too many others do; poll() would not show that */
+    (void) setsockopt(channel->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    int failed;
+    do {
+        failed = connect(channel->fd, (const struct sockaddr *) &address, sizeof address);
+    } while (failed && errno == EINTR);
+    if (failed) {
         return cmif_fail(err, CMIF_E_IO, "cannot connect: %s; is cmif-server running there?", strerror(errno));
     }
     if (getsockopt(channel->fd, SOL_SOCKET, SO_PEERCRED, &who, &who_size) != 0) {
@@ -426,9 +435,12 @@ cmif_code cmif_channel_open(const cmif_peer *peer, cmif_channel **out, cmif_err 
         rc = unix_open(peer, channel, seconds, err);
     } else {
         const int64_t deadline = now_ms() + (int64_t) seconds * 1000;
-        rc                     = tcp_open(peer, channel, deadline, err);
+        rc                     = tls_prepare(peer, channel, err);
         if (rc == CMIF_OK) {
-            rc = tls_open(peer, channel, deadline, err);
+            rc = tcp_open(peer, channel, deadline, err);
+        }
+        if (rc == CMIF_OK) {
+            rc = tls_greet(channel, deadline, err);
         }
     }
     if (rc != CMIF_OK) {
