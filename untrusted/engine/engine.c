@@ -64,16 +64,16 @@ struct cmif_engine {
     float                   row_scale;
 };
 
-/* The library has one log for the whole process. Its last complaint explains a failed open; it names files, tensors and
- * sizes, never payload. */
-static char last_complaint[200];
+/* The library has one log for the whole process. Its first complaint says why something failed, the later ones only
+ * that it did; they name files, tensors and sizes, never payload. */
+static char complaint[200];
 
 static void keep_complaint(enum ggml_log_level level, const char *text, void *context)
 {
     (void) context;
-    if (level == GGML_LOG_LEVEL_ERROR) {
-        snprintf(last_complaint, sizeof last_complaint, "%s", text);
-        last_complaint[strcspn(last_complaint, "\n")] = 0;
+    if (level == GGML_LOG_LEVEL_ERROR && !complaint[0]) {
+        snprintf(complaint, sizeof complaint, "%s", text);
+        complaint[strcspn(complaint, "\n")] = 0;
     }
 }
 
@@ -335,11 +335,11 @@ static cmif_code open_context(cmif_engine *engine, uint32_t threads, int32_t gpu
         }
         p.n_threads       = (int32_t) threads;
         p.n_threads_batch = (int32_t) threads;
-        last_complaint[0] = 0;
+        complaint[0]      = 0;
         engine->context   = llama_init_from_model(engine->model, p);
         if (!engine->context) {
             return cmif_fail(err, CMIF_E_MEMORY, "the engine cannot make a context of %u x %u rows: %s",
-                             engine->slot_count, engine->welcome.context, last_complaint);
+                             engine->slot_count, engine->welcome.context, complaint);
         }
         engine->memory = llama_get_memory(engine->context);
         again          = false;
@@ -367,11 +367,11 @@ static cmif_code open_model(cmif_engine *engine, const cmif_engine_options *opti
     struct llama_model_params p       = llama_model_default_params();
     cmif_frame_welcome       *welcome = &engine->welcome;
 
-    p.n_gpu_layers    = options->gpu_layers < 0 ? -1 : options->gpu_layers;
-    last_complaint[0] = 0;
-    engine->model     = llama_model_load_from_file(options->path, p);
+    p.n_gpu_layers = options->gpu_layers < 0 ? -1 : options->gpu_layers;
+    complaint[0]   = 0;
+    engine->model  = llama_model_load_from_file(options->path, p);
     if (!engine->model) {
-        return cmif_fail(err, CMIF_E_FORMAT, "the engine cannot load it: %s", last_complaint);
+        return cmif_fail(err, CMIF_E_FORMAT, "the engine cannot load it: %s", complaint);
     }
     const int32_t              width   = llama_model_n_embd(engine->model);
     const int32_t              vocab   = llama_vocab_n_tokens(llama_model_get_vocab(engine->model));
@@ -911,6 +911,17 @@ static void token_emit(cmif_engine *engine, slot *s, const float *logits, cmif_e
     }
 }
 
+/* A stream queues one row; a long prompt's memory goes back. */
+static void queue_shrink(const cmif_engine *engine, slot *s)
+{
+    const size_t size  = cmif_row_size(s->type, engine->welcome.width);
+    uint8_t     *queue = realloc(s->queue, size + sizeof(uint32_t));
+    if (queue) {
+        s->queue      = queue;
+        s->queue_size = size;
+    }
+}
+
 /* The rows of the slot were computed; its last one is number `last` of that batch. */
 static void slot_deliver(cmif_engine *engine, slot *s, int32_t last, cmif_engine_sink sink, void *context)
 {
@@ -929,6 +940,7 @@ static void slot_deliver(cmif_engine *engine, slot *s, int32_t last, cmif_engine
         }
         s->state       = SLOT_STREAM;
         s->streamed_us = now_us();
+        queue_shrink(engine, s);
     }
     s->arrived = 0;
     token_emit(engine, s, llama_get_logits_ith(engine->context, last), sink, context);
@@ -946,6 +958,7 @@ static int compute(cmif_engine *engine, int32_t first, int32_t count)
     part.n_seq_id += first;
     part.seq_id += first;
     part.logits += first;
+    complaint[0] = 0;
     const int rc = llama_decode(engine->context, part);
     return rc == -1 ? 1 : rc;
 }
@@ -974,7 +987,7 @@ cmif_code cmif_engine_step(cmif_engine *engine, cmif_engine_sink sink, void *con
             rc = compute(engine, first, take);
         }
         if (rc != 0 && rc != 1) {
-            return cmif_fail(err, CMIF_E_IO, "the engine failed with code %d: %s", rc, last_complaint);
+            return cmif_fail(err, CMIF_E_IO, "the engine failed with code %d: %s", rc, complaint);
         }
         if (rc == 1) {
             error_emit(engine, s, CMIF_WIRE_E_ENGINE, sink, context);
