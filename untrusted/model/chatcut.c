@@ -22,7 +22,7 @@ enum {
     CONVERSATIONS = 20,            /* to check with */
     TEMPLATE_MAX  = 1 << 20,
     PIECES_MAX    = 1 << 20, /* bytes of all pieces together */
-    CPU_SECONDS   = 20
+    CPU_SECONDS   = 5
 };
 
 #define MEMORY_MAX ((rlim_t) 4 << 30)
@@ -189,21 +189,28 @@ static void piece_forget(cutting *cutter, cmif_chat_piece piece)
 /* Find the sentinels of c in text, each once and in order, and learn what stands between them. */
 static cmif_code learn_from(cutting *cutter, const conversation *c, const char *text, cmif_err *err)
 {
+    const char *found[MESSAGES_MAX];
+    for (size_t i = 0; i < c->count; i++) {
+        found[i] = strstr(text, c->words[i]);
+        if (!found[i]) {
+            return cmif_fail(err, CMIF_E_UNSUPPORTED, "a %s message does not appear in the text", c->messages[i].role);
+        }
+        if (strstr(found[i] + 1, c->words[i])) {
+            return cmif_fail(err, CMIF_E_UNSUPPORTED, "a %s message appears more than once in the text",
+                             c->messages[i].role);
+        }
+        if (i && found[i] < found[i - 1]) {
+            return cmif_fail(err, CMIF_E_UNSUPPORTED, "a %s message does not stand in front of the %s message after it",
+                             c->messages[i - 1].role, c->messages[i].role);
+        }
+    }
     const char *at = text;
     for (size_t i = 0; i < c->count; i++) {
-        const char *word  = c->words[i];
-        const char *first = strstr(text, word);
-        if (!first || first < at || strstr(first + 1, word)) {
-            return cmif_fail(err, CMIF_E_UNSUPPORTED, "%s message %s", c->messages[i].role,
-                             !first       ? "does not appear in the text"
-                             : first < at ? "is put at another place than its own"
-                                          : "appears more than once");
-        }
-        cmif_code rc = piece_learn(cutter, conversation_piece(c, i), at, (size_t) (first - at), err);
+        cmif_code rc = piece_learn(cutter, conversation_piece(c, i), at, (size_t) (found[i] - at), err);
         if (rc != CMIF_OK) {
             return rc;
         }
-        at = first + strlen(word);
+        at = found[i] + strlen(c->words[i]);
     }
     return piece_learn(cutter, conversation_piece(c, c->count), at, strlen(at), err);
 }
@@ -442,6 +449,9 @@ static void cut_into(cmif_str source, cmif_str bos, cmif_str eos, time_t now, ou
         out->sizes[i] = piece.size;
     }
     if (rc != CMIF_OK) {
+        if (rc == CMIF_E_UNSUPPORTED) {
+            cmif_err_context(&err, "the chat template cannot be cut into pieces");
+        }
         snprintf(out->refused, sizeof out->refused, "%s", err.text);
     }
     memcpy(out->no_system, cutter.cut.no_system, sizeof out->no_system);
