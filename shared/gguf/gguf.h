@@ -104,6 +104,8 @@ CMIF_MUST_USE cmif_code cmif_gguf_put_strs(cmif_gguf_out *out, const char *key, 
 CMIF_MUST_USE cmif_code cmif_gguf_put_array(cmif_gguf_out *out, const char *key, cmif_gguf_type item_type,
                                             const void *items, size_t count, cmif_err *err);
 void                    cmif_gguf_remove(cmif_gguf_out *out, const char *key);
+/* What was put under key, or NULL; borrowed until the next put or remove. */
+const cmif_gguf_value  *cmif_gguf_out_find(const cmif_gguf_out *out, const char *key);
 /* source NULL writes zeros (a hole where the file system can). context is borrowed until the write. */
 CMIF_MUST_USE cmif_code cmif_gguf_put_tensor(cmif_gguf_out *out, const char *name, uint32_t type, uint32_t dims,
                                              const uint64_t shape[4], cmif_gguf_source source, void *context,

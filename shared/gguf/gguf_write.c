@@ -82,7 +82,7 @@ static void *grown(void *list, size_t count, size_t each)
     return cmif_size_mul(count ? 2 * count : 1, each, &size) ? realloc(list, size) : NULL;
 }
 
-static out_value *find(cmif_gguf_out *out, cmif_str key)
+static out_value *find(const cmif_gguf_out *out, cmif_str key)
 {
     for (size_t i = 0; i < out->value_count; i++) {
         cmif_str other = out->values[i].value.key;
@@ -91,6 +91,12 @@ static out_value *find(cmif_gguf_out *out, cmif_str key)
         }
     }
     return NULL;
+}
+
+const cmif_gguf_value *cmif_gguf_out_find(const cmif_gguf_out *out, const char *key)
+{
+    const out_value *place = find(out, (cmif_str){key, strlen(key)});
+    return place ? &place->value : NULL;
 }
 
 cmif_code cmif_gguf_put_value(cmif_gguf_out *out, const cmif_gguf_value *value, cmif_err *err)

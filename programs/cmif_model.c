@@ -1,0 +1,420 @@
+/* cmif-model - what `cmif split`, `cmif inspect` and `cmif template` run: work on public model files, with the engine's
+ * code, outside the trusted process. */
+#include "cmif_options.h"
+#include "model/chatcut.h"
+#include "model/split.h"
+#include "model/template_main.h"
+
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool                  json;
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    interrupted = number;
+}
+
+/* The one sentence of a failure, and the exit code. */
+static int report(const cmif_err *err, int exit_code)
+{
+    if (json) {
+        json_t *object = json_pack("{s:{s:s, s:s}}", "error", "code", cmif_code_name(err->code), "message", err->text);
+        char   *text   = object ? json_dumps(object, JSON_COMPACT) : NULL;
+        fprintf(stderr, "%s\n",
+                text ? text : "{\"error\":{\"code\":\"format\",\"message\":\"a name that is not UTF-8\"}}");
+        free(text);
+        json_decref(object);
+    } else {
+        fprintf(stderr, "cmif: %s\n", err->text);
+    }
+    return err->code == CMIF_E_CANCELLED && interrupted ? 128 + interrupted : exit_code;
+}
+
+/* ---- what is shown ---- */
+
+/* "98.4 MB"; room for four such texts in one call. */
+static const char *shown_size(uint64_t bytes)
+{
+    static char texts[4][32];
+    static int  next;
+    char       *text = texts[next++ & 3];
+    if (bytes < 1000) {
+        snprintf(text, sizeof texts[0], "%u bytes", (unsigned) bytes);
+    } else if (bytes < 1000000) {
+        snprintf(text, sizeof texts[0], "%.1f kB", (double) bytes / 1e3);
+    } else if (bytes < 1000000000) {
+        snprintf(text, sizeof texts[0], "%.1f MB", (double) bytes / 1e6);
+    } else {
+        snprintf(text, sizeof texts[0], "%.2f GB", (double) bytes / 1e9);
+    }
+    return text;
+}
+
+/* A string of the file, or other; anything that a terminal could obey becomes '?'. Room for four. */
+static const char *shown_str(const cmif_gguf *file, const char *key, const char *other)
+{
+    static char texts[4][100];
+    static int  next;
+    char       *text = texts[next++ & 3];
+    cmif_str    s;
+    if (cmif_gguf_get_str(file, key, &s, NULL) != CMIF_OK) {
+        return other;
+    }
+    snprintf(text, sizeof texts[0], "%.*s", s.size < 99 ? (int) s.size : 99, s.data);
+    for (char *c = text; *c; c++) {
+        *c = *c >= ' ' && *c <= '~' ? *c : '?';
+    }
+    return text;
+}
+
+/* ---- split ---- */
+
+typedef struct bar {
+    bool   shown; /* stderr is a terminal that can go back to the start of a line */
+    double next;  /* when to draw again */
+} bar;
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double) time.tv_sec + 1e-9 * (double) time.tv_nsec;
+}
+
+static bool draw(void *context, const char *what, uint64_t done, uint64_t total)
+{
+    bar *b = context;
+    if (b->shown && now() >= b->next) {
+        enum { WIDTH = 30 };
+        int full = total ? (int) (done * WIDTH / total) : WIDTH;
+        fprintf(stderr, "\r\033[K%-20s [%.*s%*s] %3d %%", what, full < WIDTH ? full : WIDTH,
+                "##############################", full < WIDTH ? WIDTH - full : 0, "",
+                total ? (int) (done * 100 / total) : 100);
+        b->next = now() + 0.1;
+    }
+    return !interrupted;
+}
+
+static const char *scale_sentence(const cmif_split_plan *plan)
+{
+    return plan->row_scale != 1 ? "the client multiplies rows by sqrt(width), as this architecture wants it" : NULL;
+}
+
+static const char *table_sentence(const cmif_split_plan *plan, bool asked)
+{
+    if (plan->arch->output == CMIF_OUTPUT_TABLE) {
+        return "this architecture always uses the table as its output matrix, so the server's file holds it "
+               "(token_embd.weight)";
+    }
+    if (plan->tied) {
+        return "the model is tied: its output matrix is the table, so the server's file holds it (output.weight)";
+    }
+    if (asked) {
+        return "the table stays on the server (--keep-embeddings): no round trip for each token";
+    }
+    return plan->arch->output == CMIF_OUTPUT_NONE
+               ? "the server's file holds no table"
+               : "the server's file holds no table: one round trip for each token written";
+}
+
+static json_t *plan_json(const cmif_split_plan *plan)
+{
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:f, s:b, s:b, s:s, s:s, s:I, s:I}", "architecture", plan->arch->name,
+                     "width", plan->width, "vocab", plan->vocab, "layers", plan->layers, "context", plan->context,
+                     "row_scale", (double) plan->row_scale, "tied", plan->tied, "server_has_table", plan->server_table,
+                     "table_stored", cmif_ggml_type_name(plan->stored_type), "table",
+                     cmif_row_type_name(plan->table_type), "client_bytes", (json_int_t) plan->client_size,
+                     "server_bytes", (json_int_t) plan->server_size);
+}
+
+static int print_json(json_t *object, cmif_err *err)
+{
+    char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
+    json_decref(object);
+    if (!text || puts(text) < 0 || fflush(stdout) != 0) {
+        (void) !cmif_fail(err, CMIF_E_IO,
+                          text ? "cannot write to standard output" : "cannot make JSON: a name is not UTF-8");
+        free(text);
+        return report(err, 1);
+    }
+    free(text);
+    return 0;
+}
+
+/* Whether the client's file got chat pieces, in words; *refused says which. */
+static const char *chat_sentence(const cmif_gguf *client, bool *refused)
+{
+    *refused = cmif_gguf_find(client, "cmif.chat.refused") != NULL;
+    return *refused ? shown_str(client, "cmif.chat.refused", "") : "the chat template was cut into pieces";
+}
+
+static int print_split(const char *folder, const cmif_split_options *options, const cmif_split_plan *plan,
+                       cmif_err *err)
+{
+    size_t     size   = strlen(folder) + 16;
+    char      *path   = malloc(size);
+    cmif_gguf *client = NULL;
+    int        code   = 1;
+    if (!path) {
+        (void) !cmif_fail(err, CMIF_E_MEMORY, "no memory for a path");
+        return report(err, 1);
+    }
+    snprintf(path, size, "%s/client.gguf", folder);
+    if (cmif_gguf_open(path, &client, err) != CMIF_OK) {
+        free(path);
+        return report(err, 1);
+    }
+    bool        refused;
+    const char *chat = chat_sentence(client, &refused);
+    if (json) {
+        json_t *object = plan_json(plan);
+        json_object_set_new(object, "folder", json_string(folder));
+        json_object_set_new(object, "model_id", json_string(shown_str(client, "cmif.model_id", "")));
+        json_object_set_new(object, "chat", json_boolean(!refused));
+        json_object_set_new(object, "chat_refused", refused ? json_string(chat) : json_null());
+        code = print_json(object, err);
+    } else {
+        const char *scale = scale_sentence(plan);
+        printf("%s/client.gguf  %s  embedding table (%s), tokenizer%s\n", folder, shown_size(plan->client_size),
+               cmif_row_type_name(plan->table_type), refused ? "" : ", chat pieces");
+        printf("%s/server.gguf  %s  %u layers of %s\n", folder, shown_size(plan->server_size), plan->layers,
+               plan->arch->name);
+        printf("%s\n", table_sentence(plan, options->keep_embeddings));
+        if (scale) {
+            printf("%s\n", scale);
+        }
+        if (plan->arch->output == CMIF_OUTPUT_NONE) {
+            printf("an encoder: for `cmif classify` and `cmif embed`\n");
+        } else if (refused) {
+            printf("no chat (%s); text completion works\n", chat);
+        }
+        code = fflush(stdout) == 0 ? 0 : 1;
+    }
+    cmif_gguf_free(client);
+    free(path);
+    return code;
+}
+
+static int split_main(int argc, char **argv)
+{
+    const char        *folder = NULL, *table = NULL;
+    cmif_split_options options = {0};
+    const cmif_option  list[]  = {
+          {'o', "output", "DIR", CMIF_OPTION_TEXT, &folder, 0, 0, "the folder for both files; made if need be"},
+          {0, "table", "TYPE", CMIF_OPTION_TEXT, &table, 0, 0, "f32, f16 or q8_0 rows for the client (else as stored)"},
+          {0, "keep-embeddings", NULL, CMIF_OPTION_FLAG, &options.keep_embeddings, 0, 0,
+           "leave the table on the server, too"},
+          {0, "json", NULL, CMIF_OPTION_FLAG, &json, 0, 0, "print the result as JSON"},
+    };
+    const cmif_command command = {"split",
+                                  "MODEL -o DIR [options]",
+                                  "cut a model into the half you keep and the half a server runs",
+                                  list,
+                                  sizeof list / sizeof *list,
+                                  "DIR/client.gguf holds the embedding table, the tokenizer and the chat format; "
+                                  "DIR/server.gguf everything else.\n"
+                                  "Files of these names are replaced only when both new ones are complete.\n"
+                                  "A table of another type than f32, f16, bf16 and q8_0 is written as f32, exactly.\n"};
+    cmif_err           err;
+    cmif_split_plan    plan;
+    int                rest = 0;
+
+    cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
+    if (rc == CMIF_E_CANCELLED) {
+        return 0;
+    }
+    if (rc == CMIF_OK && rest != 1) {
+        rc = cmif_fail(&err, CMIF_E_RANGE, "split takes one model file, as in: cmif split model.gguf -o folder");
+    }
+    if (rc == CMIF_OK && !folder) {
+        rc = cmif_fail(&err, CMIF_E_RANGE, "split needs -o DIR, the folder for its two files");
+    }
+    if (rc == CMIF_OK && table &&
+        (!cmif_row_type_find(table, &options.table) || options.table == CMIF_ROWS_ID ||
+         options.table == CMIF_ROWS_BF16)) {
+        rc = cmif_fail(&err, CMIF_E_RANGE, "--table takes f32, f16 or q8_0");
+    }
+    if (rc != CMIF_OK) {
+        return report(&err, 2);
+    }
+    const char *term = getenv("TERM");
+    bar         b    = {.shown = !json && isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0};
+    rc               = cmif_split(argv[0], folder, &options, draw, &b, &plan, &err);
+    if (b.shown) {
+        fputs("\r\033[K", stderr);
+    }
+    return rc == CMIF_OK ? print_split(folder, &options, &plan, &err) : report(&err, 1);
+}
+
+/* ---- inspect ---- */
+
+/* How a template of this model would be cut: the client's keys, put into a file that is never written. */
+static cmif_gguf_out *cut_chat(const cmif_gguf *model)
+{
+    cmif_gguf_out *out = NULL;
+    if (cmif_gguf_out_new(&out, NULL) == CMIF_OK && cmif_chat_pieces_put(model, out, NULL) != CMIF_OK) {
+        cmif_gguf_out_free(out);
+        out = NULL;
+    }
+    return out;
+}
+
+static json_t *str_or_null(const cmif_gguf *file, const char *key)
+{
+    const char *text = shown_str(file, key, NULL);
+    return text ? json_string(text) : json_null();
+}
+
+static int inspect_json(const char *path, const cmif_gguf *file, uint64_t size, const cmif_split_plan *plan,
+                        const char *refused, const char *chat_refused, cmif_err *err)
+{
+    json_t *object =
+        json_pack("{s:s, s:I, s:I, s:I}", "file", path, "bytes", (json_int_t) size, "keys",
+                  (json_int_t) cmif_gguf_value_count(file), "tensors", (json_int_t) cmif_gguf_tensor_count(file));
+    json_object_set_new(object, "name", str_or_null(file, "general.name"));
+    json_object_set_new(object, "architecture", str_or_null(file, "general.architecture"));
+    json_object_set_new(object, "tokenizer", str_or_null(file, "tokenizer.ggml.model"));
+    json_object_set_new(object, "pre_tokenizer", str_or_null(file, "tokenizer.ggml.pre"));
+    json_object_set_new(object, "role", str_or_null(file, "cmif.role"));
+    json_object_set_new(object, "model_id", str_or_null(file, "cmif.model_id"));
+    json_object_set_new(object, "chat_refused", chat_refused ? json_string(chat_refused) : json_null());
+    json_object_set_new(object, "split", plan ? plan_json(plan) : json_null());
+    json_object_set_new(object, "split_refused", refused ? json_string(refused) : json_null());
+    return print_json(object, err);
+}
+
+static void inspect_half(const cmif_gguf *file)
+{
+    bool has = false, tied = false;
+    bool server = cmif_gguf_get_bool(file, "cmif.has_table", &has, NULL) == CMIF_OK;
+    printf("half          the %s's half of a split\n", shown_str(file, "cmif.role", "?"));
+    printf("of model      %s\n", shown_str(file, "cmif.model_id", "?"));
+    (void) !cmif_gguf_get_bool(file, "cmif.tied", &tied, NULL);
+    const cmif_gguf_tensor *table = server && tied ? cmif_gguf_find_tensor(file, "output.weight") : NULL;
+    if (!table) {
+        table = cmif_gguf_find_tensor(file, "token_embd.weight");
+    }
+    if (server && !has) {
+        printf("table         none (a hole stands in for it)\n");
+    } else if (table) {
+        printf("table         %llu rows of %llu, %s, %s%s\n", (unsigned long long) table->shape[1],
+               (unsigned long long) table->shape[0], cmif_ggml_type_name(table->type), shown_size(table->size),
+               server && tied ? ", as the output matrix" : "");
+    }
+}
+
+static void inspect_model(const cmif_split_plan *plan)
+{
+    const char *scale = scale_sentence(plan);
+    printf("model         %s, %u layers x %u, context %u\n", plan->arch->name, plan->layers, plan->width,
+           plan->context);
+    printf("table         %u rows, %s%s\n", plan->vocab, cmif_ggml_type_name(plan->stored_type),
+           plan->tied ? ", which is the output matrix, too (tied)" : "");
+    printf("split         client %s (%s rows), server %s\n", shown_size(plan->client_size),
+           cmif_row_type_name(plan->table_type), shown_size(plan->server_size));
+    printf("              %s\n", table_sentence(plan, false));
+    if (scale) {
+        printf("              %s\n", scale);
+    }
+}
+
+static int inspect_main(int argc, char **argv)
+{
+    const cmif_option  list[]  = {{0, "json", NULL, CMIF_OPTION_FLAG, &json, 0, 0, "print it as JSON"}};
+    const cmif_command command = {
+        "inspect", "FILE [--json]", "what is in a GGUF file, and how it would be split", list, 1, NULL};
+    const cmif_split_options options = {0};
+    cmif_err                 err, why;
+    cmif_gguf               *file = NULL;
+    cmif_gguf_out           *cut  = NULL;
+    cmif_split_plan          plan;
+    struct stat              info;
+    int                      rest = 0;
+
+    cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
+    if (rc == CMIF_E_CANCELLED) {
+        return 0;
+    }
+    if (rc == CMIF_OK && rest != 1) {
+        rc = cmif_fail(&err, CMIF_E_RANGE, "inspect takes one file, as in: cmif inspect model.gguf");
+    }
+    if (rc != CMIF_OK) {
+        return report(&err, 2);
+    }
+    if (cmif_gguf_open(argv[0], &file, &err) != CMIF_OK) {
+        return report(&err, 1);
+    }
+    uint64_t    size    = stat(argv[0], &info) == 0 ? (uint64_t) info.st_size : 0;
+    bool        half    = cmif_gguf_find(file, "cmif.role") != NULL;
+    bool        splits  = cmif_split_plan_init(file, &options, &plan, &why) == CMIF_OK;
+    const char *refused = NULL;
+    char        reason[CMIF_CHAT_REASON];
+    cut = half ? NULL : cut_chat(file);
+    if (half || cut) { /* a half says it itself */
+        const cmif_gguf_value *value =
+            half ? cmif_gguf_find(file, "cmif.chat.refused") : cmif_gguf_out_find(cut, "cmif.chat.refused");
+        snprintf(reason, sizeof reason, "%.*s", value ? (int) value->size : 0, value ? (const char *) value->data : "");
+        refused = value ? reason : NULL;
+    }
+    int code = 0;
+    if (json) {
+        code = inspect_json(argv[0], file, size, splits ? &plan : NULL, splits ? NULL : why.text, refused, &err);
+    } else {
+        printf("file          %s, %zu keys, %zu tensors\n", shown_size(size), cmif_gguf_value_count(file),
+               cmif_gguf_tensor_count(file));
+        printf("name          %s\n", shown_str(file, "general.name", "(none)"));
+        printf("tokenizer     %s, %s\n", shown_str(file, "tokenizer.ggml.model", "none"),
+               shown_str(file, "tokenizer.ggml.pre", "no pre-tokenizer"));
+        if (half) {
+            inspect_half(file);
+        } else if (splits) {
+            inspect_model(&plan);
+        } else {
+            printf("split         no: %s\n", why.text);
+        }
+        if (splits && plan.arch->output == CMIF_OUTPUT_NONE) {
+            printf("answers       classes or vectors (an encoder)\n");
+        } else if (splits || (half && !cmif_gguf_find(file, "cmif.has_table"))) {
+            printf("chat          %s%s\n", refused ? "no: " : "the template is cut into pieces",
+                   refused ? refused : "");
+        }
+        code = fflush(stdout) == 0 ? 0 : 1;
+    }
+    cmif_gguf_out_free(cut);
+    cmif_gguf_free(file);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGXFSZ, &action, NULL); /* a file that grows too large is an error of the write */
+    sigaction(SIGPIPE, &action, NULL);
+
+    static const struct {
+        const char *name;
+        int (*main)(int argc, char **argv);
+    } commands[] = {{"split", split_main}, {"inspect", inspect_main}};
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].main(argc - 2, argv + 2);
+        }
+    }
+    if (argc > 1 && strcmp(argv[1], "template") == 0) {
+        return cmif_template_main(argc - 1, argv + 1);
+    }
+    fputs("usage: cmif split MODEL -o DIR, cmif inspect FILE, or cmif template FILE.jinja; each has --help\n", stderr);
+    return 2;
+}
