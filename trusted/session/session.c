@@ -239,10 +239,8 @@ static cmif_code connect_session(cmif_session *s, cmif_err *err)
     }
     if (rc == CMIF_OK) {
         memcpy(s->handle, frame.opened.handle, sizeof s->handle);
-        size_t kept = frame.opened.position; /* what survived; rows under way when the line broke may not have */
-        if (kept < s->fed.count) {
-            bool same = memcmp(frame.opened.hash, hash_at(s, kept), CMIF_WIRE_HASH_SIZE) == 0;
-            cmif_ids_truncate(&s->fed, same ? kept : 0);
+        if (frame.opened.position < s->fed.count) {
+            cmif_ids_truncate(&s->fed, frame.opened.position); /* rows under way when the line broke, or all of them */
         }
         return CMIF_OK;
     }

@@ -29,7 +29,7 @@ typedef enum fault {
 typedef struct mock {
     int       listener;
     pthread_t thread;
-    bool      table, encoder;
+    bool      table, encoder, always;
     fault     fault;
     uint32_t  when;
     int       times, connections;
@@ -38,6 +38,7 @@ typedef struct mock {
     uint8_t  hashes[CONTEXT + 1][CMIF_WIRE_HASH_SIZE];
     uint32_t count;
     uint32_t rows_received, begins;
+    uint32_t prompt, wrong_steps; /* rows of the prompt, if the number of the first token is to be checked */
 } mock;
 
 static char        folder[] = "/tmp/cmif-session-XXXXXX", path[64], model_path[64];
@@ -141,7 +142,7 @@ static bool generate(mock *m, line *l, const cmif_frame_begin *begin)
         bool     now    = m->times > 0 && number >= m->when;
         if (now && (m->fault == RESET_AFTER || m->fault == HANG_UP_AFTER || m->fault == FORGET_AFTER)) {
             m->times--;
-            m->when += 2;
+            m->when += m->always ? 0 : 2;
             m->count = m->fault == HANG_UP_AFTER ? m->count : 0;
             return m->fault == RESET_AFTER && put(l, &(cmif_frame){.kind = CMIF_FRAME_RESET});
         }
@@ -219,6 +220,7 @@ static void serve(mock *m, line *l)
         }
         cmif_frame_begin begin = frame.begin;
         m->begins++;
+        m->wrong_steps += m->prompt && begin.position + begin.row_count != m->prompt + begin.step;
         if (begin.position > m->count || memcmp(begin.hash, m->hashes[begin.position], CMIF_WIRE_HASH_SIZE) != 0) {
             m->count         = 0;
             cmif_frame reset = {.kind = CMIF_FRAME_RESET, .reset = {CMIF_RESET_MISMATCH}};
@@ -235,7 +237,7 @@ static void serve(mock *m, line *l)
             uint8_t    floats[12] = {0, 0, 0x80, 0x3f, 0, 0, 0, 0x40}; /* 1, 2 */
             cmif_frame vector     = {.kind   = CMIF_FRAME_VECTOR,
                                      .vector = {.count = m->fault == WRONG_LENGTH ? 3 : 2, .bytes = floats}};
-            cmif_frame done = {.kind = CMIF_FRAME_DONE, .done = {.position = begin.position}};
+            cmif_frame done       = {.kind = CMIF_FRAME_DONE, .done = {.position = begin.position}};
             if (!put(l, &vector) || !put(l, &done)) {
                 return;
             }
@@ -399,18 +401,42 @@ static void a_second_turn_sends_only_what_is_new(void)
     }
 }
 
+static void a_changed_history_is_cut_where_it_differs(void)
+{
+    mock                 m       = {0};
+    cmif_session        *session = NULL;
+    cmif_session_options opts    = options(CMIF_ROWS_F32);
+    cmif_ids             prompt  = {0};
+    cmif_usage           usage   = {0};
+    answer               a = {0}, b = {0};
+    cmif_generation      how = {.sampling = {.top_p = 1}, .max_tokens = 6, .on_token = collect, .context = &a};
+    mock_start(&m);
+    fill(&prompt, 10);
+    CHECK(cmif_session_open(&opts, table, &session, NULL) == CMIF_OK);
+    CHECK(cmif_session_generate(session, &prompt, false, &how, &usage, NULL) == CMIF_OK);
+    cmif_ids_truncate(&prompt, 4);
+    fill(&prompt, 8);
+    how.context = &b;
+    CHECK(cmif_session_generate(session, &prompt, false, &how, &usage, NULL) == CMIF_OK);
+    CHECK(usage.reused_rows == 4 && usage.replays == 0 && b.count == 6 && is_right(&prompt, &b));
+    cmif_ids_free(&prompt);
+    cmif_session_free(session);
+    mock_stop(&m);
+}
+
 static void a_stream_is_replayed_and_nothing_is_lost_or_doubled(void)
 {
     static const fault faults[] = {RESET_AFTER, HANG_UP_AFTER, FORGET_AFTER};
     for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
         for (int with_table = 0; with_table < 2; with_table++) {
             for (uint32_t when = 0; when < 9; when++) {
-                mock       m     = {.table = with_table, .fault = faults[f], .when = when, .times = 3};
+                mock       m     = {.table = with_table, .fault = faults[f], .when = when, .times = 3, .prompt = 12};
                 answer     a     = {0};
                 cmif_usage usage = {0};
                 cmif_err   err   = {0};
                 CHECK(generate_once(&m, CMIF_ROWS_F32, 12, 16, &a, &usage, &err) == CMIF_OK);
                 CHECK(a.count == 16 && usage.tokens == 16 && usage.replays == 3 && m.times == 0);
+                CHECK(m.wrong_steps == 0);
             }
         }
     }
@@ -418,13 +444,13 @@ static void a_stream_is_replayed_and_nothing_is_lost_or_doubled(void)
 
 static void a_server_that_always_fails_is_given_up(void)
 {
-    mock     m   = {.fault = RESET_AFTER, .when = 0, .times = 1000000};
+    mock     m   = {.fault = RESET_AFTER, .always = true, .times = 1000000};
     answer   a   = {0};
     cmif_err err = {0};
     for (int i = 0; i < 2; i++) {
         CHECK(generate_once(&m, CMIF_ROWS_F32, 4, 4, &a, NULL, &err) == CMIF_E_PEER && strstr(err.text, "8 times"));
         CHECK(a.count == 0 && m.begins < 30);
-        m = (mock){.fault = HANG_UP_AFTER, .when = 0, .times = 1000000};
+        m = (mock){.fault = HANG_UP_AFTER, .always = true, .times = 1000000};
     }
 }
 
@@ -565,6 +591,7 @@ int main(void)
     RUN(tokens_come_whether_the_server_loops_or_not);
     RUN(the_context_ends_a_stream);
     RUN(a_second_turn_sends_only_what_is_new);
+    RUN(a_changed_history_is_cut_where_it_differs);
     RUN(a_stream_is_replayed_and_nothing_is_lost_or_doubled);
     RUN(a_server_that_always_fails_is_given_up);
     RUN(a_lying_server_is_left);
