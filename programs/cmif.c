@@ -1,0 +1,120 @@
+/* cmif - the program a person runs: the trusted side of split inference, and a few tools for models.
+ *
+ * It never links an engine. What needs one (split, inspect), or the network for public data (pull), or
+ * no person's text (bench) is another program. */
+#include "cmif_commands.h"
+
+#include <malloc.h>
+#include <string.h>
+
+static int become(const char *name, const char *command, int argc, char **argv)
+{
+    char    *args[64] = {NULL};
+    int      count    = 1;
+    cmif_err err      = {0};
+
+    if (argc > 60) {
+        (void) cmif_fail(&err, CMIF_E_RANGE, "too many arguments");
+        return cmif_report_usage(&err);
+    }
+    if (command) {
+        args[count++] = (char *) (uintptr_t) command;
+    }
+    for (int i = 0; i < argc; i++) {
+        args[count++] = argv[i];
+    }
+    (void) cmif_child_become(name, args, &err); /* on success this never returns */
+    return cmif_report(&err);
+}
+
+static int split(int argc, char **argv)
+{
+    return become("cmif-model", "split", argc, argv);
+}
+static int inspect(int argc, char **argv)
+{
+    return become("cmif-model", "inspect", argc, argv);
+}
+static int pull(int argc, char **argv)
+{
+    return become("fetch", NULL, argc, argv);
+}
+static int bench(int argc, char **argv)
+{
+    return become("cmif-bench", NULL, argc, argv);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"run", cmif_run, "answer one prompt"},
+    {"chat", cmif_chat_command, "talk with a model"},
+    {"classify", cmif_classify, "label texts with a classifier"},
+    {"embed", cmif_embed_command, "turn texts into vectors"},
+    {"pull", pull, "bring a small model: smollm2 or minilm"},
+    {"split", split, "write the two halves of a model file"},
+    {"inspect", inspect, "what is in a model file, and how it would be split"},
+    {"doctor", cmif_doctor, "check machine, programs, model and server; say what to do"},
+    {"bench", bench, "measure the split against the plain model"},
+};
+
+static void help(FILE *to)
+{
+    fputs("cmif: ask a language model on a machine that holds only half of it\n\n"
+          "usage: cmif COMMAND [options]\n\n",
+          to);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        fprintf(to, "  %-10s%s\n", commands[i].name, commands[i].help);
+    }
+    fputs("\n  cmif pull smollm2\n"
+          "  cmif run -m smollm2 \"Write a two-line thank-you note to my nurse.\"\n\n"
+          "'cmif COMMAND --help' lists its options; 'man cmif' tells more.\n",
+          to);
+}
+
+static int unknown(const char *word)
+{
+    const char *names[sizeof commands / sizeof *commands];
+    cmif_err    err = {0};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        names[i] = commands[i].name;
+    }
+    const char *near = cmif_nearest(word, names, sizeof commands / sizeof *commands);
+    if (near && cmif_printable_word(word)) {
+        (void) cmif_fail(&err, CMIF_E_RANGE, "there is no command '%s': did you mean '%s'?", word, near);
+    } else {
+        (void) cmif_fail(&err, CMIF_E_RANGE, "there is no such command: 'cmif --help' lists them");
+    }
+    return cmif_report_usage(&err);
+}
+
+int main(int argc, char **argv)
+{
+    cmif_secret_harden_process();
+    mallopt(M_PERTURB, 0xa5); /* free() overwrites: libraries that see text (libedit, jansson) do not */
+    cmif_signals_install();
+
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) { /* a usage error must already know */
+        cmif_json = cmif_json || !strcmp(argv[i], "--json");
+    }
+    if (argc < 2) {
+        help(stderr);
+        return CMIF_EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        help(stdout);
+        return CMIF_EXIT_OK;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("cmif %s\n", CMIF_VERSION);
+        return CMIF_EXIT_OK;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (!strcmp(argv[1], commands[i].name)) {
+            return commands[i].run(argc - 2, argv + 2);
+        }
+    }
+    return unknown(argv[1]);
+}

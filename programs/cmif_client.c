@@ -1,0 +1,388 @@
+#include "cmif_client.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATIENCE_SECONDS 20 /* a private server restarts its engine in less */
+#define CONNECT_SECONDS 10
+
+/* ---- the client half ---- */
+
+static cmif_code read_model_id(cmif_client *c, cmif_err *err)
+{
+    cmif_str  hex;
+    cmif_code rc = cmif_gguf_get_str(c->file, "cmif.model_id", &hex, err);
+    if (rc != CMIF_OK) {
+        return cmif_fail(err, CMIF_E_FORMAT, "it is no client half of a split: make one with 'cmif split'");
+    }
+    for (size_t i = 0; i < sizeof c->model_id; i++) {
+        char     pair[3] = {0};
+        unsigned byte    = 0;
+        int      used    = 0;
+        if (hex.size == 64) {
+            memcpy(pair, hex.data + 2 * i, 2);
+        }
+        if (sscanf(pair, "%2x%n", &byte, &used) != 1 || used != 2) {
+            return cmif_fail(err, CMIF_E_FORMAT, "its key cmif.model_id is not 64 hexadecimal digits");
+        }
+        c->model_id[i] = (uint8_t) byte;
+    }
+    return CMIF_OK;
+}
+
+cmif_code cmif_client_load(const char *path, cmif_client *c, cmif_err *err)
+{
+    cmif_code rc = cmif_gguf_open(path, &c->file, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    rc = read_model_id(c, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_gguf_get_str(c->file, "general.architecture", &c->arch, err);
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_tokenizer_open(c->file, &c->tokenizer, err);
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_embed_open(c->file, &c->embed, err);
+    }
+    if (rc != CMIF_OK) {
+        cmif_err_context(err, "model half '%s'", path);
+        return rc;
+    }
+    if (cmif_gguf_get_str(c->file, "general.name", &c->name, NULL) != CMIF_OK) {
+        c->name = c->arch;
+    }
+    rc = cmif_chat_open(c->file, c->tokenizer, &c->chat, &c->no_chat);
+    if (rc != CMIF_OK && rc != CMIF_E_UNSUPPORTED) {
+        *err = c->no_chat;
+        return rc;
+    }
+    return CMIF_OK;
+}
+
+/* ---- the server ---- */
+
+cmif_code cmif_client_peer(const cmif_client_options *o, char buffer[static PATH_MAX], cmif_peer *out, cmif_err *err)
+{
+    cmif_peer peer = {.pin = o->pin, .ca = o->ca, .cert = o->cert, .key = o->key, .connect_seconds = CONNECT_SECONDS};
+
+    if (snprintf(buffer, PATH_MAX, "%s", o->server) >= PATH_MAX) {
+        return cmif_fail(err, CMIF_E_RANGE, "--server is too long");
+    }
+    if (!strncmp(buffer, "unix:", 5)) {
+        peer.path = buffer + 5;
+    } else {
+        char *colon = strrchr(buffer, ':');
+        char *host  = buffer;
+        if (!colon || colon == buffer || !colon[1]) {
+            return cmif_fail(err, CMIF_E_RANGE, "--server takes HOST:PORT or unix:PATH");
+        }
+        *colon = '\0';
+        if (host[0] == '[' && colon[-1] == ']') { /* [::1]:7490 */
+            colon[-1] = '\0';
+            host++;
+        } else if (strchr(host, ':')) {
+            return cmif_fail(err, CMIF_E_RANGE, "--server: put an IPv6 address in brackets, [::1]:PORT");
+        }
+        peer.host = host;
+        peer.port = colon + 1;
+        if (!o->pin && !o->ca) {
+            return cmif_fail(
+                err, CMIF_E_RANGE,
+                "--server HOST:PORT needs --pin sha256:... (cmif-server prints it when it starts) or --ca FILE");
+        }
+    }
+    if (!o->cert != !o->key) {
+        return cmif_fail(err, CMIF_E_RANGE, "--cert and --key belong together");
+    }
+    *out = peer;
+    return CMIF_OK;
+}
+
+cmif_code cmif_client_check(const cmif_client_options *o, cmif_err *err)
+{
+    static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "ids"};
+    char                     buffer[PATH_MAX];
+    cmif_row_type            type;
+    cmif_peer                peer;
+
+    if (!o->model) {
+        return cmif_fail(err, CMIF_E_RANGE, "which model? Give -m FILE, or -m NAME after 'cmif pull NAME'");
+    }
+    if (o->rows && !cmif_row_type_find(o->rows, &type)) {
+        const char *near = cmif_nearest(o->rows, names, sizeof names / sizeof *names);
+        return cmif_fail(err, CMIF_E_RANGE, "--rows takes f32, f16, bf16, q8_0 or ids%s%s",
+                         near ? ": did you mean " : "", near ? near : "");
+    }
+    return o->server ? cmif_client_peer(o, buffer, &peer, err) : CMIF_OK;
+}
+
+/* Default: nothing is lost. f32 costs nothing on one machine; over a network the table's own type says the same in
+ * fewer bytes, unless the rows are scaled. */
+static cmif_row_type choose_rows(const cmif_client *c)
+{
+    const cmif_gguf_tensor *table = cmif_gguf_find_tensor(c->file, "token_embd.weight");
+    cmif_row_type           type  = CMIF_ROWS_F32;
+    float                   scale = 1;
+
+    if (c->options.rows && cmif_row_type_find(c->options.rows, &type)) {
+        return type;
+    }
+    if (!c->options.server || !strncmp(c->options.server, "unix:", 5) ||
+        (cmif_gguf_get_f32(c->file, "cmif.row_scale", &scale, NULL) == CMIF_OK && scale != 1)) {
+        return CMIF_ROWS_F32;
+    }
+    switch (table->type) {
+    case CMIF_GGML_F16:
+        return CMIF_ROWS_F16;
+    case CMIF_GGML_BF16:
+        return CMIF_ROWS_BF16;
+    case CMIF_GGML_Q8_0:
+        return CMIF_ROWS_Q8_0;
+    default:
+        return CMIF_ROWS_F32;
+    }
+}
+
+cmif_code cmif_client_session(const cmif_client *c, cmif_session **out, cmif_err *err)
+{
+    char                 buffer[PATH_MAX];
+    cmif_session_options options = {.model_id         = c->model_id,
+                                    .row_type         = c->row_type,
+                                    .no_loop          = c->options.no_loop,
+                                    .patience_seconds = PATIENCE_SECONDS};
+    cmif_code            rc      = CMIF_OK;
+
+    if (c->server) {
+        options.peer = (cmif_peer){.path = cmif_private_server_socket(c->server), .connect_seconds = CONNECT_SECONDS};
+    } else {
+        rc = cmif_client_peer(&c->options, buffer, &options.peer, err);
+    }
+    return rc == CMIF_OK ? cmif_session_open(&options, c->embed, out, err) : rc;
+}
+
+cmif_code cmif_client_open(const cmif_client_options *options, cmif_client *c, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+
+    *c = (cmif_client){.options = *options};
+    rc = cmif_cache_halves(options->model, true, &c->halves, err);
+    if (rc == CMIF_OK && !options->server) {
+        if (access(c->halves.server, R_OK) != 0) {
+            return cmif_fail(err, CMIF_E_IO,
+                             "'%s' is missing: name the server that has it with --server, or split again",
+                             c->halves.server);
+        }
+        rc = cmif_private_server_start(c->halves.server, options->sessions ? options->sessions : 1, options->context,
+                                       options->threads, &c->server, err);
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_client_load(c->halves.client, c, err);
+    }
+    if (rc == CMIF_OK) {
+        c->row_type = choose_rows(c);
+    }
+    if (rc == CMIF_OK && c->server) {
+        rc = cmif_private_server_wait(c->server, err);
+    }
+    cmif_status(NULL);
+    if (rc == CMIF_OK) {
+        rc = cmif_client_session(c, &c->session, err);
+    }
+    if (rc == CMIF_OK) {
+        cmif_signals_watch(c->session);
+    }
+    return rc;
+}
+
+void cmif_client_close(cmif_client *c)
+{
+    cmif_status(NULL);
+    cmif_signals_watch(NULL);
+    cmif_session_free(c->session);
+    cmif_private_server_stop(c->server);
+    cmif_chat_free(c->chat);
+    cmif_embed_free(c->embed);
+    cmif_tokenizer_free(c->tokenizer);
+    cmif_gguf_free(c->file);
+    *c = (cmif_client){0};
+}
+
+cmif_table cmif_client_table(const cmif_client *c)
+{
+    bool tied = false;
+    if (cmif_gguf_get_bool(c->file, "cmif.tied", &tied, NULL) == CMIF_OK && tied) {
+        return CMIF_TABLE_TIED;
+    }
+    return c->session && (cmif_session_server(c->session)->flags & CMIF_WELCOME_TABLE) ? CMIF_TABLE_KEPT
+                                                                                       : CMIF_TABLE_NONE;
+}
+
+bool cmif_client_loops(const cmif_client *c)
+{
+    return !c->options.no_loop && (cmif_session_server(c->session)->flags & CMIF_WELCOME_TABLE);
+}
+
+/* ---- the account ---- */
+
+void cmif_account_add(cmif_account *a, const cmif_client *c, const cmif_usage *u)
+{
+    a->prompt_rows += u->prompt_rows;
+    a->reused_rows += u->reused_rows;
+    a->token_rows += !cmif_client_loops(c) && u->tokens ? u->tokens - 1 : 0;
+    a->tokens += u->tokens;
+    a->replays += u->replays;
+    a->sent += u->sent;
+    a->received += u->received;
+    a->first_us = u->first_us;
+    a->total_us += u->total_us;
+    if (u->tokens > 1) {
+        a->decode_us += u->total_us - u->first_us;
+        a->decoded += u->tokens - 1;
+    }
+    a->calls++;
+    a->reason = u->reason;
+}
+
+double cmif_account_speed(const cmif_account *a)
+{
+    return a->decode_us ? (double) a->decoded * 1e6 / (double) a->decode_us : 0;
+}
+
+static const char *reason_name(cmif_done_reason reason)
+{
+    static const char *const names[] = {"stop", "length", "context", "cancelled"};
+    return (unsigned) reason < 4 ? names[reason] : "unknown";
+}
+
+static const char *reason_text(cmif_done_reason reason)
+{
+    static const char *const texts[] = {"the model ended", "-n was reached", "the context is full", "stopped"};
+    return (unsigned) reason < 4 ? texts[reason] : "ended";
+}
+
+static void print_size(char *out, size_t room, uint64_t bytes)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB"};
+    double                   size    = (double) bytes;
+    int                      unit    = 0;
+    for (; size >= 1024 && unit < 3; unit++) {
+        size /= 1024;
+    }
+    snprintf(out, room, unit ? "%.1f %s" : "%.0f %s", size, units[unit]);
+}
+
+static void line(const char *label, const char *text)
+{
+    fprintf(stderr, "%s%-10s%s %s\n", cmif_style_of(stderr, CMIF_DIM), label, cmif_style_of(stderr, CMIF_PLAIN), text);
+}
+
+static void model_text(const cmif_client *c, char *out, size_t room)
+{
+    char name[64];
+    int  used = 0;
+    for (; used < (int) c->name.size && used < 63; used++) { /* a file's text is not obeyed by the terminal */
+        char ch    = c->name.data[used];
+        name[used] = ch >= 0x20 && ch < 0x7f ? ch : '?';
+    }
+    name[used] = '\0';
+    snprintf(out, room, "%s (%.*s), id %02x%02x%02x%02x%02x%02x", name, (int) (c->arch.size < 32 ? c->arch.size : 32),
+             c->arch.data, c->model_id[0], c->model_id[1], c->model_id[2], c->model_id[3], c->model_id[4],
+             c->model_id[5]);
+}
+
+void cmif_account_print(const cmif_account *a, const cmif_client *c)
+{
+    char     text[256], size[32], more[96];
+    uint64_t new_rows = a->prompt_rows - a->reused_rows;
+    bool     encoder  = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
+
+    fprintf(stderr, "%ssanitizer%s  %snone%s: the text went as it is, as %s\n", cmif_style_of(stderr, CMIF_DIM),
+            cmif_style_of(stderr, CMIF_PLAIN), cmif_style_of(stderr, CMIF_BOLD), cmif_style_of(stderr, CMIF_PLAIN),
+            c->row_type == CMIF_ROWS_ID ? "token ids" : "rows of the embedding table");
+
+    print_size(size, sizeof size, a->sent);
+    snprintf(more, sizeof more, a->reused_rows ? ", %llu more were still there" : "",
+             (unsigned long long) a->reused_rows);
+    if (c->row_type == CMIF_ROWS_ID) {
+        snprintf(text, sizeof text, "%llu token ids%s; %s in all", (unsigned long long) (new_rows + a->token_rows),
+                 more, size);
+    } else {
+        snprintf(text, sizeof text, "%llu prompt rows and %llu answer rows of %u %s%s; %s in all",
+                 (unsigned long long) new_rows, (unsigned long long) a->token_rows,
+                 cmif_session_server(c->session)->width, cmif_row_type_name(c->row_type), more, size);
+        if (encoder) {
+            snprintf(text, sizeof text, "%llu rows of %u %s; %s in all", (unsigned long long) new_rows,
+                     cmif_session_server(c->session)->width, cmif_row_type_name(c->row_type), size);
+        }
+    }
+    line("sent", text);
+    print_size(size, sizeof size, a->received);
+    snprintf(text, sizeof text, "%s: %s", size,
+             encoder ? "the vectors, which the server computed" : "the answer's token ids, which the server chose");
+    line("received", text);
+
+    switch (cmif_client_table(c)) {
+    case CMIF_TABLE_TIED:
+        line("table", "tied: the server's output.weight is the embedding table, so it can turn rows into words");
+        break;
+    case CMIF_TABLE_KEPT:
+        line("table", "the server holds it, so it can turn rows into words");
+        break;
+    case CMIF_TABLE_NONE:
+        line("table", "not on the server; whoever has this model's file can still turn rows into words");
+        break;
+    }
+    if (encoder) {
+        snprintf(text, sizeof text, "%llu texts in %.0f ms", (unsigned long long) a->calls, (double) a->total_us / 1e3);
+    } else {
+        snprintf(more, sizeof more, cmif_account_speed(a) > 0 ? ", then %.1f tokens/s" : "", cmif_account_speed(a));
+        snprintf(text, sizeof text, "first token after %.0f ms%s; %llu tokens, %s", (double) a->first_us / 1e3, more,
+                 (unsigned long long) a->tokens, reason_text(a->reason));
+    }
+    line("time", text);
+    if (a->replays) {
+        snprintf(text, sizeof text, "%llu times the server was lost and the stream taken up again",
+                 (unsigned long long) a->replays);
+        line("replays", text);
+    }
+    line("server", c->server ? "private, on this machine; it ends with this program" : c->options.server);
+    model_text(c, text, sizeof text);
+    line("model", text);
+}
+
+json_t *cmif_account_json(const cmif_account *a, const cmif_client *c)
+{
+    static const char *const tables[] = {"none", "tied", "kept"};
+    char                     id[65];
+    bool                     encoder = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
+    for (size_t i = 0; i < 32; i++) {
+        snprintf(id + 2 * i, 3, "%02x", c->model_id[i]);
+    }
+    json_t *object =
+        json_pack("{s:s, s:{s:s, s:I, s:I, s:I, s:I}, s:I, s:f, s:I, s:{s:s, s:s}, s:{s:s%, s:s%, s:s}}", "sanitizer",
+                  "none", "left_the_machine", "as", cmif_row_type_name(c->row_type), "prompt_rows",
+                  (json_int_t) (a->prompt_rows - a->reused_rows), "reused_rows", (json_int_t) a->reused_rows,
+                  "answer_rows", (json_int_t) a->token_rows, "bytes", (json_int_t) a->sent, "received_bytes",
+                  (json_int_t) a->received, "total_ms", (double) a->total_us / 1e3, "replays", (json_int_t) a->replays,
+                  "server", "address", c->server ? "private" : c->options.server, "table", tables[cmif_client_table(c)],
+                  "model", "name", c->name.data, c->name.size, "arch", c->arch.data, c->arch.size, "id", id);
+    if (object && !encoder) {
+        json_t *more =
+            json_pack("{s:I, s:s, s:f, s:f}", "tokens", (json_int_t) a->tokens, "stop", reason_name(a->reason),
+                      "first_token_ms", (double) a->first_us / 1e3, "tokens_per_second", cmif_account_speed(a));
+        json_object_update_missing(object, more);
+        json_decref(more);
+    }
+    return object;
+}
+
+cmif_code cmif_print_json(json_t *object, cmif_err *err)
+{
+    bool bad = !object || json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 ||
+               fputc('\n', stdout) == EOF || fflush(stdout) != 0;
+    json_decref(object);
+    return bad ? cmif_fail(err, CMIF_E_IO, "cannot write the result: is the disk full, or the pipe closed?") : CMIF_OK;
+}

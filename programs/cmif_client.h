@@ -1,0 +1,94 @@
+/* cmif_client - what run, chat, classify, embed and bench share: a model's client half, a server, a session, and the
+ * account of what left the machine.
+ *
+ * Sees    released text, released and generated ids. */
+#ifndef CMIF_PROGRAMS_CMIF_CLIENT_H
+#define CMIF_PROGRAMS_CMIF_CLIENT_H
+
+#include "cmif_cache.h"
+#include "cmif_child.h"
+#include "cmif_options.h"
+#include "cmif_terminal.h"
+
+#include "chat/chat.h"
+#include "session/session.h"
+
+#include <jansson.h>
+
+typedef struct cmif_client_options {
+    const char *model, *server, *pin, *ca, *cert, *key, *rows;
+    bool        no_loop;
+    uint32_t    context, threads, sessions;
+} cmif_client_options;
+
+/* The lines of an option table that every such command has; o is a cmif_client_options with static storage. */
+#define CMIF_CLIENT_OPTIONS(o)                                                                                         \
+    {'m', "model", "MODEL", CMIF_OPTION_TEXT, &(o).model, 0, 0, "GGUF file, folder of a split, or name of a pulled model"}, \
+    {0, "server", "ADDR", CMIF_OPTION_TEXT, &(o).server, 0, 0, "HOST:PORT or unix:PATH (default: start a private one)"}, \
+    {0, "pin", "sha256:HEX", CMIF_OPTION_TEXT, &(o).pin, 0, 0, "fingerprint of the server's certificate ..."},        \
+    {0, "ca", "FILE", CMIF_OPTION_TEXT, &(o).ca, 0, 0, "... or who must have signed it"},                             \
+    {0, "cert", "FILE", CMIF_OPTION_TEXT, &(o).cert, 0, 0, "our own certificate and key, if the server asks"},        \
+    {0, "key", "FILE", CMIF_OPTION_TEXT, &(o).key, 0, 0, NULL},                                                        \
+    {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32, f16, bf16, q8_0, ids (default: nothing is lost)"},   \
+    {0, "context", "N", CMIF_OPTION_COUNT, &(o).context, 8, 1 << 24, "tokens a private server has room for"},         \
+    {0, "threads", "N", CMIF_OPTION_COUNT, &(o).threads, 1, 1024, "of a private server (default: all cores)"}
+#define CMIF_COMMON_OPTIONS                                                                                            \
+    {0, "json", NULL, CMIF_OPTION_FLAG, &cmif_json, 0, 0, "results and errors as JSON"},                              \
+    {'q', "quiet", NULL, CMIF_OPTION_FLAG, &cmif_quiet, 0, 0, "nothing but results and errors"}
+
+typedef enum cmif_table { /* what the server knows of the embedding table */
+    CMIF_TABLE_NONE = 0, /* nothing that we know of */
+    CMIF_TABLE_TIED,     /* output.weight is the table */
+    CMIF_TABLE_KEPT      /* it was left there by choice */
+} cmif_table;
+
+typedef struct cmif_client {
+    cmif_client_options  options;
+    cmif_halves          halves;
+    cmif_gguf           *file;
+    cmif_tokenizer      *tokenizer;
+    cmif_embed          *embed;
+    cmif_chat           *chat;  /* NULL: no chat format, and why: */
+    cmif_err             no_chat;
+    cmif_private_server *server; /* NULL: somebody else's */
+    cmif_session        *session;
+    uint8_t              model_id[32];
+    cmif_row_type        row_type;
+    cmif_str             arch, name;
+} cmif_client;
+
+/* The client half only: file, tokenizer, table, chat pieces, model id. client is the caller's, zeroed. */
+CMIF_MUST_USE cmif_code cmif_client_load(const char *path, cmif_client *client, cmif_err *err);
+/* What is wrong with the options, before any work. Errors: RANGE. */
+CMIF_MUST_USE cmif_code cmif_client_check(const cmif_client_options *options, cmif_err *err);
+/* Everything: halves, server, session. End with cmif_client_close also when this failed. */
+CMIF_MUST_USE cmif_code cmif_client_open(const cmif_client_options *options, cmif_client *client, cmif_err *err);
+/* One more session with the same server, for bench. */
+CMIF_MUST_USE cmif_code cmif_client_session(const cmif_client *client, cmif_session **out, cmif_err *err);
+void                    cmif_client_close(cmif_client *client);
+
+/* Where the server is, from --server; strings point into buffer. Errors: RANGE (says how an address looks). */
+CMIF_MUST_USE cmif_code cmif_client_peer(const cmif_client_options *options, char buffer[static PATH_MAX],
+                                         cmif_peer *out, cmif_err *err);
+
+cmif_table cmif_client_table(const cmif_client *client);
+bool       cmif_client_loops(const cmif_client *client); /* the server feeds its own tokens */
+
+/* ---- the account ---- */
+typedef struct cmif_account { /* sums over the generate and encode calls of one command */
+    uint64_t         prompt_rows, reused_rows, token_rows, tokens, replays, sent, received;
+    uint64_t         first_us; /* of the last call */
+    uint64_t         decode_us, total_us;
+    uint64_t         decoded;  /* tokens after each first one: what decode_us was for */
+    uint64_t         calls;
+    cmif_done_reason reason;
+} cmif_account;
+
+void    cmif_account_add(cmif_account *account, const cmif_client *client, const cmif_usage *usage);
+void    cmif_account_print(const cmif_account *account, const cmif_client *client); /* on stderr */
+json_t *cmif_account_json(const cmif_account *account, const cmif_client *client);  /* the caller's */
+/* Print object on stdout, one line, and drop it. Errors: MEMORY, IO. */
+CMIF_MUST_USE cmif_code cmif_print_json(json_t *object, cmif_err *err);
+double                  cmif_account_speed(const cmif_account *account); /* tokens/s after the first; 0: not known */
+
+#endif

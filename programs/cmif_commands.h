@@ -1,0 +1,36 @@
+/* cmif_commands - the commands of cmif: each takes the arguments after its name and returns the exit code. */
+#ifndef CMIF_PROGRAMS_CMIF_COMMANDS_H
+#define CMIF_PROGRAMS_CMIF_COMMANDS_H
+
+#include "cmif_client.h"
+
+int cmif_run(int argc, char **argv);
+int cmif_chat_command(int argc, char **argv);
+int cmif_classify(int argc, char **argv);
+int cmif_embed_command(int argc, char **argv);
+int cmif_doctor(int argc, char **argv);
+
+/* ---- what run and chat share: one answer ---- */
+typedef struct cmif_answer_options {
+    uint32_t      tokens;
+    float         temperature, top_p, min_p;
+    uint32_t      top_k;
+    uint64_t      seed;
+    const char   *system;
+} cmif_answer_options;
+
+#define CMIF_ANSWER_DEFAULTS {.tokens = 256, .top_p = 1}
+#define CMIF_ANSWER_OPTIONS(o)                                                                                         \
+    {'n', "tokens", "N", CMIF_OPTION_COUNT, &(o).tokens, 1, 1 << 24, "end after N tokens (default 256)"},             \
+    {0, "system", "TEXT", CMIF_OPTION_TEXT, &(o).system, 0, 0, "system message, for models that know one"},          \
+    {0, "temp", "T", CMIF_OPTION_REAL, &(o).temperature, 0, 100, "0: always the likeliest token (default)"},          \
+    {0, "top-k", "N", CMIF_OPTION_COUNT, &(o).top_k, 0, 1 << 24, "with --temp: only the N likeliest; only those ..."}, \
+    {0, "top-p", "P", CMIF_OPTION_REAL, &(o).top_p, 1e-6, 1, NULL},                                                    \
+    {0, "min-p", "P", CMIF_OPTION_REAL, &(o).min_p, 0, 0.999999, "... of P together; ... at least P times the best"},  \
+    {0, "seed", "N", CMIF_OPTION_SEED, &(o).seed, 0, 0, "with --temp: the same seed, the same answer"}
+
+/* Generate after ids, streaming to stream; the account grows. Errors: as cmif_session_generate; IO (stdout closed). */
+CMIF_MUST_USE cmif_code cmif_answer(cmif_client *client, cmif_ids *ids, const cmif_answer_options *how,
+                                    cmif_stream *stream, cmif_account *account, cmif_err *err);
+
+#endif

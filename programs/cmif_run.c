@@ -1,0 +1,232 @@
+#include "cmif_commands.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* ---- one answer ---- */
+
+typedef struct answering {
+    const cmif_client *client;
+    cmif_stream       *stream;
+    const int32_t     *stops;
+    size_t             stop_count;
+    cmif_code          rc;
+    cmif_err           err;
+} answering;
+
+static bool on_token(void *context, int32_t id, float margin, const float *logits)
+{
+    answering *a = context;
+    char       text[512];
+    (void) margin;
+    (void) logits;
+
+    for (size_t i = 0; i < a->stop_count; i++) {
+        if (a->stops[i] == id) { /* it ends the answer, it is not part of it */
+            return true;
+        }
+    }
+    size_t size = cmif_tokenizer_decode(a->client->tokenizer, id, false, text, sizeof text);
+    a->rc       = cmif_stream_put(a->stream, text, size, &a->err);
+    cmif_wipe(text, size);
+    return a->rc == CMIF_OK && !a->stream->failed;
+}
+
+cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *how, cmif_stream *stream,
+                      cmif_account *account, cmif_err *err)
+{
+    answering       a     = {.client = c, .stream = stream};
+    cmif_usage      usage = {0};
+    cmif_generation generation;
+
+    a.stop_count   = cmif_tokenizer_stops(c->tokenizer, &a.stops);
+    a.stop_count   = a.stop_count < CMIF_WIRE_STOPS_MAX ? a.stop_count : CMIF_WIRE_STOPS_MAX;
+    generation     = (cmif_generation){.sampling   = {.temperature = how->temperature,
+                                                      .top_p       = how->top_p,
+                                                      .min_p       = how->min_p,
+                                                      .top_k       = how->top_k,
+                                                      .seed        = how->seed},
+                                       .max_tokens = how->tokens,
+                                       .stops      = a.stops,
+                                       .stop_count = a.stop_count,
+                                       .on_token   = on_token,
+                                       .context    = &a};
+    cmif_code rc   = cmif_session_generate(c->session, ids, false, &generation, &usage, err);
+    cmif_err  more = {0};
+    cmif_code end  = cmif_stream_end(stream, &more);
+    cmif_account_add(account, c, &usage);
+    if (stream->failed) {
+        return cmif_fail(err, CMIF_E_IO, "cannot write the answer: is the disk full, or the pipe closed?");
+    }
+    if (a.rc != CMIF_OK || end != CMIF_OK) {
+        *err = a.rc != CMIF_OK ? a.err : more;
+        return err->code;
+    }
+    return rc;
+}
+
+/* ---- cmif run ---- */
+
+static cmif_client_options where;
+static cmif_answer_options how = CMIF_ANSWER_DEFAULTS;
+static bool                raw;
+
+static const cmif_option options[] = {
+    CMIF_CLIENT_OPTIONS(where),
+    CMIF_ANSWER_OPTIONS(how),
+    {0, "raw", NULL, CMIF_OPTION_FLAG, &raw, 0, 0, "go on with the text itself, without the chat format"},
+    {0, "no-loop", NULL, CMIF_OPTION_FLAG, &where.no_loop, 0, 0,
+     "send each answer row, even if the server has the table"},
+    CMIF_COMMON_OPTIONS,
+};
+
+static const cmif_command command = {
+    .name         = "run",
+    .args         = "[options] -m MODEL TEXT    (no TEXT, or -: read stdin)",
+    .summary      = "answer one prompt",
+    .options      = options,
+    .option_count = sizeof options / sizeof *options,
+};
+
+/* The ids of the whole prompt: in the model's chat format, or as it is. */
+static cmif_code make_prompt(cmif_client *c, cmif_secret *text, cmif_ids *ids, cmif_err *err)
+{
+    cmif_released *prompt = NULL, *system = NULL;
+    cmif_secret    rules = {0};
+    cmif_code      rc    = CMIF_OK;
+
+    if (raw && how.system) {
+        rc = cmif_fail(err, CMIF_E_RANGE, "--raw has no system message: put it in front of the text");
+        goto done;
+    }
+    if (!c->chat && how.system) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "--system needs a chat format: %s", c->no_chat.text);
+        goto done;
+    }
+    rc = cmif_release(text, &prompt, err);
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    if (raw || !c->chat) {
+        size_t    size;
+        cmif_part part = {.text = prompt};
+        (void) cmif_released_bytes(prompt, &size);
+        part.size = size;
+        rc        = cmif_tokenizer_put_start(c->tokenizer, ids, err);
+        if (rc == CMIF_OK) {
+            rc = cmif_tokenizer_encode(c->tokenizer, &part, 1, ids, err);
+        }
+        goto done;
+    }
+    if (how.system) {
+        rc = cmif_take_argument((char *) (uintptr_t) how.system, &rules, err);
+        if (rc == CMIF_OK) {
+            rc = cmif_release(&rules, &system, err);
+        }
+    }
+    if (rc == CMIF_OK) {
+        cmif_message messages[] = {{CMIF_ROLE_SYSTEM, system}, {CMIF_ROLE_USER, prompt}};
+        rc                      = cmif_chat_render(c->chat, messages + !system, system ? 2 : 1, ids, err);
+    }
+done:
+    cmif_secret_wipe(&rules);
+    cmif_released_free(prompt);
+    cmif_released_free(system);
+    return rc;
+}
+
+static cmif_code take_prompt(int count, char **argv, cmif_secret *text, cmif_err *err)
+{
+    cmif_code rc;
+    if (count > 1) {
+        return cmif_fail(err, CMIF_E_RANGE, "expected one text, found %d arguments: put the text in quotes", count);
+    }
+    if (count == 1 && strcmp(argv[0], "-") != 0) {
+        rc = cmif_take_argument(argv[0], text, err);
+    } else if (count == 0 && isatty(STDIN_FILENO)) {
+        return cmif_fail(err, CMIF_E_RANGE, "no text: give it as an argument, or on stdin");
+    } else {
+        rc = cmif_read_stdin(text, err);
+        if (rc == CMIF_OK && text->size && text->data[text->size - 1] == '\n') {
+            text->size--; /* the one that echo adds */
+        }
+    }
+    if (rc == CMIF_OK && text->size == 0 && !raw) {
+        return cmif_fail(err, CMIF_E_RANGE, "the text is empty: give the model something to answer");
+    }
+    return rc;
+}
+
+static cmif_code print_result(const cmif_client *c, const cmif_stream *stream, const cmif_account *account,
+                              cmif_err *err)
+{
+    if (cmif_json) {
+        json_t *object = cmif_account_json(account, c);
+        if (object &&
+            json_object_set_new(object, "text",
+                                json_stringn_nocheck((const char *) stream->kept.data, stream->kept.size)) != 0) {
+            json_decref(object);
+            object = NULL;
+        }
+        return cmif_print_json(object, err);
+    }
+    if (!stream->kept.size || stream->kept.data[stream->kept.size - 1] != '\n') {
+        putchar('\n');
+        fflush(stdout);
+    }
+    if (!cmif_quiet) {
+        if (isatty(STDERR_FILENO)) {
+            fputc('\n', stderr);
+        }
+        cmif_account_print(account, c);
+    }
+    return CMIF_OK;
+}
+
+int cmif_run(int argc, char **argv)
+{
+    cmif_client  client  = {0};
+    cmif_secret  text    = {0};
+    cmif_ids     ids     = {0};
+    cmif_stream  stream  = {0};
+    cmif_account account = {0};
+    cmif_err     err     = {0};
+    int          rest    = 0;
+    int          exit_code;
+
+    cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
+    if (rc == CMIF_OK) {
+        rc = cmif_client_check(&where, &err);
+    }
+    if (rc == CMIF_OK) {
+        rc = take_prompt(rest, argv, &text, &err);
+    }
+    if (rc != CMIF_OK) {
+        exit_code = rc == CMIF_E_RANGE || (rc == CMIF_E_CANCELLED && !cmif_interrupted) ? cmif_report_usage(&err)
+                                                                                        : cmif_report(&err);
+        goto done;
+    }
+    rc = cmif_client_open(&where, &client, &err);
+    if (rc == CMIF_OK) {
+        rc = make_prompt(&client, &text, &ids, &err);
+    }
+    if (rc == CMIF_OK) {
+        stream.to   = cmif_json ? NULL : stdout;
+        stream.trim = client.chat && !raw; /* SentencePiece answers begin with a space */
+        rc          = cmif_answer(&client, &ids, &how, &stream, &account, &err);
+    }
+    if (rc == CMIF_OK || (rc == CMIF_E_CANCELLED && account.tokens)) {
+        cmif_code printed = print_result(&client, &stream, &account, &err);
+        rc                = rc == CMIF_OK ? printed : rc;
+    } else if (stream.kept.size && !cmif_json) {
+        putchar('\n'); /* half an answer stays on its own line */
+        fflush(stdout);
+    }
+    exit_code = rc == CMIF_OK ? CMIF_EXIT_OK : cmif_report(&err);
+done:
+    cmif_stream_wipe(&stream);
+    cmif_secret_wipe(&text);
+    cmif_ids_free(&ids);
+    cmif_client_close(&client);
+    return exit_code;
+}
