@@ -266,11 +266,20 @@ static void logits_are_complete_and_in_order_before_their_token(void)
         NO(&w, token(2, 0)); /* the next one has its own */
         YES(&w, logits(2, 0, VOCAB));
         YES(&w, token(2, 0));
-        YES(&w, simple(CMIF_FRAME_RESET));
+        YES(&w, done(CMIF_DONE_LENGTH, 2));
 
         YES(&w, begin(CMIF_MODE_GENERATE, 0, 0, 1, 2));
         YES(&w, rows(0, 1));
         NO(&w, logits(1, 0, VOCAB)); /* not asked for */
+        YES(&w, simple(CMIF_FRAME_RESET));
+
+        YES(&w, begin(CMIF_MODE_GENERATE, CMIF_BEGIN_LOGITS, 0, 1, 2));
+        YES(&w, rows(0, 1));
+        YES(&w, logits(1, 0, 1));
+        YES(&w, simple(CMIF_FRAME_RESET)); /* in the middle; the next BEGIN starts afresh */
+        YES(&w, begin(CMIF_MODE_GENERATE, CMIF_BEGIN_LOGITS, 0, 1, 2));
+        YES(&w, rows(0, 1));
+        YES(&w, logits(1, 0, VOCAB));
     }
 }
 
