@@ -8,6 +8,7 @@
 #define POSITIONS "its rows need positions in several planes (M-RoPE), which is not supported yet"
 #define DIFFUSION "it is a diffusion model, which does not write one token after the other"
 #define TWO_PARTS "it has an encoder and a decoder; only one of them can be fed with rows"
+#define WIDER "its rows are wider than its table (deepstack), which is not supported yet"
 #define BY_ID "it looks token ids up a second time, inside the model: rows alone give wrong answers"
 #define NO_ROWS "the engine's implementation of it does not take rows"
 #define NOT_TEXT "it is not a text model"
@@ -189,7 +190,7 @@ static const char *refused_by_key(const cmif_gguf *model, const char *name)
         const char *key;
         const char *refused;
     } keys[] = {
-        {"n_deepstack_layers", "its rows are wider than its table (deepstack), which is not supported yet"},
+        {"n_deepstack_layers", WIDER},
         {"embedding_length_per_layer_input", BY_ID},
     };
     char key[128];
@@ -199,6 +200,10 @@ static const char *refused_by_key(const cmif_gguf *model, const char *name)
         if (cmif_gguf_find(model, key) && (cmif_gguf_get_uint(model, key, &value, NULL) != CMIF_OK || value > 0)) {
             return keys[i].refused;
         }
+    }
+    snprintf(key, sizeof key, "%s.deepstack_mapping", name);
+    if (cmif_gguf_find(model, key)) {
+        return WIDER;
     }
     snprintf(key, sizeof key, "%s.rope.dimension_sections", name);
     return cmif_gguf_find(model, key) ? POSITIONS : NULL;

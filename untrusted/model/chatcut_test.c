@@ -177,6 +177,7 @@ static void a_hostile_template_hurts_only_its_child(void)
                      "{% endfor %}{% endfor %}",
                      "did not survive"));
 
+#ifndef __SANITIZE_ADDRESS__ /* which would report the child's overflow at length */
     enum { DEEP = 400000 };
     char *deep = malloc(2 * DEEP + 8);
     if (deep) {
@@ -189,6 +190,7 @@ static void a_hostile_template_hurts_only_its_child(void)
         cmif_chat_cut_wipe(&c);
     }
     free(deep);
+#endif
 
     char         *large = calloc(1, (1 << 20) + 1);
     cmif_chat_cut c     = {0};
