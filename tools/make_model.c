@@ -330,7 +330,9 @@ static cmif_code put_tensors(maker *m, cmif_err *err)
 {
     const shape *s   = &m->shape;
     unsigned     has = m->kind->has;
-    cmif_code rc = put_tensor(m, "token_embd.weight", m->type, 2, (uint64_t[4]){s->width, s->vocab, 1, 1}, 0, 1, err);
+    /* Small rows, so that what the layers add outweighs them: where the table is the output matrix as well, the next
+     * token would always be the last one otherwise. */
+    cmif_code rc = put_tensor(m, "token_embd.weight", m->type, 2, (uint64_t[4]){s->width, s->vocab}, 0, 0.05f, err);
     if (has & ENCODER) {
         rc = rc ? rc
                 : put_tensor(m, "token_types.weight", CMIF_GGML_F32, 2, (uint64_t[4]){s->width, 2, 1, 1}, 0, 1, err);
