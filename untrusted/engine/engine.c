@@ -72,7 +72,8 @@ static void keep_complaint(enum ggml_log_level level, const char *text, void *co
 {
     (void) context;
     if (level == GGML_LOG_LEVEL_ERROR && !complaint[0]) {
-        snprintf(complaint, sizeof complaint, "%s", text);
+        const char *said = strstr(text, ": "); /* after the name of a function */
+        snprintf(complaint, sizeof complaint, "%s", said ? said + 2 : text);
         complaint[strcspn(complaint, "\n")] = 0;
     }
 }

@@ -3,9 +3,11 @@
 #include "base/check.h"
 #include "gguf/gguf.h"
 #include "rows/rows.h"
+#include "sampler.h"
 
 #include "llama.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -633,6 +635,404 @@ static void a_replayed_stream_draws_the_same(void)
     cmif_engine_free(engine);
 }
 
+/* What is drawn follows the probabilities: 20,000 draws from eight logits against the closed form, per filter. */
+static void draws_follow_the_probabilities(void)
+{
+    static const float         logits[8] = {0, 1, 2, -1, 0.5f, 3, -4, 2.5f};
+    static const cmif_sampling ways[]    = {
+           {.temperature = 1, .top_p = 1, .seed = 1},
+           {.temperature = 0.5f, .top_p = 1, .seed = 2},
+           {.temperature = 2, .top_p = 1, .top_k = 3, .seed = 3},
+           {.temperature = 1, .top_p = 0.7f, .seed = 4},
+           {.temperature = 1, .top_p = 1, .min_p = 0.3f, .seed = 5},
+    };
+    static const unsigned kept[] = {0xff, 0xff, 0xa4, 0xa0, 0xa4}; /* who may be drawn: 5, 7, 2 are the largest */
+
+    for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++) {
+        cmif_sampler *sampler  = NULL;
+        double        sum      = 0;
+        int           drawn[8] = {0};
+        CHECK(cmif_sampler_new(&ways[w], 8, &sampler, NULL) == CMIF_OK);
+        for (uint32_t n = 0; sampler && n < 20000; n++) {
+            uint32_t id = 0;
+            CHECK(cmif_sampler_pick(sampler, logits, n, &id, NULL));
+            drawn[id]++;
+        }
+        for (int i = 0; i < 8; i++) {
+            sum += kept[w] >> i & 1 ? exp((double) logits[i] / (double) ways[w].temperature) : 0;
+        }
+        for (int i = 0; i < 8; i++) {
+            const double p = kept[w] >> i & 1 ? exp((double) logits[i] / (double) ways[w].temperature) / sum : 0;
+            CHECK(fabs(drawn[i] - 20000 * p) <= 5 * sqrt(20000 * p * (1 - p)));
+        }
+        cmif_sampler_free(sampler);
+    }
+}
+
+static void a_draw_depends_on_seed_and_number_alone(void)
+{
+    cmif_sampling way = {.temperature = 1, .top_p = 1, .seed = 7};
+    cmif_sampler *a = NULL, *b = NULL;
+    float         logits[50] = {0};
+    uint32_t      ids[100], id = 0, same = 0;
+
+    CHECK(cmif_sampler_new(&way, 50, &a, NULL) == CMIF_OK);
+    CHECK(cmif_sampler_new(&way, 50, &b, NULL) == CMIF_OK);
+    for (uint32_t n = 0; a && n < 100; n++) {
+        CHECK(cmif_sampler_pick(a, logits, n, &ids[n], NULL));
+        same += n > 0 && ids[n] == ids[n - 1];
+    }
+    CHECK(same < 15);
+    for (uint32_t n = 100; b && n-- > 0;) { /* another one, backwards */
+        CHECK(cmif_sampler_pick(b, logits, n, &id, NULL) && id == ids[n]);
+    }
+    cmif_sampler_free(a);
+    cmif_sampler_free(b);
+}
+
+static void greedy_takes_the_lowest_of_equals_and_refuses_nan(void)
+{
+    const cmif_sampling way     = {.top_p = 1};
+    cmif_sampler       *sampler = NULL;
+    float               logits[19], margin = 9;
+    uint32_t            id = 99;
+
+    CHECK(cmif_sampler_new(&way, 19, &sampler, NULL) == CMIF_OK);
+    for (size_t at = 0; sampler && at < 19; at++) {
+        for (size_t i = 0; i < 19; i++) {
+            logits[i] = i >= at ? 5 : -INFINITY; /* -inf only says "never this one" */
+        }
+        CHECK(cmif_sampler_pick(sampler, logits, 0, &id, &margin) && id == at);
+        CHECK(margin == (at < 18 ? 0 : FLT_MAX));
+        logits[at] = 7.5f;
+        CHECK(cmif_sampler_pick(sampler, logits, 0, &id, &margin) && id == at);
+        CHECK(margin == (at < 18 ? 2.5f : FLT_MAX));
+        for (int bad = 0; bad < 2; bad++) {
+            logits[at] = bad ? NAN : INFINITY;
+            id         = 99;
+            CHECK(!cmif_sampler_pick(sampler, logits, 0, &id, &margin) && id == 99);
+        }
+    }
+    for (size_t i = 0; i < 19; i++) {
+        logits[i] = -INFINITY;
+    }
+    CHECK(sampler && !cmif_sampler_pick(sampler, logits, 0, &id, &margin));
+    cmif_sampler_free(sampler);
+}
+
+/* ---- minilm-sst2: a classifier ---- */
+
+enum { SENTENCES = 200, WORDS_MAX = 128 };
+
+static struct {
+    uint32_t ids[WORDS_MAX];
+    size_t   count;
+    float    logits[2]; /* what llama.cpp said when the file was made */
+} sentences[SENTENCES];
+
+/* The sentences of logits.tsv as ids of the library's own tokenizer. */
+static bool sentences_read(void)
+{
+    struct llama_model_params params = llama_model_default_params();
+    params.vocab_only                = true;
+    struct llama_model *model        = llama_model_load_from_file(MINILM, params);
+    FILE               *tsv          = fopen(MODELS "minilm-sst2/logits.tsv", "r");
+    char                line[2048];
+    size_t              n = 0;
+
+    while (model && tsv && n < SENTENCES && fgets(line, sizeof line, tsv)) {
+        llama_token ids[WORDS_MAX];
+        char       *text = strchr(line, '\t'), *end = text ? strchr(text + 1, '\t') : NULL;
+        float       torch[2];
+        if (end &&
+            sscanf(end, "%f %f %f %f", &torch[0], &torch[1], &sentences[n].logits[0], &sentences[n].logits[1]) == 4) {
+            const int32_t count = llama_tokenize(llama_model_get_vocab(model), text + 1, (int32_t) (end - text - 1),
+                                                 ids, WORDS_MAX, /* add_special= */ true, /* parse_special= */ false);
+            for (int32_t i = 0; i < count; i++) {
+                sentences[n].ids[i] = (uint32_t) ids[i];
+            }
+            sentences[n].count = count > 0 ? (size_t) count : 0;
+            n += count > 0;
+        }
+    }
+    if (tsv) {
+        fclose(tsv);
+    }
+    llama_model_free(model);
+    return n == SENTENCES;
+}
+
+static cmif_frame_begin encode(uint32_t rows)
+{
+    return (cmif_frame_begin){.mode       = CMIF_MODE_ENCODE,
+                              .row_type   = CMIF_ROWS_F32,
+                              .row_count  = rows,
+                              .max_tokens = 1,
+                              .sampling   = {.top_p = 1}};
+}
+
+/* All 200 sentences, one at a time and eight at a time, against the file: its note says 1e-2 and the sign. */
+static void classification_equals_the_recorded_logits(void)
+{
+    CHECK(table_open(MINILM));
+    CHECK(sentences_read());
+    for (uint32_t slots = 1; slots <= SLOTS_MAX; slots += SLOTS_MAX - 1) {
+        cmif_engine *engine = open_engine(MINILM, slots, 0, 0);
+        float        worst  = 0;
+        CHECK(engine && cmif_engine_welcome(engine)->outputs == 2 && cmif_engine_welcome(engine)->context == 512);
+        CHECK(engine && (cmif_engine_welcome(engine)->flags & CMIF_WELCOME_ENCODER));
+        for (size_t first = 0; engine && first < SENTENCES; first += slots) {
+            memset(outcomes, 0, sizeof outcomes);
+            for (uint32_t i = 0; i < slots && first + i < SENTENCES; i++) {
+                const cmif_frame_begin begin = encode((uint32_t) sentences[first + i].count);
+                run_stream(engine, i, &begin, sentences[first + i].ids);
+            }
+            finish(engine, slots);
+            for (uint32_t i = 0; i < slots && first + i < SENTENCES; i++) {
+                const float *want = sentences[first + i].logits, *got = outcomes[i].vector;
+                CHECK(outcomes[i].vector_count == 2 && outcomes[i].done == 1 && outcomes[i].errors == 0);
+                CHECK((got[0] < got[1]) == (want[0] < want[1]));
+                worst = fmaxf(worst, fmaxf(fabsf(got[0] - want[0]), fabsf(got[1] - want[1])));
+            }
+        }
+        printf("       %u at a time: largest difference %g\n", slots, (double) worst);
+        CHECK(worst < 1e-2f);
+        cmif_engine_free(engine);
+    }
+}
+
+static void an_encoder_refuses_what_it_cannot_do(void)
+{
+    cmif_engine     *engine = open_engine(MINILM, 2, 0, 0);
+    cmif_frame_begin begin  = encode(513);
+    cmif_frame_begin chat   = greedy(5, 5);
+
+    if (engine) {
+        CHECK(cmif_engine_begin(engine, 0, &begin, NULL) ==
+              CMIF_E_RANGE); /* no position 512: the process would abort */
+        CHECK(cmif_engine_begin(engine, 0, &chat, NULL) == CMIF_E_UNSUPPORTED);
+        begin.row_count = 512;
+        CHECK(cmif_engine_begin(engine, 0, &begin, NULL) == CMIF_OK);
+        for (int i = 0; i < 511; i++) {
+            CHECK(put_ids(engine, 0, sentences[0].ids, 1) == CMIF_OK);
+        }
+        CHECK(!cmif_engine_has_work(engine)); /* not whole yet */
+        begin          = encode((uint32_t) sentences[1].count);
+        begin.row_type = CMIF_ROWS_ID;
+        CHECK(cmif_engine_begin(engine, 1, &begin, NULL) == CMIF_OK);
+        CHECK(cmif_engine_put_rows(engine, 1, CMIF_ROWS_ID, sentences[1].ids, begin.row_count, NULL) == CMIF_OK);
+        CHECK(put_ids(engine, 0, sentences[0].ids, 1) == CMIF_OK);
+        finish(engine, 2); /* 512 and a few rows: two steps */
+        CHECK(outcomes[0].done == 1 && outcomes[1].done == 1 && outcomes[1].vector_count == 2);
+        CHECK(fabsf(outcomes[1].vector[0] - sentences[1].logits[0]) < 1e-2f); /* ids give the same */
+    }
+    cmif_engine_free(engine);
+    CHECK(table_open(STORIES));
+}
+
+/* ---- other files: stories260K with something changed ---- */
+
+static cmif_code tensor_source(void *context, uint64_t offset, uint8_t *buffer, size_t size, cmif_err *err)
+{
+    (void) err;
+    memcpy(buffer, ((const cmif_gguf_tensor *) context)->data + offset, size);
+    return CMIF_OK;
+}
+
+typedef struct change {
+    const char *key; /* a number */
+    uint32_t    value;
+    const char *architecture;
+    bool        split; /* a server half: a stub of token_embd, output.weight if tied */
+    bool        tied;
+    float       scale; /* cmif.row_scale; 0: none */
+} change;
+
+static char changed_path[64];
+
+static bool write_changed(const change *c)
+{
+    static const char hex[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    cmif_gguf_out    *out   = NULL;
+    cmif_code         rc    = cmif_gguf_out_new(&out, NULL);
+
+    snprintf(changed_path, sizeof changed_path, "/tmp/engine_test_%d.gguf", (int) getpid());
+    for (size_t i = 0; rc == CMIF_OK && i < cmif_gguf_value_count(file); i++) {
+        rc = cmif_gguf_put_value(out, cmif_gguf_value_at(file, i), NULL);
+    }
+    if (rc == CMIF_OK && c->key) {
+        rc = cmif_gguf_put_uint(out, c->key, c->value, NULL);
+    }
+    if (rc == CMIF_OK && c->architecture) {
+        rc = cmif_gguf_put_str(out, "general.architecture", (cmif_str){c->architecture, strlen(c->architecture)}, NULL);
+    }
+    if (rc == CMIF_OK && c->scale > 0) {
+        rc = cmif_gguf_put_f32(out, "cmif.row_scale", c->scale, NULL);
+    }
+    if (rc == CMIF_OK && c->split) {
+        rc = cmif_gguf_put_str(out, "cmif.model_id", (cmif_str){hex, 64}, NULL);
+        rc = rc == CMIF_OK ? cmif_gguf_put_bool(out, "cmif.has_table", c->tied, NULL) : rc;
+        rc = rc == CMIF_OK ? cmif_gguf_put_bool(out, "cmif.tied", c->tied, NULL) : rc;
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < cmif_gguf_tensor_count(file); i++) {
+        const cmif_gguf_tensor *t    = cmif_gguf_tensor_at(file, i);
+        const bool              stub = c->split && cmif_str_is(t->name, "token_embd.weight");
+        char                    name[64];
+        snprintf(name, sizeof name, "%.*s", (int) t->name.size, t->name.data);
+        rc = cmif_gguf_put_tensor(out, name, t->type, t->dims, t->shape, stub ? NULL : tensor_source,
+                                  (void *) (uintptr_t) t, NULL);
+        if (rc == CMIF_OK && stub) {
+            rc = cmif_gguf_put_tensor(out, "output.weight", t->type, t->dims, t->shape, tensor_source,
+                                      (void *) (uintptr_t) t, NULL);
+        }
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_gguf_write(out, changed_path, NULL, NULL, NULL);
+    }
+    cmif_gguf_out_free(out);
+    return rc == CMIF_OK;
+}
+
+static cmif_code open_changed(const change *c, uint32_t context, cmif_engine **engine, cmif_err *err)
+{
+    cmif_engine_options options = {.path = changed_path, .slots = 1, .context = context, .threads = 1};
+    *err                        = (cmif_err){0};
+    *engine                     = NULL;
+    memset(outcomes, 0, sizeof outcomes);
+    CHECK(write_changed(c));
+    cmif_code rc = cmif_engine_open(&options, engine, err);
+    unlink(changed_path);
+    return rc;
+}
+
+/* A server half works from rows alone, says who it is, and takes ids only when it has the table. */
+static void a_server_half_works_from_rows(void)
+{
+    for (int tied = 0; tied < 2; tied++) {
+        const change     c      = {.split = true, .tied = tied};
+        cmif_engine     *engine = NULL;
+        cmif_err         err;
+        cmif_frame_begin begin = greedy(13, 64);
+        CHECK(open_changed(&c, 0, &engine, &err) == CMIF_OK);
+        if (engine) {
+            const cmif_frame_welcome *w = cmif_engine_welcome(engine);
+            CHECK(w->model_id[0] == 0 && w->model_id[1] == 0x11 && w->model_id[31] == 0xff);
+            CHECK(w->width == 64 && w->vocab == 512 && w->context == 512 && strcmp(w->arch, "llama") == 0 &&
+                  w->arch_size == 5);
+            CHECK((w->flags & CMIF_WELCOME_TABLE) == (tied ? CMIF_WELCOME_TABLE : 0));
+            run_stream(engine, 0, &begin, goldens[3].prompt);
+            finish(engine, 1);
+            CHECK(same_ids(outcomes[0].ids, goldens[3].ids, 64));
+            memset(outcomes, 0, sizeof outcomes);
+            begin.flags |= CMIF_BEGIN_LOOP;
+            begin.row_type = CMIF_ROWS_ID;
+            if (!tied) {
+                CHECK(cmif_engine_begin(engine, 0, &begin, NULL) == CMIF_E_UNSUPPORTED);
+                begin.row_type = CMIF_ROWS_F32;
+                CHECK(cmif_engine_begin(engine, 0, &begin, NULL) == CMIF_E_UNSUPPORTED);
+            } else {
+                run_stream(engine, 0, &begin, goldens[3].prompt);
+                while (cmif_engine_has_work(engine)) {
+                    CHECK(cmif_engine_step(engine, keep, NULL, NULL) == CMIF_OK);
+                }
+                CHECK(same_ids(outcomes[0].ids, goldens[3].ids, 64));
+            }
+        }
+        cmif_engine_free(engine);
+    }
+}
+
+/* Rows that the engine looks up are scaled as the client's would be. */
+static void looked_up_rows_are_scaled(void)
+{
+    const change     c      = {.scale = 1.25f};
+    cmif_engine     *engine = NULL;
+    cmif_err         err;
+    cmif_frame_begin begin = greedy(5, 1);
+    float            rows[5 * 64];
+
+    CHECK(open_changed(&c, 0, &engine, &err) == CMIF_OK);
+    if (engine) {
+        begin.flags |= CMIF_BEGIN_LOGITS;
+        for (size_t i = 0; i < 5; i++) {
+            row_of(goldens[1].prompt[i], rows + i * 64);
+        }
+        for (size_t i = 0; i < 5 * 64; i++) {
+            rows[i] *= 1.25f;
+        }
+        CHECK(cmif_engine_begin(engine, 0, &begin, NULL) == CMIF_OK);
+        CHECK(cmif_engine_put_rows(engine, 0, CMIF_ROWS_F32, rows, 5, NULL) == CMIF_OK);
+        finish(engine, 1);
+        expected = outcomes[0];
+        memset(outcomes, 0, sizeof outcomes);
+        begin.row_type = CMIF_ROWS_ID;
+        run_stream(engine, 0, &begin, goldens[1].prompt);
+        finish(engine, 1);
+        CHECK(same_logits(&outcomes[0], &expected, 1));
+    }
+    cmif_engine_free(engine);
+}
+
+/* An embedding model made from a decoder: pooled, with a cache, one sequence a step. */
+static void a_pooled_decoder_encodes(void)
+{
+    const change     c      = {.key = "llama.pooling_type", .value = LLAMA_POOLING_TYPE_MEAN};
+    cmif_engine     *engine = NULL;
+    cmif_err         err;
+    cmif_frame_begin begin = encode(13);
+    float            first[16];
+
+    CHECK(open_changed(&c, 0, &engine, &err) == CMIF_OK);
+    if (engine) {
+        CHECK(cmif_engine_welcome(engine)->outputs == 64);
+        for (int i = 0; i < 3; i++) {
+            memset(outcomes, 0, sizeof outcomes);
+            run_stream(engine, 0, &begin, goldens[2].prompt);
+            finish(engine, 1);
+            CHECK(outcomes[0].done == 1 && outcomes[0].vector_count == 64 && outcomes[0].vector[0] != 0);
+            CHECK(i == 0 || memcmp(first, outcomes[0].vector, sizeof first) == 0); /* nothing is left of the last one */
+            memcpy(first, outcomes[0].vector, sizeof first);
+        }
+    }
+    cmif_engine_free(engine);
+}
+
+static void files_that_cannot_work_are_refused_with_the_reason(void)
+{
+    static const struct {
+        change      change;
+        uint32_t    context;
+        cmif_code   code;
+        const char *words;
+    } cases[] = {
+        {{.architecture = "glm4"}, 0, CMIF_E_UNSUPPORTED, "glm4"},
+        {{.architecture = "gemma3n"}, 0, CMIF_E_UNSUPPORTED, "gemma3n"},
+        {{.architecture = "nosuch"}, 0, CMIF_E_FORMAT, "nosuch"},
+        {{.architecture = ""}, 0, CMIF_E_FORMAT, "general.architecture"},
+        {{.key = "llama.block_count", .value = 4}, 0, CMIF_E_FORMAT, "tensor"},
+        {{.key = "llama.embedding_length", .value = 128}, 0, CMIF_E_FORMAT, "n_rot"},
+        {{.key = NULL}, 513, CMIF_E_RANGE, "513"},
+        {{.key = "llama.context_length", .value = 1u << 30}, 1u << 30, CMIF_E_MEMORY, "MB"},
+    };
+    cmif_engine *engine = NULL;
+    cmif_err     err;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const cmif_code rc = open_changed(&cases[i].change, cases[i].context, &engine, &err);
+        CHECK(rc == cases[i].code && engine == NULL);
+        CHECK(strstr(err.text, cases[i].words) != NULL);
+        if (rc != cases[i].code || !strstr(err.text, cases[i].words)) {
+            fprintf(stderr, "case %zu: %s\n", i, err.text);
+        }
+    }
+    cmif_engine_options options = {.path = "/nonexistent.gguf", .slots = 1};
+    CHECK(cmif_engine_open(&options, &engine, &err) == CMIF_E_IO && strstr(err.text, "/nonexistent.gguf"));
+    options = (cmif_engine_options){.path = STORIES, .slots = 0};
+    CHECK(cmif_engine_open(&options, &engine, &err) == CMIF_E_RANGE);
+    options.slots = 257;
+    CHECK(cmif_engine_open(&options, &engine, &err) == CMIF_E_RANGE);
+    CHECK(engine == NULL);
+}
+
 int main(void)
 {
     if (access(STORIES, R_OK) != 0 || access(MINILM, R_OK) != 0) {
@@ -651,6 +1051,15 @@ int main(void)
     RUN(a_full_context_ends_a_stream);
     RUN(nonsense_is_refused);
     RUN(a_replayed_stream_draws_the_same);
+    RUN(draws_follow_the_probabilities);
+    RUN(a_draw_depends_on_seed_and_number_alone);
+    RUN(greedy_takes_the_lowest_of_equals_and_refuses_nan);
+    RUN(classification_equals_the_recorded_logits);
+    RUN(an_encoder_refuses_what_it_cannot_do);
+    RUN(a_server_half_works_from_rows);
+    RUN(looked_up_rows_are_scaled);
+    RUN(a_pooled_decoder_encodes);
+    RUN(files_that_cannot_work_are_refused_with_the_reason);
     cmif_gguf_free(file);
     return check_report();
 }
