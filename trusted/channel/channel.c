@@ -154,7 +154,8 @@ static cmif_code tls_fault(cmif_channel *channel, int kind, cmif_err *err)
                                  : "closed while greeting: is it a cmif-server that listens with TLS?");
     }
     if (kind == SSL_ERROR_SYSCALL) {
-        return cmif_fail(err, CMIF_E_IO, "the connection broke: %s", strerror(saved));
+        return cmif_fail(err, CMIF_E_IO, "the connection broke: %s%s", strerror(saved),
+                         greeted ? "" : "; is it a cmif-server that listens with TLS?");
     }
     if (why == SSL_R_CERTIFICATE_VERIFY_FAILED && channel->pinned) {
         hex(channel->pin, pin);
