@@ -14,8 +14,7 @@ static cmif_answer_options how = CMIF_ANSWER_DEFAULTS;
 static const cmif_option options[] = {
     CMIF_CLIENT_OPTIONS(where),
     CMIF_ANSWER_OPTIONS(how),
-    {0, "no-loop", NULL, CMIF_OPTION_FLAG, &where.no_loop, 0, 0,
-     "send each answer row, even if the server has the table"},
+    {0, "no-loop", NULL, CMIF_OPTION_FLAG, &where.no_loop, 0, 0, "send answer rows even if the server has the table"},
     CMIF_COMMON_OPTIONS,
 };
 
@@ -25,6 +24,7 @@ static const cmif_command command = {
     .summary      = "talk with a model; Ctrl-C stops an answer, Ctrl-D ends",
     .options      = options,
     .option_count = sizeof options / sizeof *options,
+    .notes        = CMIF_CLIENT_NOTES,
 };
 
 typedef struct talk {
@@ -329,8 +329,7 @@ int cmif_chat_command(int argc, char **argv)
     rc = cmif_client_open(&where, &t.client, &err);
     cmif_signals_watch(NULL); /* nothing to stop until there is an answer */
     if (rc == CMIF_OK && !t.client.chat) {
-        rc = cmif_fail(&err, CMIF_E_UNSUPPORTED, "no chat with this model, but 'cmif run --raw' works: %s",
-                       t.client.no_chat.text);
+        rc = cmif_fail(&err, CMIF_E_UNSUPPORTED, "%s; 'cmif run' goes on with a text", t.client.no_chat.text);
     }
     if (rc == CMIF_OK && how.system) {
         rc = cmif_take_argument((char *) (uintptr_t) how.system, &rules, &err);

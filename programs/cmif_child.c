@@ -103,7 +103,6 @@ static cmif_code spawn(const char *name, char **argv, bool own_group, const int 
 cmif_code cmif_child_run(const char *name, char **argv, char *output, size_t output_size, cmif_err *err)
 {
     int       ends[2] = {-1, -1}, status = 0;
-    int       out  = STDERR_FILENO;
     size_t    used = 0;
     pid_t     pid;
     cmif_code rc = CMIF_OK;
@@ -111,12 +110,10 @@ cmif_code cmif_child_run(const char *name, char **argv, char *output, size_t out
     if (output && pipe2(ends, O_CLOEXEC) < 0) {
         return cmif_fail(err, CMIF_E_IO, "cannot make a pipe: %s", strerror(errno));
     }
-    if (output) {
-        out = ends[1];
-    } else if (cmif_quiet || cmif_json) {
-        out = ends[1] = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (!output) {
+        ends[1] = open("/dev/null", O_WRONLY | O_CLOEXEC);
     }
-    rc = spawn(name, argv, false, (int[3]){-1, out, -1}, &pid, err);
+    rc = spawn(name, argv, false, (int[3]){-1, ends[1], -1}, &pid, err);
     if (ends[1] >= 0) {
         close(ends[1]);
     }
@@ -273,16 +270,20 @@ done:
 }
 
 /* The last line that the server wrote: its reason. */
-static void last_line(const char *path, char *line, size_t room)
+static void last_line(const char *path, char line[static 256])
 {
-    char  text[256];
-    FILE *file = fopen(path, "re");
-    line[0]    = '\0';
+    static const char prefix[] = "cmif-server: ";
+    char              text[256];
+    FILE             *file = fopen(path, "re");
+    line[0]                = '\0';
     while (file && fgets(text, sizeof text, file)) {
         text[strcspn(text, "\n")] = '\0';
         if (text[0]) {
-            snprintf(line, room, "%s", strncmp(text, "cmif-server: ", 13) ? text : text + 13);
+            memcpy(line, text, sizeof text);
         }
+    }
+    if (!strncmp(line, prefix, sizeof prefix - 1)) {
+        memmove(line, line + sizeof prefix - 1, 256 - (sizeof prefix - 1));
     }
     if (file) {
         fclose(file);
@@ -293,7 +294,7 @@ cmif_code cmif_private_server_wait(cmif_private_server *s, cmif_err *err)
 {
     char   line[64];
     size_t used = 0;
-    char   why[160];
+    char   why[256];
 
     for (int tenths = 0; tenths < READY_SECONDS * 10; tenths++) {
         struct pollfd fd = {.fd = s->ready, .events = POLLIN};
@@ -310,7 +311,7 @@ cmif_code cmif_private_server_wait(cmif_private_server *s, cmif_err *err)
             int status = 0;
             waitpid(s->pid, &status, 0);
             s->pid = 0;
-            last_line(s->log, why, sizeof why);
+            last_line(s->log, why);
             return cmif_fail(err, CMIF_E_IO, "the private server did not start: %s",
                              why[0] ? why : "it wrote no reason");
         }

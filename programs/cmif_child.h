@@ -18,8 +18,7 @@ CMIF_MUST_USE cmif_code cmif_child_find(const char *name, char path[static PATH_
 /* Become the program: returns only when that failed. argv[0] is set here. */
 cmif_code cmif_child_become(const char *name, char **argv, cmif_err *err);
 
-/* Run the program to its end; its stderr is ours, and what it prints goes to output (up to output_size), or to our stderr,
- * or with --quiet and --json nowhere.
+/* Run the program to its end; its stderr is ours, and what it prints goes to output (up to output_size) or, NULL, nowhere.
  *   argv  argv[0] is set here; ends with NULL
  * Errors: IO (cannot start; with an empty text: it failed and said why itself), CANCELLED (Ctrl-C ended it). */
 CMIF_MUST_USE cmif_code cmif_child_run(const char *name, char **argv, char *output, size_t output_size, cmif_err *err);

@@ -279,6 +279,15 @@ static void line(const char *label, const char *text)
     fprintf(stderr, "%s%-10s%s %s\n", cmif_style_of(stderr, CMIF_DIM), label, cmif_style_of(stderr, CMIF_PLAIN), text);
 }
 
+static void print_unit(char *out, size_t room, const cmif_client *c)
+{
+    if (c->row_type == CMIF_ROWS_ID) {
+        snprintf(out, room, "token ids");
+    } else {
+        snprintf(out, room, "rows of %u %s", cmif_session_server(c->session)->width, cmif_row_type_name(c->row_type));
+    }
+}
+
 static void model_text(const cmif_client *c, char *out, size_t room)
 {
     char name[64];
@@ -295,28 +304,25 @@ static void model_text(const cmif_client *c, char *out, size_t room)
 
 void cmif_account_print(const cmif_account *a, const cmif_client *c)
 {
-    char     text[256], size[32], more[96];
-    uint64_t new_rows = a->prompt_rows - a->reused_rows;
-    bool     encoder  = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
+    char               text[256], size[32], more[96], unit[64];
+    unsigned long long new_rows = a->prompt_rows - a->reused_rows;
+    bool               encoder  = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
 
     fprintf(stderr, "%ssanitizer%s  %snone%s: the text went as it is, as %s\n", cmif_style_of(stderr, CMIF_DIM),
             cmif_style_of(stderr, CMIF_PLAIN), cmif_style_of(stderr, CMIF_BOLD), cmif_style_of(stderr, CMIF_PLAIN),
             c->row_type == CMIF_ROWS_ID ? "token ids" : "rows of the embedding table");
 
     print_size(size, sizeof size, a->sent);
-    snprintf(more, sizeof more, a->reused_rows ? ", %llu more were still there" : "",
-             (unsigned long long) a->reused_rows);
-    if (c->row_type == CMIF_ROWS_ID) {
-        snprintf(text, sizeof text, "%llu token ids%s; %s in all", (unsigned long long) (new_rows + a->token_rows),
-                 more, size);
+    print_unit(unit, sizeof unit, c);
+    more[0] = '\0';
+    if (a->reused_rows) {
+        snprintf(more, sizeof more, " (%llu were still there)", (unsigned long long) a->reused_rows);
+    }
+    if (encoder) {
+        snprintf(text, sizeof text, "%llu %s; %s in all", new_rows, unit, size);
     } else {
-        snprintf(text, sizeof text, "%llu prompt rows and %llu answer rows of %u %s%s; %s in all",
-                 (unsigned long long) new_rows, (unsigned long long) a->token_rows,
-                 cmif_session_server(c->session)->width, cmif_row_type_name(c->row_type), more, size);
-        if (encoder) {
-            snprintf(text, sizeof text, "%llu rows of %u %s; %s in all", (unsigned long long) new_rows,
-                     cmif_session_server(c->session)->width, cmif_row_type_name(c->row_type), size);
-        }
+        snprintf(text, sizeof text, "%llu %s for the prompt%s, %llu for the answer; %s in all", new_rows, unit, more,
+                 (unsigned long long) a->token_rows, size);
     }
     line("sent", text);
     print_size(size, sizeof size, a->received);
@@ -326,13 +332,13 @@ void cmif_account_print(const cmif_account *a, const cmif_client *c)
 
     switch (cmif_client_table(c)) {
     case CMIF_TABLE_TIED:
-        line("table", "tied: the server's output.weight is the embedding table, so it can turn rows into words");
+        line("table", "tied: the server's output.weight is the table; it can read the rows");
         break;
     case CMIF_TABLE_KEPT:
-        line("table", "the server holds it, so it can turn rows into words");
+        line("table", "on the server, left there by choice; it can read the rows");
         break;
     case CMIF_TABLE_NONE:
-        line("table", "not on the server; whoever has this model's file can still turn rows into words");
+        line("table", "not on the server; whoever has the model's file can read the rows");
         break;
     }
     if (encoder) {

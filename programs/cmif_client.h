@@ -23,15 +23,17 @@ typedef struct cmif_client_options {
 
 /* The lines of an option table that every such command has; o is a cmif_client_options with static storage. */
 #define CMIF_CLIENT_OPTIONS(o)                                                                                         \
-    {'m', "model", "MODEL", CMIF_OPTION_TEXT, &(o).model, 0, 0, "GGUF file, folder of a split, or name of a pulled model"}, \
-    {0, "server", "ADDR", CMIF_OPTION_TEXT, &(o).server, 0, 0, "HOST:PORT or unix:PATH (default: start a private one)"}, \
+    {'m', "model", "MODEL", CMIF_OPTION_TEXT, &(o).model, 0, 0, "GGUF file, folder of a split, or a pulled model"}, \
+    {0, "server", "ADDR", CMIF_OPTION_TEXT, &(o).server, 0, 0, "HOST:PORT or unix:PATH (default: a private server)"}, \
     {0, "pin", "sha256:HEX", CMIF_OPTION_TEXT, &(o).pin, 0, 0, "fingerprint of the server's certificate ..."},        \
     {0, "ca", "FILE", CMIF_OPTION_TEXT, &(o).ca, 0, 0, "... or who must have signed it"},                             \
     {0, "cert", "FILE", CMIF_OPTION_TEXT, &(o).cert, 0, 0, "our own certificate and key, if the server asks"},        \
     {0, "key", "FILE", CMIF_OPTION_TEXT, &(o).key, 0, 0, NULL},                                                        \
-    {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32, f16, bf16, q8_0, ids (default: nothing is lost)"},   \
-    {0, "context", "N", CMIF_OPTION_COUNT, &(o).context, 8, 1 << 24, "tokens a private server has room for"},         \
+    {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32, f16, bf16, q8_0 or ids (default: an exact one)"},   \
+    {0, "context", "N", CMIF_OPTION_COUNT, &(o).context, 8, 1 << 24, "room for tokens (default: the model's, to 4096)"},         \
     {0, "threads", "N", CMIF_OPTION_COUNT, &(o).threads, 1, 1024, "of a private server (default: all cores)"}
+#define CMIF_CLIENT_NOTES                                                                                              \
+    "Environment: XDG_CACHE_HOME, XDG_RUNTIME_DIR, CMIF_LIBEXEC, NO_COLOR (see man cmif)\n"
 #define CMIF_COMMON_OPTIONS                                                                                            \
     {0, "json", NULL, CMIF_OPTION_FLAG, &cmif_json, 0, 0, "results and errors as JSON"},                              \
     {'q', "quiet", NULL, CMIF_OPTION_FLAG, &cmif_quiet, 0, 0, "nothing but results and errors"}

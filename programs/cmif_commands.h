@@ -24,10 +24,10 @@ typedef struct cmif_answer_options {
     {'n', "tokens", "N", CMIF_OPTION_COUNT, &(o).tokens, 1, 1 << 24, "end after N tokens (default 256)"},             \
     {0, "system", "TEXT", CMIF_OPTION_TEXT, &(o).system, 0, 0, "system message, for models that know one"},          \
     {0, "temp", "T", CMIF_OPTION_REAL, &(o).temperature, 0, 100, "0: always the likeliest token (default)"},          \
-    {0, "top-k", "N", CMIF_OPTION_COUNT, &(o).top_k, 0, 1 << 24, "with --temp: only the N likeliest; only those ..."}, \
+    {0, "top-k", "N", CMIF_OPTION_COUNT, &(o).top_k, 0, 1 << 24, "with --temp: only the N likeliest; only the ..."}, \
     {0, "top-p", "P", CMIF_OPTION_REAL, &(o).top_p, 1e-6, 1, NULL},                                                    \
-    {0, "min-p", "P", CMIF_OPTION_REAL, &(o).min_p, 0, 0.999999, "... of P together; ... at least P times the best"},  \
-    {0, "seed", "N", CMIF_OPTION_SEED, &(o).seed, 0, 0, "with --temp: the same seed, the same answer"}
+    {0, "min-p", "P", CMIF_OPTION_REAL, &(o).min_p, 0, 0.999999, "... P of all; ... at least P times the likeliest"},  \
+    {0, "seed", "N", CMIF_OPTION_SEED, &(o).seed, 0, 0, "with --temp: same seed, same answer (default 0)"}
 
 /* Generate after ids, streaming to stream; the account grows. Errors: as cmif_session_generate; IO (stdout closed). */
 CMIF_MUST_USE cmif_code cmif_answer(cmif_client *client, cmif_ids *ids, const cmif_answer_options *how,

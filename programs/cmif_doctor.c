@@ -21,6 +21,7 @@ static const cmif_command command   = {
       .summary      = "check machine, programs, model and server, and say what to do",
       .options      = options,
       .option_count = sizeof options / sizeof *options,
+      .notes        = CMIF_CLIENT_NOTES,
 };
 
 typedef enum verdict { FINE = 0, WARN, FAIL } verdict;
@@ -196,7 +197,7 @@ static bool check_model(cmif_client *client)
     if (client->chat) {
         say(FINE, "chat", NULL, "the model's chat format is known");
     } else {
-        say(WARN, "chat", NULL, "no chat format, text is only continued: %s", client->no_chat.text);
+        say(WARN, "chat", NULL, "%s", client->no_chat.text);
     }
     bool tied = false;
     if (cmif_gguf_get_bool(client->file, "cmif.tied", &tied, NULL) == CMIF_OK && tied) {

@@ -16,17 +16,19 @@ static const cmif_option embed_options[]    = {
 };
 static const cmif_command classify_command = {
     .name         = "classify",
-    .args         = "[options] -m MODEL [TEXT ...]    (no TEXT, or -: lines of stdin)",
+    .args         = "[options] -m MODEL [TEXT ...]    (no TEXT: lines of stdin)",
     .summary      = "label texts with a classifier, most likely label first",
     .options      = classify_options,
     .option_count = sizeof classify_options / sizeof *classify_options,
+    .notes        = CMIF_CLIENT_NOTES,
 };
 static const cmif_command embed_command = {
     .name         = "embed",
-    .args         = "[options] -m MODEL [TEXT ...]    (no TEXT, or -: lines of stdin)",
+    .args         = "[options] -m MODEL [TEXT ...]    (no TEXT: lines of stdin)",
     .summary      = "turn texts into vectors, one line each",
     .options      = embed_options,
     .option_count = sizeof embed_options / sizeof *embed_options,
+    .notes        = CMIF_CLIENT_NOTES,
 };
 
 typedef struct encoding {

@@ -223,7 +223,7 @@ void cmif_options_help(const cmif_command *command)
         while (!first->help) {
             first--;
         }
-        printf("  %-22s  %s\n", left, first->help);
+        printf("  %-24s %s\n", left, first->help);
     }
     if (command->notes) {
         printf("\n%s", command->notes);

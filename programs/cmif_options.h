@@ -24,7 +24,7 @@ typedef struct cmif_option {
     cmif_option_kind kind;
     void            *value;  /* what kind says; the default stays when the option is absent */
     double           min, max;
-    const char      *help;   /* one line of at most 54 columns, with the default; NULL: shown with the option before it */
+    const char      *help;   /* one line of at most 52 columns, with the default; NULL: shown with the option before it */
 } cmif_option;
 
 typedef struct cmif_command {

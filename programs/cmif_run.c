@@ -75,8 +75,7 @@ static const cmif_option options[] = {
     CMIF_CLIENT_OPTIONS(where),
     CMIF_ANSWER_OPTIONS(how),
     {0, "raw", NULL, CMIF_OPTION_FLAG, &raw, 0, 0, "go on with the text itself, without the chat format"},
-    {0, "no-loop", NULL, CMIF_OPTION_FLAG, &where.no_loop, 0, 0,
-     "send each answer row, even if the server has the table"},
+    {0, "no-loop", NULL, CMIF_OPTION_FLAG, &where.no_loop, 0, 0, "send answer rows even if the server has the table"},
     CMIF_COMMON_OPTIONS,
 };
 
@@ -86,6 +85,7 @@ static const cmif_command command = {
     .summary      = "answer one prompt",
     .options      = options,
     .option_count = sizeof options / sizeof *options,
+    .notes        = CMIF_CLIENT_NOTES,
 };
 
 /* The ids of the whole prompt: in the model's chat format, or as it is. */
@@ -100,7 +100,7 @@ static cmif_code make_prompt(cmif_client *c, cmif_secret *text, cmif_ids *ids, c
         goto done;
     }
     if (!c->chat && how.system) {
-        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "--system needs a chat format: %s", c->no_chat.text);
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "--system: %s", c->no_chat.text);
         goto done;
     }
     rc = cmif_release(text, &prompt, err);
