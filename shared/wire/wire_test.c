@@ -1,6 +1,7 @@
 #include "base/check.h"
 #include "wire/wire_samples.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { ROOM = CMIF_WIRE_HEADER_SIZE + CMIF_WIRE_PAYLOAD_MAX };
@@ -68,7 +69,7 @@ static size_t documented(const char *text, const char *label, uint8_t *bytes, si
         const char *found = strchr("0123456789abcdef", *at);
         if (found && digits < 2 * room) {
             unsigned value    = (unsigned) (found - strchr("0123456789abcdef", '0'));
-            bytes[digits / 2] = (uint8_t) (digits % 2 ? bytes[digits / 2] << 4 | value : value);
+            bytes[digits / 2] = (uint8_t) (digits % 2 ? bytes[digits / 2] * 16u + value : value);
             digits++;
         }
     }
@@ -291,8 +292,6 @@ static cmif_frame sample(cmif_frame_kind kind)
 
 static void every_field_has_its_bounds(void)
 {
-    static const float nan = 0.0f / 0.0f, inf = 1.0f / 0.0f;
-
     BOUND(HELLO, hello.version, 65535, 0);
     BOUND(HELLO, hello.version_min, 1, 0);
     BOUND(HELLO, hello.version_min, 1, 2); /* above version */
@@ -323,14 +322,14 @@ static void every_field_has_its_bounds(void)
     BOUND(BEGIN, begin.max_tokens, CMIF_WIRE_POSITIONS, CMIF_WIRE_POSITIONS + 1);
     BOUND(BEGIN, begin.step, CMIF_WIRE_POSITIONS, CMIF_WIRE_POSITIONS + 1);
     BOUND(BEGIN, begin.sampling.temperature, 0, -0.5f);
-    BOUND(BEGIN, begin.sampling.temperature, 2, nan);
-    BOUND(BEGIN, begin.sampling.temperature, 1e30f, inf);
+    BOUND(BEGIN, begin.sampling.temperature, 2, NAN);
+    BOUND(BEGIN, begin.sampling.temperature, 1e30f, INFINITY);
     BOUND(BEGIN, begin.sampling.top_p, 1, 0);
     BOUND(BEGIN, begin.sampling.top_p, 0.001f, 1.001f);
-    BOUND(BEGIN, begin.sampling.top_p, 1, nan);
+    BOUND(BEGIN, begin.sampling.top_p, 1, NAN);
     BOUND(BEGIN, begin.sampling.min_p, 0, 1);
     BOUND(BEGIN, begin.sampling.min_p, 0.999f, -0.001f);
-    BOUND(BEGIN, begin.sampling.min_p, 0, nan);
+    BOUND(BEGIN, begin.sampling.min_p, 0, NAN);
     BOUND(BEGIN, begin.stop_count, 64, 65);
     BOUND(BEGIN, begin.stop_count, 0, 65535);
     BOUND(BEGIN, begin.stops[1], CMIF_WIRE_POSITIONS - 1, CMIF_WIRE_POSITIONS);
@@ -345,8 +344,8 @@ static void every_field_has_its_bounds(void)
     BOUND(TOKEN, token.position, 1, 0);
     BOUND(TOKEN, token.id, CMIF_WIRE_POSITIONS - 1, CMIF_WIRE_POSITIONS);
     BOUND(TOKEN, token.margin, 0, -1);
-    BOUND(TOKEN, token.margin, 1e30f, inf);
-    BOUND(TOKEN, token.margin, 1, nan);
+    BOUND(TOKEN, token.margin, 1e30f, INFINITY);
+    BOUND(TOKEN, token.margin, 1, NAN);
     BOUND(LOGITS, logits.position, 1, 0);
     BOUND(LOGITS, logits.count, 1, 0);
     BOUND(LOGITS, logits.count, 2, 65537);
