@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include "gguf/gguf.h"
+#include "model/arch.h"
 #include "rows/rows.h"
 #include "sampler.h"
 
@@ -9,6 +10,7 @@
 
 #include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +63,8 @@ struct cmif_engine {
     cmif_gguf              *file;
     const cmif_gguf_tensor *table; /* NULL: none */
     size_t                  table_row_size;
-    float                   row_scale;
+    const cmif_arch        *arch;
+    float                   row_scale; /* of rows that are looked up here; 0 until known */
 };
 
 /* The library has one log for the whole process. Its first complaint says why something failed, the later ones only
@@ -97,11 +100,6 @@ static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
 }
 
 /* ---- opening ---- */
-
-/* Architectures whose graph wants ids: rows would abort the process or be read as padding (engines.md 1.2). */
-static const char *const wants_ids[] = {
-    "clip", "deepseek4", "dflash",        "eagle3",   "gemma3n", "gemma4",    "gemma4-assistant",
-    "glm4", "glm4moe",   "graniteswitch", "qwen4exp", "t5",      "t5encoder", "wavtokenizer-dec"};
 
 static bool hex_decode(cmif_str hex, uint8_t *bytes, size_t size)
 {
@@ -141,12 +139,13 @@ static cmif_code read_file(cmif_engine *engine, const char *path, cmif_err *err)
     }
     memcpy(engine->welcome.arch, text.data, text.size);
     engine->welcome.arch_size = (uint8_t) text.size;
-    for (size_t i = 0; i < sizeof wants_ids / sizeof wants_ids[0]; i++) {
-        if (cmif_str_is(text, wants_ids[i])) {
-            rc =
-                cmif_fail(err, CMIF_E_UNSUPPORTED, "models of architecture '%s' cannot be fed with rows", wants_ids[i]);
-            goto done;
-        }
+    rc = cmif_arch_find(engine->file, &engine->arch, err); /* others would abort the process, or answer nonsense */
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    if (cmif_gguf_get_str(engine->file, "cmif.role", &text, NULL) == CMIF_OK && cmif_str_is(text, "client")) {
+        rc = cmif_fail(err, CMIF_E_FORMAT, "this is the client's half of a split: the server takes server.gguf");
+        goto done;
     }
     if (cmif_gguf_find(engine->file, "cmif.model_id")) { /* a half made by `cmif split`: its own keys must be there */
         rc = cmif_gguf_get_str(engine->file, "cmif.model_id", &text, err);
@@ -163,7 +162,6 @@ static cmif_code read_file(cmif_engine *engine, const char *path, cmif_err *err)
             goto done;
         }
     }
-    engine->row_scale = 1;
     if (cmif_gguf_find(engine->file, "cmif.row_scale")) {
         rc = cmif_gguf_get_f32(engine->file, "cmif.row_scale", &engine->row_scale, err);
         if (rc != CMIF_OK) {
@@ -197,6 +195,9 @@ static cmif_code check_table(cmif_engine *engine, cmif_err *err)
     if (t->type != CMIF_GGML_F32 && !ggml_get_type_traits((enum ggml_type) t->type)->to_float) {
         return cmif_fail(err, CMIF_E_UNSUPPORTED, "the table is of type %s, which cannot be read row by row",
                          cmif_ggml_type_name(t->type));
+    }
+    if (!(engine->row_scale > 0)) { /* a whole model */
+        engine->row_scale = engine->arch->scale == CMIF_SCALE_ROOT_WIDTH ? sqrtf((float) engine->welcome.width) : 1;
     }
     engine->table_row_size = ggml_row_size((enum ggml_type) t->type, (int64_t) engine->welcome.width);
     return CMIF_OK;
@@ -320,7 +321,7 @@ static cmif_code open_context(cmif_engine *engine, uint32_t threads, int32_t gpu
     enum llama_pooling_type pooling = LLAMA_POOLING_TYPE_UNSPECIFIED;
     bool                    again   = true;
 
-    engine->encoder        = arch_uint(engine, "pooling_type", 0) != 0;
+    engine->encoder        = engine->arch->output == CMIF_OUTPUT_NONE || arch_uint(engine, "pooling_type", 0) != 0;
     engine->sequence_count = engine->slot_count;
     while (again) {
         /* an encoder takes a whole sequence in one step, and a step has room for one row of every slot */

@@ -842,7 +842,7 @@ static cmif_code tensor_source(void *context, uint64_t offset, uint8_t *buffer, 
 typedef struct change {
     const char *key; /* a number */
     uint32_t    value;
-    const char *architecture;
+    const char *architecture, *role;
     bool        split; /* a server half: a stub of token_embd, output.weight if tied */
     bool        tied;
     float       scale; /* cmif.row_scale; 0: none */
@@ -865,6 +865,9 @@ static bool write_changed(const change *c)
     }
     if (rc == CMIF_OK && c->architecture) {
         rc = cmif_gguf_put_str(out, "general.architecture", (cmif_str){c->architecture, strlen(c->architecture)}, NULL);
+    }
+    if (rc == CMIF_OK && c->role) {
+        rc = cmif_gguf_put_str(out, "cmif.role", (cmif_str){c->role, strlen(c->role)}, NULL);
     }
     if (rc == CMIF_OK && c->scale > 0) {
         rc = cmif_gguf_put_f32(out, "cmif.row_scale", c->scale, NULL);
@@ -1007,8 +1010,10 @@ static void files_that_cannot_work_are_refused_with_the_reason(void)
     } cases[] = {
         {{.architecture = "glm4"}, 0, CMIF_E_UNSUPPORTED, "glm4"},
         {{.architecture = "gemma3n"}, 0, CMIF_E_UNSUPPORTED, "gemma3n"},
-        {{.architecture = "nosuch"}, 0, CMIF_E_FORMAT, "nosuch"},
+        {{.architecture = "mamba"}, 0, CMIF_E_UNSUPPORTED, "mamba"},
+        {{.architecture = "nosuch"}, 0, CMIF_E_UNSUPPORTED, "nosuch"},
         {{.architecture = ""}, 0, CMIF_E_FORMAT, "general.architecture"},
+        {{.role = "client"}, 0, CMIF_E_FORMAT, "server.gguf"},
         {{.key = "llama.block_count", .value = 4}, 0, CMIF_E_FORMAT, "tensor"},
         {{.key = "llama.embedding_length", .value = 128}, 0, CMIF_E_FORMAT, "n_rot"},
         {{.key = NULL}, 513, CMIF_E_RANGE, "513"},

@@ -9,8 +9,9 @@
 struct cmif_sampler {
     cmif_sampling         sampling;
     uint32_t              vocab;
-    struct llama_sampler *filters; /* NULL: greedy */
-    llama_token_data     *tokens;  /* (vocab), NULL: greedy */
+    struct llama_sampler *filters;  /* NULL: greedy */
+    bool                  filtered; /* there are some: tokens may be in another order afterwards */
+    llama_token_data     *tokens;   /* (vocab), NULL: greedy */
 };
 
 cmif_code cmif_sampler_new(const cmif_sampling *sampling, uint32_t vocab, cmif_sampler **out, cmif_err *err)
@@ -45,6 +46,7 @@ cmif_code cmif_sampler_new(const cmif_sampling *sampling, uint32_t vocab, cmif_s
         if (top_p < 1) {
             llama_sampler_chain_add(sampler->filters, llama_sampler_init_top_p(top_p, 1));
         }
+        sampler->filtered = llama_sampler_chain_n(sampler->filters) > 0 || min_p > 0;
         if (min_p > 0) {
             llama_sampler_chain_add(sampler->filters, llama_sampler_init_min_p(min_p, 1));
         }
@@ -113,27 +115,47 @@ static double uniform(uint64_t seed, uint32_t number)
     return (double) (mix(mix(seed) ^ number) >> 11) * 0x1p-53;
 }
 
-/* Draw one of the tokens that the filters left, with weight exp(logit / temperature). */
-static uint32_t draw(cmif_sampler *sampler, const float *logits, float best, uint32_t number)
+static int by_id(const void *a, const void *b)
+{
+    const llama_token_data *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Draw one of the tokens that the filters left, with weight exp(logit / temperature). They stand in a row by id, not by
+ * logit: two tokens that are almost equal must not trade places, and with them the draw, when the last bits of their
+ * logits differ in a replay.
+ * margin: how far all logits could move, to first order, before another token were drawn. */
+static uint32_t draw(cmif_sampler *sampler, const float *logits, float best, uint32_t number, float *margin)
 {
     llama_token_data_array left = {.data = sampler->tokens, .size = sampler->vocab, .selected = -1};
     const double           t    = (double) sampler->sampling.temperature;
-    double                 sum  = 0;
+    double                 sum = 0, below = 0, weight = 0;
 
     for (uint32_t i = 0; i < sampler->vocab; i++) {
         sampler->tokens[i] = (llama_token_data){.id = (llama_token) i, .logit = logits[i]};
     }
     llama_sampler_apply(sampler->filters, &left);
+    if (sampler->filtered) {
+        qsort(left.data, left.size, sizeof *left.data, by_id);
+    }
     for (size_t i = 0; i < left.size; i++) {
         sum += exp(((double) left.data[i].logit - (double) best) / t);
     }
-    double rest = uniform(sampler->sampling.seed, number) * sum;
-    size_t at   = 0;
-    for (; at + 1 < left.size; at++) {
-        rest -= exp(((double) left.data[at].logit - (double) best) / t);
-        if (rest < 0) {
+    const double u  = uniform(sampler->sampling.seed, number) * sum;
+    size_t       at = 0;
+    for (;; at++) {
+        weight = exp(((double) left.data[at].logit - (double) best) / t);
+        if (u < below + weight || at + 1 == left.size) {
             break;
         }
+        below += weight;
+    }
+    if (margin) {
+        /* the part c of the sum that lies below a border moves by at most 2 c (1 - c) / t for each unit of logits */
+        const double low = below / sum, high = (below + weight) / sum, here = u / sum;
+        const double down = low > 0 ? (here - low) / (2 * low * (1 - low)) : INFINITY;
+        const double up   = high < 1 ? (high - here) / (2 * high * (1 - high)) : INFINITY;
+        *margin           = (float) (t * (down < up ? down : up));
     }
     return (uint32_t) left.data[at].id;
 }
@@ -149,7 +171,11 @@ bool cmif_sampler_pick(cmif_sampler *sampler, const float *logits, uint32_t numb
     while (logits[first] < best) {
         first++;
     }
-    *id = sampler->filters ? draw(sampler, logits, best, number) : first;
+    if (sampler->filters) {
+        *id = draw(sampler, logits, best, number, margin);
+        return true;
+    }
+    *id = first;
     if (margin) {
         float below, above;
         largest(logits, first, &below);

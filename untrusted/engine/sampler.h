@@ -19,7 +19,8 @@ void                    cmif_sampler_free(cmif_sampler *sampler); /* NULL is wel
 
 /* The token with this number of the stream.
  *   logits  (vocab)
- *   margin  the gap between the two best logits; NULL: not wanted
+ *   margin  greedy: the gap between the two best logits; drawn: how far logits could move before another token came, to
+ *           first order; NULL: not wanted
  * false: the logits hold a NaN, an infinity, or nothing to choose from; *id and *margin are untouched then. */
 CMIF_MUST_USE bool cmif_sampler_pick(cmif_sampler *sampler, const float *logits, uint32_t number, uint32_t *id,
                                      float *margin);
