@@ -184,7 +184,7 @@ int main(int argc, char **argv)
     cmif_err err = {0};
     snprintf(sessions, sizeof sessions, "%u", slots);
     const char *arguments[] = {
-        "--max-sessions", sessions, "--max-context", "1024", "--max-connections", "256", "--threads", threads, NULL};
+        "--max-sessions", sessions, "--max-context", "512", "--max-connections", "256", "--threads", threads, NULL};
     if (rig_open(&host, argv[1], &err) != CMIF_OK || rig_start(&host, argv[2], arguments, &err) != CMIF_OK) {
         fprintf(stderr, "storm: %s\n", err.text);
         rig_stop(&host);

@@ -48,7 +48,8 @@ typedef enum cmif_frame_kind {
 typedef enum cmif_mode { CMIF_MODE_GENERATE = 0, CMIF_MODE_ENCODE } cmif_mode;
 enum { /* cmif_frame_begin.flags */
     CMIF_BEGIN_LOOP   = 1, /* the server feeds its own tokens (needs CMIF_WELCOME_TABLE) */
-    CMIF_BEGIN_MARGIN = 2, /* TOKEN carries the gap between the two best logits, else 0 */
+    CMIF_BEGIN_MARGIN = 2, /* TOKEN says how close the choice was: greedy, the gap between the two best logits; drawn, how far
+                            * logits could move before another token came, to first order. Else 0 */
     CMIF_BEGIN_LOGITS = 4  /* LOGITS frames (all vocab floats) before each TOKEN */
 };
 enum { /* cmif_frame_welcome.flags */

@@ -155,7 +155,7 @@ static uint32_t draw(cmif_sampler *sampler, const float *logits, float best, uin
         const double low = below / sum, high = (below + weight) / sum, here = u / sum;
         const double down = low > 0 ? (here - low) / (2 * low * (1 - low)) : INFINITY;
         const double up   = high < 1 ? (high - here) / (2 * high * (1 - high)) : INFINITY;
-        *margin           = (float) (t * (down < up ? down : up));
+        *margin           = (float) fmin(t * fmin(down, up), FLT_MAX);
     }
     return (uint32_t) left.data[at].id;
 }
