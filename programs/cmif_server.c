@@ -24,7 +24,7 @@ static const char help[] =
     "      --threads N         of the engine (all cores)\n"
     "      --gpu-layers N      layers on the GPU (all)\n"
     "      --stall SECONDS     restart an engine that is silent for longer (120)\n"
-    "      --die-with-parent   end when standard input, a pipe, ends\n"
+    "      --die-with-parent   end when the pipe on standard input, else output, breaks\n"
     "      --json              the ready line as JSON\n"
     "  -h, --help              this text\n"
     "      --version           version and protocol\n"

@@ -116,7 +116,7 @@ static bool conn_send(conn *c, const cmif_frame *frame)
     c->queued += size;
     c->sent_ms = cmif_server_now_ms();
     if (evbuffer_get_length(out) > output_max(c)) {
-        conn_kill(c, "closed: the client does not read");
+        conn_kill(c, "closed: too much waits for the client to read it");
         return false;
     }
     return true;
@@ -155,6 +155,16 @@ bool conn_is_working(const conn *c)
 
 /* ---- the frames of a client ---- */
 
+/* Clients beyond the limit are let in as far as HELLO, so that they can be told, over TLS, too. */
+static bool server_is_full(const server *s)
+{
+    size_t greeted = 0;
+    for (const conn *c = s->conns; c; c = c->next) {
+        greeted += c->greeted_ms && !c->closing && !c->dead;
+    }
+    return greeted >= s->options->max_connections;
+}
+
 static void conn_on_hello(conn *c, const cmif_frame *f)
 {
     cmif_frame welcome = {.kind = CMIF_FRAME_WELCOME, .welcome = c->server->welcome};
@@ -162,6 +172,11 @@ static void conn_on_hello(conn *c, const cmif_frame *f)
     if (f->hello.version_min > CMIF_WIRE_VERSION || f->hello.version < CMIF_WIRE_VERSION) {
         conn_fail(c, CMIF_WIRE_E_VERSION, "this server speaks version %d, the client %u to %u: use the same release",
                   CMIF_WIRE_VERSION, f->hello.version_min, f->hello.version);
+        return;
+    }
+    if (server_is_full(c->server)) {
+        conn_fail(c, CMIF_WIRE_E_BUSY, "the server has %u connections already: try again later",
+                  c->server->options->max_connections);
         return;
     }
     c->greeted_ms = cmif_server_now_ms();
@@ -567,7 +582,7 @@ void conn_on_tick(conn *c, uint64_t now)
         c->drained_ms = now;
     }
     if (c->closing) {
-        if (now - c->closing_ms > CMIF_LINGER_MS) {
+        if (now - c->closing_ms > (s->shutting_ms ? CMIF_LINGER_MS / 4 : CMIF_LINGER_MS)) {
             conn_kill(c, NULL);
         }
         return;
@@ -650,19 +665,9 @@ void conn_accept(server *s, evutil_socket_t fd, bool local)
     c->secured    = local;
     c->wire       = (cmif_wire){.server = true};
     c->drained_ms = c->sent_ms = c->accepted_ms = cmif_server_now_ms();
-    if (s->conn_count >= s->options->max_connections || (local && !cmif_door_peer_is_us(fd))) {
+    if (s->conn_count >= s->options->max_connections + CMIF_TURNED_AWAY || (local && !cmif_door_peer_is_us(fd))) {
         fprintf(stderr, "cmif-server: connection %" PRIu64 ": refused: %s\n", c->number,
                 s->conn_count >= s->options->max_connections ? "too many connections" : "another user");
-        if (local &&
-            cmif_door_peer_is_us(fd)) { /* one frame fits any socket buffer; over TLS it would take a handshake */
-            uint8_t    bytes[CMIF_WIRE_HEADER_SIZE + CMIF_WIRE_TEXT_MAX + 3];
-            size_t     used;
-            cmif_frame frame;
-            cmif_frame_set_error(&frame, CMIF_WIRE_E_BUSY, "the server has too many connections: try again later");
-            if (cmif_frame_encode(&frame, bytes, sizeof bytes, &used, NULL) == CMIF_OK) {
-                (void) !send(fd, bytes, used, MSG_NOSIGNAL | MSG_DONTWAIT);
-            }
-        }
         goto fail;
     }
     if (local) {

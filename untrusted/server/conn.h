@@ -19,6 +19,7 @@
 #define CMIF_PROGRESS_MS 1500  /* silence while work goes on */
 #define CMIF_LINGER_MS   2000  /* after the last frame, for the client to close */
 #define CMIF_GRACE_MS    5000  /* for running streams at SIGTERM */
+#define CMIF_TURNED_AWAY 64    /* connections beyond the limit that hear why */
 
 typedef struct conn   conn;
 typedef struct server server;

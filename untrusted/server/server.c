@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -282,7 +283,7 @@ static void on_signal(evutil_socket_t number, short what, void *context)
     event_active(s->sweep, EV_TIMEOUT, 0);
 }
 
-/* The starter holds the other end of our standard input; the kernel closes it however the starter dies. */
+/* The starter holds the other end of a pipe of ours; the kernel closes it however the starter dies. */
 static void on_parent(evutil_socket_t fd, short what, void *context)
 {
     server *s = context;
@@ -320,15 +321,22 @@ static cmif_code open_doors(server *s, cmif_err *err)
     return CMIF_OK;
 }
 
-static cmif_code watch_parent(server *s, cmif_err *err)
+static bool is_pipe(int fd)
 {
     struct stat st;
+    return fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
 
-    if (fstat(STDIN_FILENO, &st) != 0 || !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))) {
+/* Standard input ends, or nobody reads standard output any more: both make the descriptor readable. */
+static cmif_code watch_parent(server *s, cmif_err *err)
+{
+    int fd = is_pipe(STDIN_FILENO) ? STDIN_FILENO : STDOUT_FILENO;
+
+    if (!is_pipe(fd)) {
         return cmif_fail(err, CMIF_E_RANGE,
-                         "--die-with-parent: standard input must be a pipe that the parent holds open");
+                         "--die-with-parent: standard input or output must be a pipe that the parent holds open");
     }
-    s->parent = event_new(s->base, STDIN_FILENO, EV_READ | EV_PERSIST, on_parent, s);
+    s->parent = event_new(s->base, fd, EV_READ | EV_PERSIST, on_parent, s);
     return s->parent && event_add(s->parent, NULL) == 0 ? CMIF_OK
                                                         : cmif_fail(err, CMIF_E_MEMORY, "no memory for an event");
 }

@@ -18,7 +18,7 @@ typedef struct cmif_server_options {
     cmif_tls_options    tls;
     uint32_t            max_connections;
     uint32_t            idle_seconds;                  /* a session without work for longer is dropped */
-    bool                die_with_parent;               /* end when standard input, a pipe, ends */
+    bool                die_with_parent;               /* end when the pipe that standard input, else output, is loses its other end */
     bool                json;                          /* the ready line as JSON */
 } cmif_server_options;
 

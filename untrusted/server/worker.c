@@ -83,6 +83,9 @@ static cmif_code worker_spawn(cmif_worker *w, int child_fd, cmif_err *err)
     snprintf(numbers[4], sizeof numbers[4], "%" PRId32, e->gpu_layers);
 
     posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
+    posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO,
+                                     STDOUT_FILENO); /* ours may be a pipe that tells of our end */
     posix_spawn_file_actions_adddup2(&actions, child_fd, CMIF_CHILD_FD);
     int failed = posix_spawn(&w->pid, w->program, &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
