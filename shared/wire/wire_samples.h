@@ -1,8 +1,10 @@
-/* wire_samples - one frame of each kind, for the tests; docs/wire.md shows the bytes of each under the same label. */
+/* wire_samples - for the tests: one frame of each kind, and docs/wire.md, which shows the bytes of each under its label. */
 #ifndef CMIF_WIRE_WIRE_SAMPLES_H
 #define CMIF_WIRE_WIRE_SAMPLES_H
 
 #include "wire/wire.h"
+
+#include <stdio.h>
 
 typedef struct wire_sample {
     const char *label;
@@ -70,5 +72,17 @@ static const wire_sample wire_samples[] = {
      {.kind = CMIF_FRAME_ERROR, .error = {.code = CMIF_WIRE_E_BUSY, .size = 19, .text = "every seat is taken"}}},
 };
 #define WIRE_SAMPLES (sizeof wire_samples / sizeof *wire_samples)
+
+/* The whole text; "" if it cannot be read. */
+static inline const char *wire_document(void)
+{
+    static char text[1 << 18];
+    FILE       *file = fopen(CMIF_SOURCE_DIR "/docs/wire.md", "rb");
+    if (file) {
+        text[fread(text, 1, sizeof text - 1, file)] = '\0';
+        fclose(file);
+    }
+    return text;
+}
 
 #endif

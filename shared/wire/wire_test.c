@@ -43,20 +43,6 @@ static bool refused(const cmif_frame *frame)
 
 /* ---- docs/wire.md ---- */
 
-static char *document(void)
-{
-    FILE *file = fopen(CMIF_SOURCE_DIR "/docs/wire.md", "rb");
-    CHECK(file != NULL);
-    if (!file) {
-        return NULL;
-    }
-    char  *text = calloc(1, 1 << 18);
-    size_t size = text ? fread(text, 1, (1 << 18) - 1, file) : 0;
-    fclose(file);
-    CHECK(size > 0 && size < (1 << 18) - 1);
-    return text;
-}
-
 /* The hex digits after `label` at the start of a line, and of the lines below it that begin with a space. */
 static size_t documented(const char *text, const char *label, uint8_t *bytes, size_t room)
 {
@@ -79,15 +65,14 @@ static size_t documented(const char *text, const char *label, uint8_t *bytes, si
 
 static void every_frame_has_the_bytes_that_the_documentation_shows(void)
 {
-    char   *text = document();
-    uint8_t bytes[512];
-    for (size_t i = 0; text && i < WIRE_SAMPLES; i++) {
+    const char *text = wire_document();
+    uint8_t     bytes[512];
+    for (size_t i = 0; i < WIRE_SAMPLES; i++) {
         size_t size = documented(text, wire_samples[i].label, bytes, sizeof bytes);
         CHECK(size >= CMIF_WIRE_HEADER_SIZE);
         CHECK(size == encode(&wire_samples[i].frame) && memcmp(bytes, encoded, size) == 0);
         CHECK(decodes_to_itself(bytes, size));
     }
-    free(text);
 }
 
 static void the_running_hash_is_the_documented_one(void)
@@ -96,17 +81,16 @@ static void the_running_hash_is_the_documented_one(void)
         const char   *label;
         cmif_row_type type;
         const uint8_t row[4];
-    } steps[]                         = {{"h(1)", CMIF_ROWS_F16, {0x00, 0x3c, 0x00, 0xc0}},
-                                         {"h(2)", CMIF_ROWS_F16, {0x00, 0x38, 0x00, 0x00}},
-                                         {"h(3)", CMIF_ROWS_ID, {0xd2, 0x04, 0x00, 0x00}}};
-    char   *text                      = document();
-    uint8_t hash[CMIF_WIRE_HASH_SIZE] = {0}, expected[CMIF_WIRE_HASH_SIZE];
-    for (size_t i = 0; text && i < sizeof steps / sizeof *steps; i++) {
+    } steps[]                             = {{"h(1)", CMIF_ROWS_F16, {0x00, 0x3c, 0x00, 0xc0}},
+                                             {"h(2)", CMIF_ROWS_F16, {0x00, 0x38, 0x00, 0x00}},
+                                             {"h(3)", CMIF_ROWS_ID, {0xd2, 0x04, 0x00, 0x00}}};
+    const char *text                      = wire_document();
+    uint8_t     hash[CMIF_WIRE_HASH_SIZE] = {0}, expected[CMIF_WIRE_HASH_SIZE];
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         cmif_wire_hash(hash, steps[i].type, steps[i].row, sizeof steps[i].row);
         CHECK(documented(text, steps[i].label, expected, sizeof expected) == sizeof expected);
         CHECK(memcmp(hash, expected, sizeof hash) == 0);
     }
-    free(text);
 }
 
 /* ---- samples ---- */
