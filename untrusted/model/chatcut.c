@@ -19,7 +19,7 @@ enum {
 
     TURNS_MAX     = 5,
     MESSAGES_MAX  = 2 * TURNS_MAX, /* a system message, five of the user, four answers */
-    CONVERSATIONS = 20,            /* to check with */
+    CONVERSATIONS = 20,            /* to check with, half of them with a system message where there is a place for it */
     TEMPLATE_MAX  = 1 << 20,
     PIECES_MAX    = 1 << 20, /* bytes of all pieces together */
     CPU_SECONDS   = 5
@@ -305,16 +305,17 @@ static cmif_code learn_trim(cutting *cutter, bool system, cmif_err *err)
 
 /* ---- checking ---- */
 
-static cmif_code check(const cutting *cutter, bool system, cmif_err *err)
+/* Conversations first..end - 1 of those to check with. */
+static cmif_code check(const cutting *cutter, bool system, int first, int end, cmif_err *err)
 {
     cmif_code    rc = CMIF_OK;
     conversation c;
 
-    for (int number = 0; rc == CMIF_OK && number < CONVERSATIONS / 2; number++) {
+    for (int number = first; rc == CMIF_OK && number < end; number++) {
         char  *text  = NULL;
         size_t size  = 0;
         int    turns = 1 + number % TURNS_MAX;
-        conversation_to_check(&c, number + (system ? CONVERSATIONS / 2 : 0), turns, system);
+        conversation_to_check(&c, number, turns, system);
         rc = render(cutter, &c, cutter->now, &text, &size, err);
         if (rc == CMIF_OK && !is_put_together(&cutter->cut, &c, (cmif_str){text, size})) {
             rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "a checked conversation of %d turns is not its pieces put together",
@@ -395,7 +396,7 @@ static cmif_code cut_template(cutting *cutter, cmif_err *err)
         rc = learn_trim(cutter, /* system= */ true, &why);
     }
     if (rc == CMIF_OK) {
-        rc = check(cutter, /* system= */ true, &why);
+        rc = check(cutter, /* system= */ true, CONVERSATIONS / 2, CONVERSATIONS, &why);
     }
     if (rc == CMIF_E_UNSUPPORTED) {
         drop_system(cutter, why.text);
@@ -404,7 +405,7 @@ static cmif_code cut_template(cutting *cutter, cmif_err *err)
         return cmif_fail(err, rc, "%s", why.text);
     }
     if (rc == CMIF_OK) {
-        rc = check(cutter, /* system= */ false, err);
+        rc = check(cutter, /* system= */ false, 0, cutter->cut.no_system[0] ? CONVERSATIONS : CONVERSATIONS / 2, err);
     }
     if (rc == CMIF_OK) {
         rc = learn_dated(cutter, err);
