@@ -13,9 +13,8 @@ static const char *const piece_keys[PIECES] = {"cmif.chat.start_user",     "cmif
                                                "cmif.chat.system_user",    "cmif.chat.user_assistant",
                                                "cmif.chat.assistant_user", "cmif.chat.user_end"};
 
-/* What cmif.chat.trim strips from one side of a content, by its two bits. */
-static const char *const trim_strips[] = {"", " \t\n\v\f\r", "\n"};
-enum { TRIM_KINDS = sizeof trim_strips / sizeof trim_strips[0] };
+/* What cmif.chat.trim strips from one side of a content, by its two bits. White space is " \t\n\v\f\r". */
+enum { TRIM_NOTHING = 0, TRIM_SPACE, TRIM_LINES, TRIM_KINDS };
 
 struct cmif_chat {
     cmif_tokenizer *tokenizer;
@@ -158,6 +157,11 @@ static int piece_before(const cmif_message *messages, size_t i)
     return messages[i - 1].role == CMIF_ROLE_SYSTEM ? SYSTEM_USER : ASSISTANT_USER;
 }
 
+static bool strips(uint32_t kind, uint8_t c)
+{
+    return kind == TRIM_SPACE ? c == ' ' || (c >= '\t' && c <= '\r') : kind == TRIM_LINES && c == '\n';
+}
+
 /* The part of a message's text that the template would keep. */
 static cmif_part content_part(const cmif_chat *chat, const cmif_message *message)
 {
@@ -167,21 +171,21 @@ static cmif_part content_part(const cmif_chat *chat, const cmif_message *message
     size_t         to, from = 0;
     const uint8_t *bytes = cmif_released_bytes(message->text, &to);
     uint32_t       sides = chat->trim >> 4 * (unsigned) message->role;
-    const char    *left = trim_strips[sides & 3], *right = trim_strips[sides >> 2 & 3];
+    uint32_t       left = sides & 3, right = sides >> 2 & 3;
 
     if (chat->drops_thinking && message->role == CMIF_ROLE_ASSISTANT) {
         for (size_t at = to; at >= end_size; at--) {
             if (memcmp(bytes + at - end_size, end_of_thinking, end_size) == 0) {
                 from = at;
-                left = trim_strips[1]; /* what stands between a thought and the answer is no part of either */
+                left = TRIM_SPACE; /* what stands between a thought and the answer is no part of either */
                 break;
             }
         }
     }
-    while (from < to && memchr(left, bytes[from], strlen(left))) {
+    while (from < to && strips(left, bytes[from])) {
         from++;
     }
-    while (to > from && memchr(right, bytes[to - 1], strlen(right))) {
+    while (to > from && strips(right, bytes[to - 1])) {
         to--;
     }
     return (cmif_part){.text = message->text, .from = from, .size = to - from};

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Vocabularies and templates of the engine's source tree that belong together; the file of the one model we fetch. */
@@ -18,12 +19,15 @@ typedef struct opened {
     cmif_tokenizer *tokenizer;
     cmif_chat      *chat;
     FILE           *vectors; /* messages and ids, as chat_vectors prints them */
+    pid_t           child;
 } opened;
 
 static void opened_close(opened *o)
 {
+    int status = 0;
     if (o->vectors) {
-        CHECK(pclose(o->vectors) == 0);
+        fclose(o->vectors);
+        CHECK(waitpid(o->child, &status, 0) == o->child && status == 0);
     }
     cmif_chat_free(o->chat);
     cmif_tokenizer_free(o->tokenizer);
@@ -32,10 +36,30 @@ static void opened_close(opened *o)
     *o = (opened){0};
 }
 
+/* Start chat_vectors, whose output is o->vectors then. */
+static void opened_run(opened *o, const char *model, const char *jinja)
+{
+    static const char program[] = CMIF_BUILD_DIR "/tests/chat_vectors";
+    int               pipes[2];
+    if (pipe(pipes) != 0) {
+        return;
+    }
+    o->child = fork();
+    if (o->child == 0) {
+        dup2(pipes[1], STDOUT_FILENO);
+        close(pipes[0]);
+        close(pipes[1]);
+        execl(program, program, model, jinja, scratch, (char *) NULL);
+        _exit(127);
+    }
+    close(pipes[1]);
+    o->vectors = o->child > 0 ? fdopen(pipes[0], "r") : NULL;
+}
+
 /* The vocabulary with the pieces of the template; "-" is the template of the file itself. */
 static bool opened_open(opened *o, const char *vocabulary, const char *template)
 {
-    char     command[4096], model[1024], jinja[1024];
+    char     model[1024], jinja[1024];
     cmif_err err = {0};
 
     *o = (opened){0};
@@ -43,8 +67,7 @@ static bool opened_open(opened *o, const char *vocabulary, const char *template)
              *vocabulary == '/' ? "" : models, vocabulary);
     snprintf(jinja, sizeof jinja, *template == '-' ? "%s%s" : "%s/templates/%s.jinja", *template == '-' ? "" : models,
              template);
-    snprintf(command, sizeof command, "'%s/tests/chat_vectors' '%s' '%s' '%s'", CMIF_BUILD_DIR, model, jinja, scratch);
-    o->vectors = popen(command, "r");
+    opened_run(o, model, jinja);
     /* the file is complete when the first line comes */
     int first = o->vectors ? fgetc(o->vectors) : EOF;
     if (first == EOF) {
@@ -102,8 +125,8 @@ static cmif_released *release_hex(const char *hex)
 {
     char   text[512];
     size_t size = 0;
-    for (unsigned byte; size < sizeof text && sscanf(hex + 2 * size, "%2x", &byte) == 1;) {
-        text[size++] = (char) byte;
+    for (; size < sizeof text && hex[2 * size] > ' '; size++) {
+        text[size] = (char) strtoul((char[]){hex[2 * size], hex[2 * size + 1], 0}, NULL, 16);
     }
     cmif_released *released = NULL;
     CHECK(cmif_dp_release_identity(text, size, &released, NULL) == CMIF_OK);
@@ -137,11 +160,9 @@ static void vectors_hold(const char *vocabulary, const char *template, int expec
     bool           ok            = opened_open(&o, vocabulary, template);
 
     while (ok && getline(&line, &room, o.vectors) > 0) {
-        unsigned role;
-        int      at = 0;
-        if (sscanf(line, "message %u %n", &role, &at) == 1 && at && count < 16) {
-            texts[count]    = release_hex(line + at);
-            messages[count] = (cmif_message){(cmif_role) role, texts[count]};
+        if (strncmp(line, "message ", 8) == 0 && count < 16) { /* then a digit, a blank, and the text as hex */
+            texts[count]    = release_hex(line + 10);
+            messages[count] = (cmif_message){(cmif_role) (line[8] - '0'), texts[count]};
             count++;
         } else if (strncmp(line, "ids ", 4) == 0) {
             cmif_ids ids = {0};

@@ -23,8 +23,7 @@ static const char *const contents[] = {
     "a line feed after\n",
     "\n\n\t all around \r\n\n",
     "One line.\nAnother.\n\n  A third, indented, with 12345 + 678 = 13023.",
-    "Gr\xC3\xBC\xC3\x9F"
-    "e, \xE4\xBD\xA0\xE5\xA5\xBD, \xF0\x9F\x98\x80, e\xCC\x81",
+    u8"Gr\u00FC\u00DFe, \u4F60\u597D, \U0001F600, e\u0301",
     "7",
     ":) !!! don't, I'll, we've -- {{ x }} {% y %} [z]",
     "user",

@@ -184,7 +184,7 @@ static void a_hostile_template_hurts_only_its_child(void)
         char *at = deep + sprintf(deep, "{{ ");
         memset(at, '(', DEEP);
         memset(at + DEEP, ')', DEEP);
-        strcpy(at + 2 * DEEP, "}}");
+        memcpy(at + 2 * DEEP, "}}", sizeof "}}");
         cmif_chat_cut c = cut(deep);
         CHECK(c.refused[0]);
         cmif_chat_cut_wipe(&c);
