@@ -156,7 +156,6 @@ typedef struct tok_merges {
     tok_pair *slots;
     size_t    slot_count, count;
     unsigned  shift;
-    bool      ordered; /* what a merge makes is merged on only by later ones */
 } tok_merges;
 
 typedef struct tok_word { /* symbols of one word, room for capacity */
@@ -170,7 +169,6 @@ void                    tok_merges_wipe(tok_merges *merges);
 /* The first rank given to a pair stays. */
 CMIF_MUST_USE cmif_code tok_merges_add(tok_merges *merges, uint32_t left, uint32_t right, uint32_t rank, uint32_t result,
                                        cmif_err *err);
-CMIF_MUST_USE cmif_code tok_merges_finish(tok_merges *merges, size_t symbol_count, cmif_err *err);
 CMIF_MUST_USE cmif_code tok_word_reserve(tok_word *word, size_t capacity, cmif_err *err);
 void                    tok_word_wipe(tok_word *word);
 /* Merge until nothing merges: the lowest rank first, the leftmost of equals. */

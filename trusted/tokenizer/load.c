@@ -669,5 +669,5 @@ cmif_code tok_load_merges(cmif_tokenizer *t, const cmif_gguf *file, cmif_err *er
             t->ascii[b] = TOK_NONE;
         }
     }
-    return tok_merges_finish(&t->merges, t->pieces.count, err);
+    return CMIF_OK;
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* Words up to this many symbols are merged by scanning alone; longer ones go to the heap when scans stop paying. */
-enum { SHORT_WORD = 64 };
+enum { SHORT_WORD = 64, POOR_SCANS = 6 };
 
 /* ---- the table of pairs ---- */
 
@@ -74,31 +74,6 @@ cmif_code tok_merges_add(tok_merges *merges, uint32_t left, uint32_t right, uint
     return CMIF_OK;
 }
 
-cmif_code tok_merges_finish(tok_merges *merges, size_t symbol_count, cmif_err *err)
-{
-    int64_t *made = malloc(symbol_count * sizeof *made); /* the last rank that makes each symbol */
-    if (!made) {
-        return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu symbols", symbol_count);
-    }
-    memset(made, 0xff, symbol_count * sizeof *made);
-    for (size_t i = 0; i < merges->slot_count; i++) {
-        const tok_pair *pair = &merges->slots[i];
-        if (pair->rank != TOK_NONE && made[pair->result] < pair->rank) {
-            made[pair->result] = pair->rank;
-        }
-    }
-    merges->ordered = true;
-    for (size_t i = 0; i < merges->slot_count; i++) {
-        const tok_pair *pair = &merges->slots[i];
-        if (pair->rank != TOK_NONE &&
-            (made[pair->key >> 32] >= pair->rank || made[(uint32_t) pair->key] >= pair->rank)) {
-            merges->ordered = false;
-        }
-    }
-    free(made);
-    return CMIF_OK;
-}
-
 static const tok_pair *find_pair(const tok_merges *merges, uint32_t left, uint32_t right)
 {
     return &merges->slots[pair_slot(merges, (uint64_t) left << 32 | right)]; /* a free slot has rank TOK_NONE */
@@ -133,8 +108,8 @@ void tok_word_wipe(tok_word *word)
     *word = (tok_word){0};
 }
 
-/* Merge every pair of the lowest rank from left to right (in an unordered vocabulary only the first), closing the gaps.
- * Returns how many were merged. */
+/* Merge the pairs of the lowest rank from left to right, closing the gaps; stop early where what was made merges on no
+ * later than they do (well-made vocabularies have none of that). Returns how many were merged. */
 static size_t merge_lowest(const tok_merges *merges, tok_word *word)
 {
     uint32_t *symbol = word->symbol, *from = word->from, *rank = word->rank;
@@ -150,26 +125,24 @@ static size_t merge_lowest(const tok_merges *merges, tok_word *word)
     while (rank[put] != lowest) {
         put++;
     }
-    bool before = false; /* the symbol put last is new */
+    bool more = true;
     for (size_t i = put; i < count; put++) {
-        bool     now = i + 1 < count && rank[i] == lowest && (merges->ordered || merged == 0);
-        uint32_t s   = now ? find_pair(merges, symbol[i], symbol[i + 1])->result : symbol[i];
-        uint32_t r =
-            i + now + 1 < count ? rank[i] : TOK_NONE; /* of s and what follows; put right below if it changes */
-        from[put]   = from[i];
-        symbol[put] = s;
-        if (put > 0 && (now || before)) {
-            rank[put - 1] = find_pair(merges, symbol[put - 1], s)->rank;
+        uint32_t s = symbol[i], right = rank[i];
+        from[put] = from[i++];
+        if (more && right == lowest) { /* the last symbol has no rank, so i < count */
+            s             = find_pair(merges, s, symbol[i++])->result;
+            right         = i < count ? find_pair(merges, s, symbol[i])->rank : TOK_NONE;
+            uint32_t left = put > 0 ? find_pair(merges, symbol[put - 1], s)->rank : TOK_NONE;
+            if (put > 0) {
+                rank[put - 1] = left;
+            }
+            more = left > lowest && right > lowest;
+            merged++;
         }
-        rank[put] = r;
-        i += 1 + (size_t) now;
-        merged += now;
-        before = now;
+        symbol[put] = s;
+        rank[put]   = right; /* with the neighbour as it was; one that merges puts its own */
     }
     word->count = put;
-    if (put > 0) {
-        rank[put - 1] = TOK_NONE;
-    }
     return merged;
 }
 
@@ -238,17 +211,13 @@ cmif_code tok_merge(const tok_merges *merges, tok_word *word, cmif_err *err)
     if (word->count > 0) {
         word->rank[word->count - 1] = TOK_NONE;
     }
-    for (;;) {
-        size_t count = word->count;
-        if (count > SHORT_WORD && !merges->ordered) {
-            return merge_by_heap(merges, word, err);
-        }
+    for (size_t poor = 0; poor < POOR_SCANS;) {
+        size_t count  = word->count;
         size_t merged = merge_lowest(merges, word);
         if (merged == 0) {
             return CMIF_OK;
         }
-        if (count > SHORT_WORD && merged < count / 16) {
-            return merge_by_heap(merges, word, err);
-        }
+        poor += count > SHORT_WORD && merged < count / 16;
     }
+    return merge_by_heap(merges, word, err);
 }
