@@ -49,7 +49,7 @@ static cmif_code wait_for(int fd, short events, int wake, int64_t deadline, cmif
     for (;;) {
         struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
         int64_t       left = deadline - now_ms();
-        int           n    = poll(p, 2, left < 0 ? 0 : (int) left);
+        int           n    = poll(p, 2, left < 0 ? 0 : left > 60000 ? 60000 : (int) left);
         if (n > 0) {
             return p[1].revents ? cmif_fail(err, CMIF_E_CANCELLED, "cancelled while waiting for the server") : CMIF_OK;
         }
@@ -218,7 +218,7 @@ static cmif_code tls_context(const cmif_peer *peer, cmif_channel *channel, SSL_C
 {
     static const unsigned char alpn[] = {6, 'c', 'm', 'i', 'f', '/', '1'};
 
-    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE); /* so that a slow peer can be told from a dead one */
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);

@@ -100,6 +100,7 @@ static void unmake(identity *id)
 /* ---- a server of one connection, in a thread ---- */
 
 typedef enum deed {
+    SLOW,        /* read `amount` bytes, in small pieces with pauses */
     ECHO,        /* read `amount` bytes, then send them back; then wait for the client's goodbye */
     STALL,       /* greet, then nothing until told to end */
     HALF,        /* greet, send half of a record; the rest when told */
@@ -135,6 +136,11 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_s
     }
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
+}
+
+static void nap(long ms)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
 }
 
 static void wait_until_told(const server *s)
@@ -226,6 +232,12 @@ static void serve(server *s, int fd)
             (void) move_all(ssl, fd, bytes, 1, false);
         }
         break;
+    case SLOW:
+        while (s->amount && move_all(ssl, fd, bytes, BIG / 20, false)) {
+            nap(150);
+            s->amount -= BIG / 20;
+        }
+        break;
     case HALF:
         serve_half(ssl, fd, s);
         break;
@@ -274,6 +286,8 @@ static int listen_tcp(char port[static 8])
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t          size    = sizeof address;
     int                fd      = socket(AF_INET, SOCK_STREAM, 0);
+    const int          small   = 1 << 16; /* so that what waits in the kernel is bounded */
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small) == 0);
     CHECK(fd >= 0 && bind(fd, (struct sockaddr *) &address, size) == 0 && listen(fd, 1) == 0);
     CHECK(getsockname(fd, (struct sockaddr *) &address, &size) == 0);
     snprintf(port, 8, "%u", ntohs(address.sin_port));
@@ -654,6 +668,23 @@ static void a_peer_that_stalls_is_left_in_time(void)
     free(bytes);
 }
 
+static void a_peer_that_is_slow_is_not_a_peer_that_stalls(void)
+{
+    uint8_t *bytes = calloc(1, BIG);
+    FOR_BOTH_KINDS(k)
+    {
+        server s              = kind_server(k, SLOW);
+        s.amount              = BIG;
+        cmif_channel *channel = connected(&s);
+        int64_t       before  = now_ms();
+        CHECK(cmif_channel_send(channel, bytes, BIG, 1, -1, NULL) == CMIF_OK);
+        CHECK(now_ms() - before > 1200); /* longer than the patience, but never without progress for so long */
+        cmif_channel_free(channel);
+        end(&s);
+    }
+    free(bytes);
+}
+
 static void a_readable_wake_descriptor_ends_the_waiting(void)
 {
     uint8_t *bytes = calloc(1, BIG);
@@ -693,6 +724,7 @@ static void a_peer_that_goes_away_is_an_error_and_no_signal(void)
         cmif_channel *channel = connected(&s);
         size_t        size    = 99;
         cmif_err      err     = {0};
+        cmif_code     rc      = CMIF_OK;
         CHECK(cmif_channel_send(channel, "x", 1, 5, -1, &err) == CMIF_OK);
         CHECK(cmif_channel_receive(channel, bytes, 10, &size, 5, -1, &err) == CMIF_E_IO && size == 99);
         CHECK(strstr(err.text, "closed") || strstr(err.text, "gone") || strstr(err.text, "broke"));
@@ -705,6 +737,17 @@ static void a_peer_that_goes_away_is_an_error_and_no_signal(void)
         s       = kind_server(k, CLOSE);
         channel = connected(&s);
         CHECK(cmif_channel_send(channel, bytes, BIG, 5, -1, &err) == CMIF_E_IO); /* in the middle */
+        cmif_channel_free(channel);
+        end(&s);
+
+        s       = kind_server(k, CLOSE); /* nothing unread there: no reset, but a half-closed connection */
+        channel = connected(&s);
+        CHECK(cmif_channel_send(channel, "x", 1, 5, -1, &err) == CMIF_OK);
+        for (int i = 0; i < 3; i++) {
+            nap(50);
+            rc = cmif_channel_send(channel, "x", 1, 5, -1, &err);
+        }
+        CHECK(rc == CMIF_E_IO);
         cmif_channel_free(channel);
         end(&s);
     }
@@ -720,12 +763,11 @@ static void a_peer_that_goes_away_is_an_error_and_no_signal(void)
 
 static bool soon_ready(cmif_channel *channel)
 {
-    struct timespec pause = {.tv_nsec = 5000000};
     for (int i = 0; i < 400; i++) {
         if (cmif_channel_ready(channel)) {
             return true;
         }
-        nanosleep(&pause, NULL);
+        nap(5);
     }
     return false;
 }
@@ -749,12 +791,11 @@ static void ready_means_that_a_receive_will_not_wait(void)
         cmif_channel_free(channel);
         end(&s);
     }
-    server          s       = tls_server(HALF, &good);
-    cmif_channel   *channel = connected(&s);
-    uint8_t         bytes[4];
-    size_t          size;
-    struct timespec pause = {.tv_nsec = 100000000};
-    nanosleep(&pause, NULL); /* ten bytes of the record are in the socket by now */
+    server        s       = tls_server(HALF, &good);
+    cmif_channel *channel = connected(&s);
+    uint8_t       bytes[4];
+    size_t        size;
+    nap(100); /* ten bytes of the record are in the socket by now */
     CHECK(!cmif_channel_ready(channel));
     tell(&s);
     CHECK(soon_ready(channel));
@@ -827,6 +868,7 @@ int main(void)
     RUN(a_server_that_does_not_greet_is_left_in_time);
     RUN(ten_megabytes_go_there_and_back);
     RUN(a_peer_that_stalls_is_left_in_time);
+    RUN(a_peer_that_is_slow_is_not_a_peer_that_stalls);
     RUN(a_readable_wake_descriptor_ends_the_waiting);
     RUN(a_peer_that_goes_away_is_an_error_and_no_signal);
     RUN(ready_means_that_a_receive_will_not_wait);
