@@ -3,6 +3,8 @@
 #include "cmif_child.h"
 #include "cmif_terminal.h"
 
+#include "gguf/gguf.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -53,7 +55,7 @@ cmif_code cmif_cache_model(const char *model, char path[static PATH_MAX], cmif_e
     return CMIF_OK;
 }
 
-/* Does file end like one half of a split? The names are part of what `cmif split` promises. */
+/* The file of this name in path's folder. */
 static bool beside(const char *path, const char *name, char out[static PATH_MAX])
 {
     char copy[PATH_MAX];
@@ -119,12 +121,35 @@ static cmif_code lock_split(const char *folder, int *lock, cmif_err *err)
     return CMIF_OK;
 }
 
+/* Look into a file that no split is known of: a sentence now is better than one after a copy. *client: it is a half. */
+static cmif_code look_into(const char *model, const char *path, bool *client, cmif_err *err)
+{
+    cmif_gguf *file = NULL;
+    cmif_str   role = {0};
+    cmif_code  rc   = cmif_gguf_open(path, &file, err);
+    if (rc != CMIF_OK) {
+        cmif_err_context(err, "'%s'", model);
+        return rc;
+    }
+    if (cmif_gguf_find(file, "cmif.role")) {
+        rc = cmif_gguf_get_str(file, "cmif.role", &role, err);
+        if (rc == CMIF_OK && !cmif_str_is(role, "client")) {
+            rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%s' is the server's half: name the client.gguf of the same split",
+                           model);
+        }
+        *client = rc == CMIF_OK;
+    }
+    cmif_gguf_free(file);
+    return rc;
+}
+
 cmif_code cmif_cache_halves(const char *model, bool make, cmif_halves *out, cmif_err *err)
 {
     char        path[PATH_MAX], cache[PATH_MAX], folder[PATH_MAX], name[64], *base;
     struct stat info;
-    int         lock = -1;
-    cmif_code   rc   = cmif_cache_model(model, path, err);
+    bool        client = false;
+    int         lock   = -1;
+    cmif_code   rc     = cmif_cache_model(model, path, err);
 
     *out = (cmif_halves){0};
     if (rc != CMIF_OK) {
@@ -145,12 +170,7 @@ cmif_code cmif_cache_halves(const char *model, bool make, cmif_halves *out, cmif
         return CMIF_OK;
     }
     base = strrchr(path, '/') + 1;
-    if (!strcmp(base, "client.gguf")) {
-        memcpy(out->client, path, sizeof path);
-        (void) beside(path, "server.gguf", out->server);
-        return CMIF_OK;
-    }
-    rc = cmif_cache_folder(cache, err);
+    rc   = cmif_cache_folder(cache, err);
     if (rc != CMIF_OK) {
         return rc;
     }
@@ -161,7 +181,18 @@ cmif_code cmif_cache_halves(const char *model, bool make, cmif_halves *out, cmif
     }
     snprintf(out->client, sizeof out->client, "%.*s/client.gguf", PATH_MAX - 16, folder);
     snprintf(out->server, sizeof out->server, "%.*s/server.gguf", PATH_MAX - 16, folder);
-    if (!make || both_there(out)) {
+    if (both_there(out)) {
+        return CMIF_OK;
+    }
+    rc = look_into(model, path, &client, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    if (client) {
+        memcpy(out->client, path, sizeof path);
+        (void) beside(path, "server.gguf", out->server);
+    }
+    if (client || !make) {
         return CMIF_OK;
     }
     rc = make_folders(folder, err);

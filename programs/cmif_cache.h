@@ -18,7 +18,7 @@ typedef struct cmif_halves {
  * Errors: IO (neither; says what to do). */
 CMIF_MUST_USE cmif_code cmif_cache_model(const char *model, char path[static PATH_MAX], cmif_err *err);
 
-/* Its two halves: themselves when model is a client.gguf or a folder with one, else a split in
+/* Its two halves: themselves when model is a client half or a folder with one, else a split in
  * $XDG_CACHE_HOME/cmif/split, made now by cmif-model unless it is there (two programs at once make it once).
  *   make  false: only look; the paths are filled in, and access() tells whether they are there
  * Errors: IO, CANCELLED. */

@@ -246,6 +246,7 @@ static cmif_code next_line(talk *t, cmif_secret *text, bool *more, cmif_err *err
     }
     *more = line && count > 0;
     if (!*more) {
+        puts("\n"); /* after the "> " */
         return CMIF_OK;
     }
     if (strspn(line, " \t\n") != strlen(line)) {
@@ -264,8 +265,10 @@ static bool obey(talk *t, const char *line, bool *quit)
         *quit = true;
     } else if (!strcmp(line, "/reset")) {
         drop(t, how.system != NULL);
-        fprintf(stderr, "%sforgotten: the next message begins a new conversation%s\n", cmif_style_of(stderr, CMIF_DIM),
-                cmif_style_of(stderr, CMIF_PLAIN));
+        if (t->line) {
+            fprintf(stderr, "%sforgotten: the next message begins a new conversation%s\n",
+                    cmif_style_of(stderr, CMIF_DIM), cmif_style_of(stderr, CMIF_PLAIN));
+        }
     } else {
         fprintf(stderr,
                 "%s"
@@ -280,10 +283,11 @@ static bool obey(talk *t, const char *line, bool *quit)
 
 static void greet(const talk *t)
 {
+    char text[256];
     if (t->line && !cmif_quiet) {
-        fprintf(stderr, "%s%.*s. sanitizer: none. /help lists what else can be typed.%s\n\n",
-                cmif_style_of(stderr, CMIF_DIM), (int) (t->client.arch.size < 32 ? t->client.arch.size : 32),
-                t->client.arch.data, cmif_style_of(stderr, CMIF_PLAIN));
+        cmif_client_describe(&t->client, text, sizeof text);
+        fprintf(stderr, "%s%s\nsanitizer: none. /help lists what else can be typed, Ctrl-D ends.%s\n\n",
+                cmif_style_of(stderr, CMIF_DIM), text, cmif_style_of(stderr, CMIF_PLAIN));
     }
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATIENCE_SECONDS 20 /* a private server restarts its engine in less */
+#define PATIENCE_SECONDS 20 /* a server elsewhere may be restarted by whoever looks after it; nobody restarts ours */
 #define CONNECT_SECONDS 10
 
 /* ---- the client half ---- */
@@ -152,7 +152,7 @@ cmif_code cmif_client_session(const cmif_client *c, cmif_session **out, cmif_err
     cmif_session_options options = {.model_id         = c->model_id,
                                     .row_type         = c->row_type,
                                     .no_loop          = c->options.no_loop,
-                                    .patience_seconds = PATIENCE_SECONDS};
+                                    .patience_seconds = c->server ? 0 : PATIENCE_SECONDS};
     cmif_code            rc      = CMIF_OK;
 
     if (c->server) {
@@ -208,6 +208,17 @@ void cmif_client_close(cmif_client *c)
     cmif_tokenizer_free(c->tokenizer);
     cmif_gguf_free(c->file);
     *c = (cmif_client){0};
+}
+
+cmif_code cmif_client_fits(const cmif_client *c, size_t count, cmif_err *err)
+{
+    uint32_t context = cmif_session_server(c->session)->context;
+    if (count <= context || !c->server) { /* the session says it for other people's servers */
+        return CMIF_OK;
+    }
+    return cmif_fail(err, CMIF_E_RANGE,
+                     "the text has %zu tokens, the context holds %u: shorten it, or give a larger --context", count,
+                     context);
 }
 
 cmif_table cmif_client_table(const cmif_client *c)
@@ -288,7 +299,7 @@ static void print_unit(char *out, size_t room, const cmif_client *c)
     }
 }
 
-static void model_text(const cmif_client *c, char *out, size_t room)
+void cmif_client_describe(const cmif_client *c, char *out, size_t room)
 {
     char name[64];
     int  used = 0;
@@ -350,12 +361,12 @@ void cmif_account_print(const cmif_account *a, const cmif_client *c)
     }
     line("time", text);
     if (a->replays) {
-        snprintf(text, sizeof text, "%llu times the server was lost and the stream taken up again",
+        snprintf(text, sizeof text, "%llu: the server's cache was lost and everything sent again",
                  (unsigned long long) a->replays);
         line("replays", text);
     }
     line("server", c->server ? "private, on this machine; it ends with this program" : c->options.server);
-    model_text(c, text, sizeof text);
+    cmif_client_describe(c, text, sizeof text);
     line("model", text);
 }
 

@@ -33,7 +33,7 @@ typedef struct cmif_client_options {
     {0, "context", "N", CMIF_OPTION_COUNT, &(o).context, 8, 1 << 24, "room for tokens (default: the model's, to 4096)"},         \
     {0, "threads", "N", CMIF_OPTION_COUNT, &(o).threads, 1, 1024, "of a private server (default: all cores)"}
 #define CMIF_CLIENT_NOTES                                                                                              \
-    "Environment: XDG_CACHE_HOME, XDG_RUNTIME_DIR, CMIF_LIBEXEC, NO_COLOR (see man cmif)\n"
+    "Environment: XDG_CACHE_HOME, XDG_RUNTIME_DIR, CMIF_LIBEXEC, NO_COLOR\n"
 #define CMIF_COMMON_OPTIONS                                                                                            \
     {0, "json", NULL, CMIF_OPTION_FLAG, &cmif_json, 0, 0, "results and errors as JSON"},                              \
     {'q', "quiet", NULL, CMIF_OPTION_FLAG, &cmif_quiet, 0, 0, "nothing but results and errors"}
@@ -73,6 +73,10 @@ void                    cmif_client_close(cmif_client *client);
 CMIF_MUST_USE cmif_code cmif_client_peer(const cmif_client_options *options, char buffer[static PATH_MAX],
                                          cmif_peer *out, cmif_err *err);
 
+/* Errors: RANGE (count tokens are more than our private server has room for). */
+CMIF_MUST_USE cmif_code cmif_client_fits(const cmif_client *client, size_t count, cmif_err *err);
+/* "Name (arch), id 0123456789ab", printable. */
+void       cmif_client_describe(const cmif_client *client, char *out, size_t room);
 cmif_table cmif_client_table(const cmif_client *client);
 bool       cmif_client_loops(const cmif_client *client); /* the server feeds its own tokens */
 

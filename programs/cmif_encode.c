@@ -153,6 +153,9 @@ static cmif_code encode(encoding *e, cmif_secret *text, cmif_err *err)
         rc = cmif_tokenizer_put_end(c->tokenizer, &ids, err);
     }
     if (rc == CMIF_OK) {
+        rc = cmif_client_fits(c, ids.count, err);
+    }
+    if (rc == CMIF_OK) {
         rc = cmif_session_encode(c->session, &ids, e->vector, &usage, err);
         cmif_account_add(&e->account, c, &usage);
     }

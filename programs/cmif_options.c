@@ -159,7 +159,7 @@ cmif_code cmif_options_parse(const cmif_command *command, int argc, char **argv,
         }
         if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
             cmif_options_help(command);
-            return CMIF_E_CANCELLED;
+            return cmif_fail(err, CMIF_E_CANCELLED, "help was asked for");
         }
         if (word[1] == '-') {
             size_t size = strcspn(word + 2, "=");

@@ -39,19 +39,22 @@ cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *
     cmif_usage      usage = {0};
     cmif_generation generation;
 
-    a.stop_count   = cmif_tokenizer_stops(c->tokenizer, &a.stops);
-    a.stop_count   = a.stop_count < CMIF_WIRE_STOPS_MAX ? a.stop_count : CMIF_WIRE_STOPS_MAX;
-    generation     = (cmif_generation){.sampling   = {.temperature = how->temperature,
-                                                      .top_p       = how->top_p,
-                                                      .min_p       = how->min_p,
-                                                      .top_k       = how->top_k,
-                                                      .seed        = how->seed},
-                                       .max_tokens = how->tokens,
-                                       .stops      = a.stops,
-                                       .stop_count = a.stop_count,
-                                       .on_token   = on_token,
-                                       .context    = &a};
-    cmif_code rc   = cmif_session_generate(c->session, ids, false, &generation, &usage, err);
+    a.stop_count = cmif_tokenizer_stops(c->tokenizer, &a.stops);
+    a.stop_count = a.stop_count < CMIF_WIRE_STOPS_MAX ? a.stop_count : CMIF_WIRE_STOPS_MAX;
+    generation   = (cmif_generation){.sampling   = {.temperature = how->temperature,
+                                                    .top_p       = how->top_p,
+                                                    .min_p       = how->min_p,
+                                                    .top_k       = how->top_k,
+                                                    .seed        = how->seed},
+                                     .max_tokens = how->tokens,
+                                     .stops      = a.stops,
+                                     .stop_count = a.stop_count,
+                                     .on_token   = on_token,
+                                     .context    = &a};
+    cmif_code rc = cmif_client_fits(c, ids->count, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_session_generate(c->session, ids, false, &generation, &usage, err);
+    }
     cmif_err  more = {0};
     cmif_code end  = cmif_stream_end(stream, &more);
     cmif_account_add(account, c, &usage);
