@@ -421,6 +421,24 @@ static bool conn_frame(conn *c, const cmif_frame *f)
     return true;
 }
 
+/* When the input was full, libevent may have stopped in the middle of a TLS record. Its rest is in OpenSSL by then,
+ * where no event tells of it: take it ourselves. */
+static bool conn_take_pending(conn *c, struct evbuffer *in)
+{
+    uint8_t bytes[16384]; /* a record */
+    int     n = 0;
+
+    if (c->ssl && SSL_pending(c->ssl) > 0) {
+        n = SSL_read(c->ssl, bytes, sizeof bytes);
+    }
+    if (n > 0) {
+        evbuffer_unfreeze(in, /* at_front= */ 0);
+        n = evbuffer_add(in, bytes, (size_t) n) == 0 ? n : 0;
+        evbuffer_freeze(in, /* at_front= */ 0);
+    }
+    return n > 0;
+}
+
 void conn_process(conn *c)
 {
     struct evbuffer *in = bufferevent_get_input(c->bev);
@@ -438,6 +456,9 @@ void conn_process(conn *c)
             return;
         }
         if (size == 0 || size > evbuffer_get_length(in)) {
+            if (conn_take_pending(c, in)) {
+                continue;
+            }
             if (got <= 0) {
                 c->frame_ms = 0;
             } else if (!c->frame_ms) {

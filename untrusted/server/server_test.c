@@ -684,6 +684,50 @@ static void who_finds_all_sessions_at_work_waits_in_turn(void)
     CHECK(process_stop(&p) == 0);
 }
 
+/* A client that waits for its turn has sent more than the server takes in: the rest is read when there is room, to the
+ * last byte, wherever in a TLS record the server had stopped. */
+static void what_a_waiting_client_sent_is_read_to_its_end(void)
+{
+    process p;
+    client  busy, next;
+    task    hold = {
+           .type = CMIF_ROWS_F32, .ids = prompt_1, .count = COUNT(prompt_1), .max_tokens = 400, .sampling = greedy};
+
+    process_start(&p, (const char *[]){"--listen", "127.0.0.1:0", "--max-sessions", "1", NULL});
+    CHECK(client_start(&busy, &p));
+    for (size_t beyond = 500; beyond < 17000; beyond += 5000) {
+        busy.position = 0;
+        memset(busy.hash, 0, sizeof busy.hash);
+        CHECK(client_begin(&busy, &hold) && client_rows(&busy, hold.type, hold.ids, hold.count));
+        CHECK(client_next(&busy) == CMIF_FRAME_TOKEN);
+
+        static uint8_t bytes[2 << 20], row[4] = {1, 1, 0, 0};
+        size_t         size = 0, used, count = 0;
+        for (const size_t goal = (1u << 20) + beyond; size < goal; count++) {
+            size_t     left = goal - size;
+            cmif_frame f    = {.kind = CMIF_FRAME_ROWS,
+                               .pad  = (uint16_t) (left > 60000 ? 60000
+                                                   : left > 20  ? left - 20
+                                                                : 0),
+                               .rows = {.first = (uint32_t) count, .count = 1, .bytes = row, .size = 4}};
+            CHECK(cmif_frame_encode(&f, bytes + size, sizeof bytes - size, &used, NULL) == CMIF_OK);
+            size += used;
+        }
+        CHECK(client_connect_tls(&next, &p, "cmif/1", NULL) && client_hello(&next) && client_open(&next, NULL));
+        CHECK(client_begin(&next, &(task){.type = CMIF_ROWS_ID, .count = count, .max_tokens = 1, .sampling = greedy}));
+        CHECK(client_write(&next, bytes, size));
+        pause_ms(100);
+        CHECK(client_send(&busy, &(cmif_frame){.kind = CMIF_FRAME_CANCEL}) && client_next(&busy) == CMIF_FRAME_DONE);
+        next.wire.state     = CMIF_WIRE_STREAM; /* the rows went past its machine */
+        next.wire.rows_left = 0;
+        next.wire.next      = (uint32_t) count;
+        CHECK(client_next_within(&next, 3000) == CMIF_FRAME_TOKEN && client_next(&next) == CMIF_FRAME_DONE);
+        client_close(&next);
+    }
+    client_close(&busy);
+    CHECK(process_stop(&p) == 0);
+}
+
 static void crash(void *context)
 {
     kill(child_of(*(pid_t *) context), SIGKILL);
@@ -757,6 +801,28 @@ static void a_killed_or_hung_engine_costs_a_replay_and_nothing_else(void)
     CHECK(generates_golden(&idle, 2, CMIF_ROWS_F32, 0));
     client_close(&c);
     client_close(&idle);
+    CHECK(process_stop(&p) == 0);
+}
+
+static void an_engine_that_keeps_dying_is_given_up(void)
+{
+    process p;
+    client  c;
+    pid_t   last = 0;
+
+    process_start(&p, NULL);
+    CHECK(client_start(&c, &p));
+    for (uint64_t end = now_ms() + 12000; !process_said(&p, "keeps failing") && now_ms() < end; pause_ms(10)) {
+        pid_t engine = child_of(p.pid);
+        if (engine > 0 && engine != last) {
+            kill(engine, SIGKILL);
+            last = engine;
+        }
+    }
+    CHECK(process_said(&p, "keeps failing"));
+    CHECK(client_begin(&c, &(task){.type = CMIF_ROWS_F32, .count = 1, .max_tokens = 1, .sampling = greedy}));
+    CHECK(ends_with_error(&c, CMIF_WIRE_E_ENGINE));
+    client_close(&c);
     CHECK(process_stop(&p) == 0);
 }
 
@@ -1422,7 +1488,9 @@ int main(void)
     RUN(a_cancelled_stream_ends_soon_and_keeps_its_cache);
     RUN(the_longest_idle_session_makes_room);
     RUN(who_finds_all_sessions_at_work_waits_in_turn);
+    RUN(what_a_waiting_client_sent_is_read_to_its_end);
     RUN(a_killed_or_hung_engine_costs_a_replay_and_nothing_else);
+    RUN(an_engine_that_keeps_dying_is_given_up);
     RUN(what_keeps_it_from_starting_is_one_sentence);
     RUN(signals_end_it_gracefully);
     RUN(dies_with_its_parent);
