@@ -25,9 +25,10 @@ extern char **environ;
 
 cmif_code cmif_child_find(const char *name, char path[static PATH_MAX], cmif_err *err)
 {
-    const char *libexec = getenv("CMIF_LIBEXEC");
-    char        self[PATH_MAX];
-    ssize_t     size = readlink("/proc/self/exe", self, sizeof self - 1);
+    static const char *const beside[] = {"../libexec/cmif/", "", "../../bin/"}; /* from bin/ and from libexec/cmif/ */
+    const char              *libexec  = getenv("CMIF_LIBEXEC");
+    char                     self[PATH_MAX];
+    ssize_t                  size = readlink("/proc/self/exe", self, sizeof self - 1);
 
     if (libexec && *libexec && snprintf(path, PATH_MAX, "%s/%s", libexec, name) < PATH_MAX && access(path, X_OK) == 0) {
         return CMIF_OK;
@@ -35,16 +36,12 @@ cmif_code cmif_child_find(const char *name, char path[static PATH_MAX], cmif_err
     if (size <= 0) {
         return cmif_fail(err, CMIF_E_IO, "cannot tell where cmif lies: %s; set CMIF_LIBEXEC", strerror(errno));
     }
-    self[size]  = '\0';
-    char *slash = strrchr(self, '/');
-    *slash      = '\0';
-    int needed  = snprintf(path, PATH_MAX, "%s/../libexec/cmif/%s", self, name);
-    if (needed < PATH_MAX && access(path, X_OK) == 0) {
-        return CMIF_OK;
-    }
-    needed = snprintf(path, PATH_MAX, "%s/%s", self, name);
-    if (needed < PATH_MAX && access(path, X_OK) == 0) {
-        return CMIF_OK;
+    self[size]            = '\0';
+    strrchr(self, '/')[1] = '\0';
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        if (snprintf(path, PATH_MAX, "%s%s%s", self, beside[i], name) < PATH_MAX && access(path, X_OK) == 0) {
+            return CMIF_OK;
+        }
     }
     return cmif_fail(err, CMIF_E_IO, "the program %s is missing: build or install it again, or set CMIF_LIBEXEC", name);
 }

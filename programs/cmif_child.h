@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The path of a program of ours: in $CMIF_LIBEXEC, in ../libexec/cmif beside the folder that cmif lies in, or in that
- * folder. Errors: IO (where it was looked for). */
+/* The path of a program of ours: in $CMIF_LIBEXEC, or in bin/ or libexec/cmif/ of where this one lies.
+ * Errors: IO (it is missing). */
 CMIF_MUST_USE cmif_code cmif_child_find(const char *name, char path[static PATH_MAX], cmif_err *err);
 
 /* Become the program: returns only when that failed. argv[0] is set here. */
