@@ -263,29 +263,31 @@ static uint64_t memory_free(int32_t gpu_layers)
     return kib ? (uint64_t) kib * 1024 : UINT64_MAX;
 }
 
-/* The library aborts, or is killed later, when the cache does not fit: 16 bits for each number of each key and value.
- */
-static cmif_code check_memory(const cmif_engine *engine, uint32_t cells, int32_t gpu_layers, cmif_err *err)
-{
-    const uint32_t heads = (uint32_t) llama_model_n_head(engine->model);
-    const uint32_t size  = heads ? engine->welcome.width / heads : 0;
-    const uint64_t floats =
-        arch_uint(engine, "attention.key_length", size) + (uint64_t) arch_uint(engine, "attention.value_length", size);
-    const uint64_t needed    = cache_heads(engine) * floats * 2 * cells;
-    const uint64_t available = memory_free(gpu_layers);
-
-    if (needed > available) {
-        return cmif_fail(err, CMIF_E_MEMORY,
-                         "the cache of %u sessions of %u rows takes %" PRIu64 " MB and %" PRIu64
-                         " MB are free: ask for fewer sessions or a smaller context",
-                         engine->slot_count, engine->welcome.context, needed >> 20, available >> 20);
-    }
-    return CMIF_OK;
-}
-
 static uint32_t padded(uint32_t rows)
 {
     return (rows + CELL_PAD - 1) / CELL_PAD * CELL_PAD;
+}
+
+/* The library aborts, or is killed later, when the cache does not fit: 16 bits for each number of each key and value.
+ * In double: nothing wraps, and nobody needs the last byte. */
+static cmif_code check_memory(const cmif_engine *engine, int32_t gpu_layers, cmif_err *err)
+{
+    const uint32_t heads  = (uint32_t) llama_model_n_head(engine->model);
+    const uint32_t size   = heads ? engine->welcome.width / heads : 0;
+    const double   floats = (double) arch_uint(engine, "attention.key_length", size) +
+                          (double) arch_uint(engine, "attention.value_length", size);
+    const double cells  = (double) engine->slot_count * padded(engine->welcome.context);
+    const double needed = (double) cache_heads(engine) * floats * 2 * cells;
+    const double left   = (double) memory_free(gpu_layers);
+
+    if (needed > left || cells > INT32_MAX) { /* cells are counted in 32 bits */
+        return cmif_fail(
+            err, CMIF_E_MEMORY,
+            "the cache of %u sessions of %u rows takes %.0f MB and %.0f MB are free: ask for fewer sessions "
+            "or a smaller context",
+            engine->slot_count, engine->welcome.context, needed / 1e6, left / 1e6);
+    }
+    return CMIF_OK;
 }
 
 /* A decoder: every slot has a cache of its own. tests/plain.c uses the same parameters with one slot. */
@@ -331,7 +333,7 @@ static cmif_code open_context(cmif_engine *engine, uint32_t threads, int32_t gpu
         }
         struct llama_context_params p = engine->encoder ? encoder_params(engine, pooling) : decoder_params(engine);
 
-        cmif_code rc = engine->encoder ? CMIF_OK : check_memory(engine, p.n_ctx, gpu_layers, err);
+        cmif_code rc = engine->encoder ? CMIF_OK : check_memory(engine, gpu_layers, err);
         if (rc != CMIF_OK) {
             return rc;
         }

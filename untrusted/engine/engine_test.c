@@ -25,7 +25,7 @@ typedef struct outcome {
     float    margins[TOKENS_MAX];
     float    logits[TOKENS_MAX][VOCAB_MAX];
     float    vector[16];
-    size_t   tokens, logits_count, vector_count, progress, done, errors;
+    size_t   tokens, looped, logits_count, vector_count, progress, done, errors;
     uint8_t  reason;
     uint32_t position;
 } outcome;
@@ -44,6 +44,7 @@ static void keep(void *context, const cmif_engine_event *event)
             o->positions[o->tokens] = event->position;
         }
         o->tokens++;
+        o->looped += event->looped;
         break;
     case CMIF_FRAME_LOGITS:
         if (o->logits_count < TOKENS_MAX && event->count == VOCAB_MAX) {
@@ -346,6 +347,7 @@ static void ids_and_loop_equal_rows_bit_for_bit(void)
         }
         CHECK(outcomes[0].tokens == 64 && outcomes[0].reason == CMIF_DONE_LENGTH);
         CHECK(expected.logits_count == 64 && same_logits(&outcomes[0], &expected, 64));
+        CHECK(expected.looped == 0 && outcomes[0].looped == 63); /* the last one's row is not fed */
     }
     cmif_engine_free(engine);
 }
@@ -811,7 +813,10 @@ static void an_encoder_refuses_what_it_cannot_do(void)
         CHECK(cmif_engine_begin(engine, 0, &begin, NULL) ==
               CMIF_E_RANGE); /* no position 512: the process would abort */
         CHECK(cmif_engine_begin(engine, 0, &chat, NULL) == CMIF_E_UNSUPPORTED);
-        begin.row_count = 512;
+        begin.row_count = 12;
+        begin.position  = 1; /* there is no cache */
+        CHECK(cmif_engine_begin(engine, 0, &begin, NULL) == CMIF_E_RANGE);
+        begin = encode(512);
         CHECK(cmif_engine_begin(engine, 0, &begin, NULL) == CMIF_OK);
         for (int i = 0; i < 511; i++) {
             CHECK(put_ids(engine, 0, sentences[0].ids, 1) == CMIF_OK);
@@ -898,9 +903,10 @@ static bool write_changed(const change *c)
 
 static cmif_code open_changed(const change *c, uint32_t context, cmif_engine **engine, cmif_err *err)
 {
-    cmif_engine_options options = {.path = changed_path, .slots = 1, .context = context, .threads = 1};
-    *err                        = (cmif_err){0};
-    *engine                     = NULL;
+    cmif_engine_options options = {
+        .path = changed_path, .slots = context > 1u << 20 ? 256 : 1, .context = context, .threads = 1};
+    *err    = (cmif_err){0};
+    *engine = NULL;
     memset(outcomes, 0, sizeof outcomes);
     CHECK(write_changed(c));
     cmif_code rc = cmif_engine_open(&options, engine, err);
@@ -974,6 +980,30 @@ static void looked_up_rows_are_scaled(void)
         CHECK(same_logits(&outcomes[0], &expected, 1));
     }
     cmif_engine_free(engine);
+}
+
+/* A BERT that does not say how to pool is averaged. */
+static void an_encoder_without_pooling_is_averaged(void)
+{
+    float vectors[2][16];
+    CHECK(table_open(MINILM));
+    for (uint32_t i = 0; i < 2; i++) {
+        const change c = {.key = "bert.pooling_type", .value = i ? LLAMA_POOLING_TYPE_MEAN : LLAMA_POOLING_TYPE_NONE};
+        const cmif_frame_begin begin  = encode((uint32_t) sentences[0].count);
+        cmif_engine           *engine = NULL;
+        cmif_err               err;
+        CHECK(open_changed(&c, 64, &engine, &err) == CMIF_OK);
+        if (engine) {
+            CHECK(cmif_engine_welcome(engine)->outputs == 384);
+            run_stream(engine, 0, &begin, sentences[0].ids);
+            finish(engine, 1);
+            CHECK(outcomes[0].vector_count == 384 && outcomes[0].vector[0] != 0);
+        }
+        memcpy(vectors[i], outcomes[0].vector, sizeof vectors[i]);
+        cmif_engine_free(engine);
+    }
+    CHECK(memcmp(vectors[0], vectors[1], sizeof vectors[0]) == 0);
+    CHECK(table_open(STORIES));
 }
 
 /* An embedding model made from a decoder: pooled, with a cache, one sequence a step. */
@@ -1063,6 +1093,7 @@ int main(void)
     RUN(an_encoder_refuses_what_it_cannot_do);
     RUN(a_server_half_works_from_rows);
     RUN(looked_up_rows_are_scaled);
+    RUN(an_encoder_without_pooling_is_averaged);
     RUN(a_pooled_decoder_encodes);
     RUN(files_that_cannot_work_are_refused_with_the_reason);
     cmif_gguf_free(file);
