@@ -431,7 +431,7 @@ static void compare_all_code_points(const char *name, cmif_tokenizer *tokenizer,
 
 /* ---- vocabularies ---- */
 
-static size_t      wanted = 1000;
+static size_t      wanted = 500;
 static const char *filter = "";
 static tally       all;
 static size_t      compared;

@@ -234,7 +234,7 @@ typedef struct tok_cached { /* a short word and its tokens; 32 bytes */
     int32_t  ids[3];
 } tok_cached;
 
-enum { TOK_CACHE_BITS = 15, TOK_CACHE_WORD = 16, TOK_CACHE_IDS = 3 };
+enum { TOK_CACHE_BITS = 16, TOK_CACHE_WORD = 16, TOK_CACHE_IDS = 3 };
 
 typedef struct tok_out { /* ids on their way to the caller */
     cmif_ids *ids;

@@ -656,12 +656,12 @@ static inline size_t match_deepseek3_cjk(const tok_split *s, size_t at, size_t e
 }
 STEP(step_deepseek3_cjk, match_deepseek3_cjk)
 
+/* The library's list has U+8C48-U+FAFF where U+F900 was meant (they look alike), and so have we. */
 static bool is_cjk_afmoe(uint32_t c)
 {
     static const uint32_t ranges[][2] = {{0xe40, 0xe7f},   {0xe80, 0xeff},   {0x1000, 0x109f}, {0x1100, 0x11ff},
                                          {0x1780, 0x17ff}, {0x2f00, 0x2fdf}, {0x3040, 0x30ff}, {0x3400, 0x4dbf},
-                                         {0x4e00, 0x9fff}, {0xa9e0, 0xa9ff}, {0xaa60, 0xaa7f}, {0xac00, 0xd7af},
-                                         {0xf900, 0xfaff}, {0xff65, 0xff9f}};
+                                         {0x4e00, 0xfaff}, {0xff65, 0xff9f}};
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
         if (c >= ranges[i][0] && c <= ranges[i][1]) {
             return true;
