@@ -25,7 +25,7 @@ enum {
     CPU_SECONDS   = 5
 };
 
-#define MEMORY_MAX ((rlim_t) 4 << 30)
+#define MEMORY_MAX ((rlim_t) 1 << 30)
 
 const char *const cmif_chat_piece_names[CMIF_PIECE_COUNT] = {"start_user",     "start_system",   "system_user",
                                                              "user_assistant", "assistant_user", "user_end"};
@@ -468,8 +468,10 @@ static void limit_child(void)
     setrlimit(RLIMIT_CPU, &cpu);
     setrlimit(RLIMIT_CORE, &core);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    struct rlimit memory = {MEMORY_MAX, MEMORY_MAX}; /* sanitizers reserve terabytes of addresses */
-    setrlimit(RLIMIT_AS, &memory);
+    /* What is allocated, not RLIMIT_AS: the model itself, mapped by our parent, may be of any size. Sanitizers reserve
+     * terabytes. */
+    struct rlimit memory = {MEMORY_MAX, MEMORY_MAX};
+    setrlimit(RLIMIT_DATA, &memory);
 #endif
 }
 
@@ -533,7 +535,7 @@ cmif_code cmif_chat_cut_init(cmif_str source, cmif_str bos, cmif_str eos, time_t
     }
     if (!shared->done) {
         snprintf(refusal.refused, sizeof refusal.refused,
-                 "the engine's Jinja did not survive the chat template (signal %d; limits: %d s, 4 GiB)",
+                 "the engine's Jinja did not survive the chat template (signal %d; limits: %d s, 1 GiB)",
                  WIFSIGNALED(status) ? WTERMSIG(status) : 0, CPU_SECONDS);
         *out = refusal;
         goto done;

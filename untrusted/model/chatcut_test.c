@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static const time_t noon = 1767355200; /* 2026-01-02 12:00 UTC */
@@ -190,6 +191,10 @@ static void a_hostile_template_hurts_only_its_child(void)
         cmif_chat_cut_wipe(&c);
     }
     free(deep);
+
+    CHECK(is_refused(
+        "{% set ns = namespace(s='12345678') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "memory"));
 #endif
 
     char         *large = calloc(1, (1 << 20) + 1);
@@ -201,6 +206,18 @@ static void a_hostile_template_hurts_only_its_child(void)
     }
     free(large);
     cmif_chat_cut_wipe(&c);
+}
+
+/* A model is mapped while its template is cut, and may be larger than what the child may allocate. */
+static void a_large_model_leaves_room_for_its_template(void)
+{
+    const size_t size   = (size_t) 64 << 30;
+    void        *mapped = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(mapped != MAP_FAILED);
+    cmif_chat_cut c = cut(CHATML("m.content"));
+    CHECK(!c.refused[0]);
+    cmif_chat_cut_wipe(&c);
+    munmap(mapped, size);
 }
 
 /* ---- the keys of a file ---- */
@@ -302,6 +319,7 @@ int main(void)
     RUN(pieces_with_the_date_in_them_are_told_from_others);
     RUN(earlier_thinking_that_is_dropped_is_told);
     RUN(a_hostile_template_hurts_only_its_child);
+    RUN(a_large_model_leaves_room_for_its_template);
     RUN(pieces_become_keys_of_the_client_file);
     RUN(a_refusal_becomes_a_key_and_nothing_else);
     return check_report();

@@ -116,7 +116,11 @@ cmif_code cmif_jinja_render(const cmif_jinja *jinja, const cmif_jinja_chat *chat
     } catch (const std::bad_alloc &) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory to render the chat template");
     } catch (const std::exception &e) {
-        return cmif_fail(err, CMIF_E_UNSUPPORTED, "%s", one_line(e.what()).c_str());
+        std::string text = one_line(e.what());
+        if (text == std::bad_alloc().what()) { /* the engine wraps what it meets in errors of its own */
+            return cmif_fail(err, CMIF_E_MEMORY, "no memory to render the chat template");
+        }
+        return cmif_fail(err, CMIF_E_UNSUPPORTED, "%s", text.c_str());
     } catch (...) {
         return cmif_fail(err, CMIF_E_UNSUPPORTED, "the template threw something unknown");
     }

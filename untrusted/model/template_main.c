@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char help[] = "usage: cmif template FILE.jinja [--bos TEXT] [--eos TEXT] [--time SECONDS]\n"
+static const char help[] = "usage: cmif-model template FILE.jinja [--bos TEXT] [--eos TEXT] [--time SECONDS]\n"
                            "\n"
                            "Cut a chat template into the literal pieces that `split` stores, and print them as JSON.\n"
                            "  --bos, --eos TEXT  the texts of the model's two tokens (default: none)\n"
@@ -116,7 +116,7 @@ int cmif_template_main(int argc, char **argv)
                                 (cmif_str){o.eos, strlen(o.eos)}, o.now, &cut, &err);
     }
     if (rc != CMIF_OK) {
-        fprintf(stderr, "cmif: %s\n", err.text);
+        fprintf(stderr, "cmif-model: %s\n", err.text);
     } else {
         json_t *object = cut_json(&cut);
         json_dumpf(object, stdout, JSON_INDENT(2));

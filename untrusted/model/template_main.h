@@ -1,4 +1,4 @@
-/* template_main - `cmif template FILE.jinja`: what chatcut makes of a chat template, as JSON. */
+/* template_main - `cmif-model template FILE.jinja`: what chatcut makes of a chat template, as JSON. */
 #ifndef CMIF_MODEL_TEMPLATE_MAIN_H
 #define CMIF_MODEL_TEMPLATE_MAIN_H
 
