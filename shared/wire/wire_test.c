@@ -460,7 +460,7 @@ static void the_largest_frame_passes_and_a_larger_one_does_not(void)
 /* 10^9 rows can be announced, which is 33 bytes of claim and nothing to hold; a frame cannot carry what it has not. */
 static void a_claim_of_a_billion_rows_costs_nothing(void)
 {
-    cmif_frame f      = sample(CMIF_FRAME_BEGIN), back;
+    cmif_frame f = sample(CMIF_FRAME_BEGIN), back = {0};
     size_t     used   = 0;
     f.begin.position  = 0;
     f.begin.row_count = 1000000000;

@@ -785,7 +785,7 @@ static void ready_means_that_a_receive_will_not_wait(void)
         CHECK(cmif_channel_send(channel, "abc", 3, 5, -1, NULL) == CMIF_OK);
         for (int i = 0; i < 3; i++) {
             CHECK(soon_ready(channel)); /* also for what TLS holds already */
-            CHECK(cmif_channel_receive(channel, &byte, 1, &size, 0, -1, NULL) == CMIF_OK && byte == "abc"[i]);
+            CHECK(cmif_channel_receive(channel, &byte, 1, &size, 0, -1, NULL) == CMIF_OK && byte == 'a' + i);
         }
         CHECK(!cmif_channel_ready(channel));
         cmif_channel_free(channel);
