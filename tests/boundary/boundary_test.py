@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 SOURCE, BUILD = map(os.path.realpath, sys.argv[1:3])
 TRUSTED = os.path.join(SOURCE, "trusted")
 MAY_GROW_IDS = ("trusted/dp/", "trusted/tokenizer/", "trusted/chat/", "trusted/session/")
-ENGINE_SYMBOL = re.compile(r" [A-Za-z] ((llama|ggml|gguf)_\w+)$", re.MULTILINE)
+ENGINE_SYMBOL = re.compile(r" [TtUWw] ((llama|ggml|gguf)_\w+)$", re.MULTILINE)  # functions, here or wanted
 failures = []
 
 
