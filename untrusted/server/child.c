@@ -145,7 +145,7 @@ static cmif_code child_put_rows(child *c, const cmif_pipe_message *m, cmif_err *
     const size_t   size  = cmif_row_size(c->types[m->slot], width);
 
     if (m->frame.rows.size != m->frame.rows.count * size) {
-        return cmif_fail(err, CMIF_E_FORMAT, "%u rows of %zu bytes in %zu bytes", m->frame.rows.count, size,
+        return cmif_fail(err, CMIF_E_FORMAT, "a chunk of %u rows of %zu bytes in %zu bytes", m->frame.rows.count, size,
                          m->frame.rows.size);
     }
     return cmif_engine_put_rows(c->engine, m->slot, c->types[m->slot], m->frame.rows.bytes, m->frame.rows.count, err);

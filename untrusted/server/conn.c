@@ -527,6 +527,7 @@ void conn_on_message(server *s, cmif_seat *seat, const cmif_pipe_message *m)
 
     switch (f->kind) {
     case CMIF_FRAME_PROGRESS:
+        cmif_worker_praise(s->worker);
         if (c) {
             c->progress = f->progress.rows;
             conn_send(c, f);

@@ -41,7 +41,7 @@ bool cmif_worker_is_full(const cmif_worker *worker);
 void cmif_worker_send(cmif_worker *worker, const cmif_pipe_message *message);
 /* Is somebody waiting for the engine? Then its silence counts. */
 void cmif_worker_expect(cmif_worker *worker, bool work);
-/* Something useful came of it: a token, a vector. Deaths are counted from here. */
+/* Something useful came of it: rows computed, a token, a vector. Deaths are counted from here. */
 void cmif_worker_praise(cmif_worker *worker);
 
 #endif
