@@ -442,6 +442,9 @@ static cmif_code take_frame(cmif_session *s, run *r, const cmif_frame *frame, bo
     case CMIF_FRAME_DONE:
         *done           = true;
         r->usage.reason = (cmif_done_reason) frame->done.reason;
+        if (frame->done.position < s->fed.count) {
+            cmif_ids_truncate(&s->fed, frame->done.position); /* what a cancel found not computed yet */
+        }
         return CMIF_OK;
     case CMIF_FRAME_RESET:
         *done    = true;

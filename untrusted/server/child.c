@@ -55,13 +55,9 @@ static cmif_code child_send(child *c, const cmif_pipe_message *message, cmif_err
 static cmif_code child_send_error(child *c, uint32_t slot, uint32_t flags, unsigned code, const char *text,
                                   cmif_err *err)
 {
-    cmif_pipe_message m    = {.slot = slot, .run = c->runs ? c->runs[slot] : 0, .flags = flags};
-    size_t            size = strlen(text);
+    cmif_pipe_message m = {.slot = slot, .run = c->runs ? c->runs[slot] : 0, .flags = flags};
 
-    m.frame.kind       = CMIF_FRAME_ERROR;
-    m.frame.error.code = (uint16_t) code;
-    m.frame.error.size = (uint8_t) (size < CMIF_WIRE_TEXT_MAX ? size : CMIF_WIRE_TEXT_MAX);
-    memcpy(m.frame.error.text, text, m.frame.error.size);
+    cmif_frame_set_error(&m.frame, (cmif_wire_error) code, text);
     return child_send(c, &m, err);
 }
 
