@@ -26,7 +26,7 @@ cmif_code tok_specials_finish(tok_specials *specials, const cmif_str *texts, cmi
         specials->any_in_text |= s->in_text;
         specials->any_strip |= s->strip_left || s->strip_right;
         for (unsigned second = 0; s->size == 1 && second < 256; second++) {
-            specials->starts[text[0] << 8 | second] |= mark;
+            specials->starts[(unsigned) text[0] << 8 | second] |= mark;
         }
         if (s->size > 1) {
             specials->starts[text[0] << 8 | text[1]] |= mark;
@@ -234,7 +234,7 @@ cmif_code tok_specials_find(const tok_specials *specials, const uint8_t *text, c
         }
         for (size_t at = span->from; at < span->to; at++) {
             unsigned second = at + 1 < s.size ? text[at + 1] : 0;
-            if (specials->starts[text[at] << 8 | second] & want) {
+            if (specials->starts[(unsigned) text[at] << 8 | second] & want) {
                 rc = add_candidate(&s, at, span, err);
                 if (rc != CMIF_OK) {
                     goto done;
