@@ -1,8 +1,10 @@
 #include "rows/rows.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -134,9 +136,18 @@ __attribute__((target("avx,f16c"))) static size_t halves_encode_fast(const float
     return i;
 }
 
+/* Asked once: cpuid leaves a virtual machine, which takes longer than a row. */
 static bool halves_are_fast(void)
 {
-    return __builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c");
+    static atomic_int known; /* 0: not asked yet */
+    int               answer = atomic_load_explicit(&known, memory_order_relaxed);
+    if (answer == 0) {
+        unsigned a, b, c = 0, d;
+        bool     has = __builtin_cpu_supports("avx") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+        answer       = has ? 1 : -1;
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer > 0;
 }
 #else
 static size_t halves_decode_fast(const uint8_t *bytes, float *floats, size_t count)
