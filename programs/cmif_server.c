@@ -87,8 +87,8 @@ static cmif_code number(const char *name, long low, long high, uint32_t *out, cm
 static cmif_code take_option(int option, cmif_server_options *o, cmif_err *err)
 {
     cmif_engine_options *engine = &o->worker.engine;
-    uint32_t             layers;
-    cmif_code            rc = CMIF_OK;
+    uint32_t             layers = 0;
+    cmif_code            rc     = CMIF_OK;
 
     switch (option) {
     case 'm':

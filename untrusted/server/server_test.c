@@ -614,6 +614,24 @@ static void a_cancelled_stream_ends_soon_and_keeps_its_cache(void)
     t.count      = 1;
     t.max_tokens = TOKENS - 1;
     CHECK(client_generate(&c, &t, out, &count) == CMIF_FRAME_DONE && same_ids(out, golden_1 + 1, TOKENS - 1));
+
+    /* cancelled in the middle of its prompt: the server says how much of it counts, and for what */
+    static uint32_t many[256];
+    uint8_t         hash[CMIF_WIRE_HASH_SIZE] = {0}, row[WIDTH * 4];
+    for (size_t i = 0; i < COUNT(many); i++) {
+        many[i] = 300;
+    }
+    c.position = 0;
+    memset(c.hash, 0, sizeof c.hash);
+    CHECK(client_begin(&c, &(task){.type = CMIF_ROWS_F32, .count = 500, .max_tokens = 1, .sampling = greedy}));
+    CHECK(client_rows(&c, CMIF_ROWS_F32, many, COUNT(many)));
+    CHECK(client_send(&c, &(cmif_frame){.kind = CMIF_FRAME_CANCEL}) && client_next(&c) == CMIF_FRAME_DONE);
+    CHECK(c.frame.done.position < 500);
+    cmif_row_encode(CMIF_ROWS_F32, table + 300 * WIDTH, row, WIDTH);
+    for (uint32_t i = 0; i < c.frame.done.position; i++) {
+        cmif_wire_hash(hash, CMIF_ROWS_F32, row, sizeof row);
+    }
+    CHECK(memcmp(c.frame.done.hash, hash, sizeof hash) == 0);
     client_close(&c);
     CHECK(process_stop(&p) == 0);
 }
@@ -1001,6 +1019,7 @@ static void dies_with_its_parent(void)
     process p; /* and the engine with a server that is killed */
     process_start(&p, NULL);
     const pid_t engine = child_of(p.pid);
+    kill(engine, SIGSTOP); /* as deep in its work as can be: it cannot see that the line is cut */
     kill(p.pid, SIGKILL);
     process_wait(&p, 1000);
     CHECK(engine > 0 && is_gone(engine));
