@@ -1,7 +1,11 @@
 /* tokenizer - released text <-> token ids, exactly as the engine's own library does it.
  *
  * SentencePiece ("llama"), byte-level BPE ("gpt2" with the pre-tokenizers listed in tokenizer.c), WordPiece ("bert").
- * Linear in the text. Text never makes special tokens: "<|im_end|>" in a person's words becomes ordinary tokens.
+ * Linear in the text. Text never makes special tokens: "<|im_end|>" in a person's words becomes ordinary tokens. Tokens
+ * that a file calls user-defined are found in text, as the library finds them, unless they look like markup ("<...>",
+ * "[...]"): some files mark turns of a conversation with those.
+ *
+ * One thread at a time: words already met are cached in the tokenizer.
  *
  * Sees    released text only.
  * Source  GGUF keys tokenizer.ggml.*; design.md sections 1 and 5. */
@@ -43,7 +47,8 @@ CMIF_MUST_USE cmif_code cmif_tokenizer_put_start(const cmif_tokenizer *tokenizer
 CMIF_MUST_USE cmif_code cmif_tokenizer_put_end(const cmif_tokenizer *tokenizer, cmif_ids *ids, cmif_err *err);
 
 /* Bytes of one token, as they appear in text: byte pieces are bytes, SentencePiece's U+2581 is a space, control
- * tokens are empty unless show_special. out has room for 512 bytes at least; returns the size. RANGE ids give 0. */
+ * tokens are empty unless show_special. out has room for 512 bytes at least; returns the size. A piece longer than room is
+ * cut there (the longest of the vocabularies we know has 512). Ids outside the vocabulary give 0. */
 size_t cmif_tokenizer_decode(const cmif_tokenizer *tokenizer, int32_t id, bool show_special, char *out, size_t room);
 
 size_t cmif_tokenizer_vocab(const cmif_tokenizer *tokenizer);

@@ -11,6 +11,7 @@
 static const char *const names[] = {"gpt-2", "llama-spm", "bert-bge", "deepseek-coder", "mpt"};
 enum { VOCABULARIES = sizeof names / sizeof names[0] };
 
+static cmif_gguf      *files[VOCABULARIES]; /* kept: the tokenizers borrow from them */
 static cmif_tokenizer *tokenizers[VOCABULARIES];
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -21,11 +22,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void) argc;
     (void) argv;
     for (size_t i = 0; i < VOCABULARIES; i++) {
-        char       path[512];
-        cmif_gguf *file = NULL;
+        char path[512];
         snprintf(path, sizeof path, MODELS "%s.gguf", names[i]);
-        if (cmif_gguf_open(path, &file, NULL) != CMIF_OK ||
-            cmif_tokenizer_open(file, &tokenizers[i], NULL) != CMIF_OK) {
+        if (cmif_gguf_open(path, &files[i], NULL) != CMIF_OK ||
+            cmif_tokenizer_open(files[i], &tokenizers[i], NULL) != CMIF_OK) {
             fprintf(stderr, "cannot open %s\n", path);
             exit(1);
         }
