@@ -115,7 +115,8 @@ cmif_code cmif_child_run(const char *name, char **argv, char *output, size_t out
         close(ends[1]);
     }
     if (output) {
-        for (ssize_t n = 1; rc == CMIF_OK && n != 0 && used < output_size - 1 && (n > 0 || errno == EINTR);) {
+        for (ssize_t n = 1;
+             rc == CMIF_OK && n != 0 && used < output_size - 1 && (n > 0 || (errno == EINTR && !cmif_interrupted));) {
             n = read(ends[0], output + used, output_size - 1 - used);
             used += n > 0 ? (size_t) n : 0;
         }
@@ -125,7 +126,11 @@ cmif_code cmif_child_run(const char *name, char **argv, char *output, size_t out
     if (rc != CMIF_OK) {
         return rc;
     }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    for (bool told = false; waitpid(pid, &status, WNOHANG) == 0;) {
+        if (cmif_interrupted && !told) { /* a Ctrl-C reached it, too, but not a signal to us alone */
+            told = kill(pid, SIGTERM) == 0;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     }
     if (cmif_interrupted || (WIFEXITED(status) && WEXITSTATUS(status) == CMIF_EXIT_INTERRUPTED)) {
         return cmif_fail(err, CMIF_E_CANCELLED, "%s was stopped", name);
