@@ -16,7 +16,7 @@
 #define SESSION_RECEIVE_SECONDS 30 /* it sends PROGRESS every 2 s while it works */
 #define SESSION_CANCEL_SECONDS 10
 #define SESSION_CHUNK_BYTES (1 << 17) /* small enough that prefill starts early, large enough to be cheap */
-#define SESSION_TRIES 8               /* takings-up in a row without a single new token */
+#define SESSION_TRIES 8               /* takings-up in a row without a new token that are no reason to worry */
 
 struct cmif_session {
     cmif_session_options options; /* strings: our own copies, in `strings` */
@@ -539,7 +539,7 @@ static bool has_everything(const run *r)
 static cmif_code try_until_done(cmif_session *s, run *r, cmif_err *err)
 {
     int      tries         = 0;
-    uint64_t dead_since_us = 0;
+    uint64_t dead_since_us = 0, token_us = now_us();
     for (;; r->usage.replays++) {
         uint32_t  before    = r->usage.tokens;
         bool      connected = s->channel != NULL;
@@ -551,7 +551,8 @@ static cmif_code try_until_done(cmif_session *s, run *r, cmif_err *err)
             if (rc == CMIF_OK && !r->reset) {
                 return CMIF_OK;
             }
-            tries = r->usage.tokens > before ? 1 : tries + 1;
+            token_us = r->usage.tokens > before ? now_us() : token_us;
+            tries    = r->usage.tokens > before ? 1 : tries + 1;
         }
         if (r->reset) {
             cmif_ids_truncate(&s->fed, 0);
@@ -564,18 +565,21 @@ static cmif_code try_until_done(cmif_session *s, run *r, cmif_err *err)
         if (!r->reset && rc != CMIF_E_IO) {
             return rc;
         }
-        if (tries == SESSION_TRIES) {
+        const uint64_t now      = now_us();
+        const uint64_t patience = (uint64_t) s->options.patience_seconds * 1000000;
+        if (tries >= SESSION_TRIES && now - token_us >= patience) {
             return cmif_fail(err, CMIF_E_PEER, "the server failed %d times without a token between: look at its log",
                              tries);
         }
-        if (!r->reset) {
-            uint64_t now  = now_us();
+        if (!r->reset && !connected) {
             dead_since_us = dead_since_us ? dead_since_us : now;
-            if (!connected && now - dead_since_us >= (uint64_t) s->options.patience_seconds * 1000000) {
+            if (now - dead_since_us >= patience) {
                 return rc;
             }
+        }
+        if (!connected || tries >= SESSION_TRIES) {
             struct pollfd wake = {.fd = s->wake, .events = POLLIN};
-            (void) poll(&wake, 1, connected ? 0 : 250);
+            (void) poll(&wake, 1, 250);
         }
     }
 }

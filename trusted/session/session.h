@@ -19,7 +19,7 @@ typedef struct cmif_session_options {
     const uint8_t *model_id;   /* [32] key cmif.model_id of the client file; the server must have the same */
     cmif_row_type row_type;    /* how prompt rows travel */
     bool          no_loop;     /* feed rows even if the server could loop */
-    int           patience_seconds; /* how long a dead server may stay away before we give up */
+    int           patience_seconds; /* how long a server may stay away, or fail again and again, before we give up */
 } cmif_session_options;
 
 typedef struct cmif_generation {
