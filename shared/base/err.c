@@ -44,7 +44,7 @@ void cmif_err_context(cmif_err *err, const char *format, ...)
 
 const char *cmif_code_name(cmif_code code)
 {
-    static const char *const names[] = {"ok",     "io",          "format", "range",    "trust", "budget",
-                                        "memory", "unsupported", "peer",   "cancelled"};
+    static const char *const names[] = {"ok",     "io",     "format",      "range", "trust",
+                                        "budget", "memory", "unsupported", "peer",  "cancelled"};
     return (unsigned) code < sizeof names / sizeof *names ? names[code] : "unknown";
 }

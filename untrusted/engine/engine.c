@@ -23,7 +23,7 @@ enum {
     BATCH_DEFAULT       = 512,
     BATCH_MAX           = 8192,
     BESIDE_STREAMS      = 128, /* prompt rows of one step while others stream: what their next token waits for */
-    QUANTUM_MIN         = 64,  /* prompt rows of one slot: fewer are not worth a pass over the weights */
+    WIDE_ROWS           = 64,  /* the tile of queries of the library's flash attention: see plan_narrow */
     THREADS_MAX         = 512,
     CELL_PAD            = 256, /* the cache of a slot is a multiple of this */
 };
@@ -51,8 +51,8 @@ struct cmif_engine {
     uint32_t                slot_count, batch_rows;
     uint32_t                slice; /* prompt rows between two boundaries */
     bool                    encoder;
-    uint32_t                sequence_count; /* slots, or 1: encoders with a cache work on one sequence at a time */
-    uint32_t                next;           /* slot whose prompt goes first */
+    uint32_t                sequence_count;    /* slots, or 1: encoders with a cache work on one sequence at a time */
+    uint32_t                next, next_narrow; /* slots whose prompts go first */
     slot                   *slots;
     struct llama_model     *model;
     struct llama_context   *context;
@@ -696,9 +696,28 @@ void cmif_engine_drop(cmif_engine *engine, uint32_t slot_index)
     }
 }
 
-/* Rows of the slot that may be computed now. Of a prompt: up to the next boundary, a multiple of `slice` from where it
- * began, and only once all rows up to there have come; so what is computed together does not depend on when rows
- * arrive. */
+/* Where the slice ends that the slot's next row is in: a multiple of `slice` from where it began, or the end of what
+ * comes as a prompt. The last `step` rows of a replay were tokens, computed one by one: they make slices of their own.
+ */
+static uint32_t slice_end(const cmif_engine *engine, const slot *s)
+{
+    const uint32_t steps  = s->begin.step < s->begin.row_count ? s->begin.step : s->begin.row_count;
+    const uint32_t prompt = s->begin.row_count - steps;
+
+    return s->fed < prompt ? min3(s->fed - s->fed % engine->slice + engine->slice, prompt, UINT32_MAX)
+                           : min3(s->fed + engine->slice, s->fed + WIDE_ROWS - 1, s->begin.row_count);
+}
+
+/* Is that slice WIDE_ROWS long? Then no piece of it may be shorter, and if not, no piece gets longer: see plan. */
+static bool slot_is_wide(const cmif_engine *engine, const slot *s)
+{
+    return s->state == SLOT_PROMPT && !engine->encoder &&
+           slice_end(engine, s) - s->fed / engine->slice * engine->slice >= WIDE_ROWS &&
+           s->fed + s->begin.step < s->begin.row_count;
+}
+
+/* Rows of the slot that may be computed now. Of a prompt: up to the end of the slice, and only once all its rows have
+ * come; so what is computed together does not depend on when rows arrive. */
 static uint32_t slot_ready(const cmif_engine *engine, const slot *s)
 {
     if (s->state == SLOT_IDLE || s->cancelled) {
@@ -707,12 +726,7 @@ static uint32_t slot_ready(const cmif_engine *engine, const slot *s)
     if (s->state == SLOT_STREAM) {
         return s->arrived;
     }
-    if (engine->encoder) {
-        return s->arrived == s->begin.row_count ? s->arrived : 0;
-    }
-    const uint32_t left     = s->begin.row_count - s->fed;
-    const uint32_t boundary = engine->slice - s->fed % engine->slice;
-    const uint32_t end      = s->fed + (left < boundary ? left : boundary);
+    const uint32_t end = engine->encoder ? s->begin.row_count : slice_end(engine, s);
     return s->arrived >= end ? end - s->fed : 0;
 }
 
@@ -728,39 +742,61 @@ bool cmif_engine_has_work(const cmif_engine *engine)
 
 /* ---- a step ---- */
 
-/* Who takes part: every stream that has its next row, then prompts in turn. While others stream, prompts get few rows a
- * step, so that the next token of a stream is not far. */
-static uint32_t plan_decoder(cmif_engine *engine)
+/* Which rows are computed together. The CPU kernels compute attention for WIDE_ROWS rows of a sequence and more in
+ * another order than for fewer, with other last bits; which rows of other sequences are beside them makes no
+ * difference. So each row stays in its class: a narrow batch holds every stream that has its next row, and prompts,
+ * ends of prompts and replayed tokens of few rows; a wide batch holds one piece of one longer prompt. Then a stream's
+ * numbers do not depend on who else is there, nor does a replay's (as far as matrix products are computed alike for one
+ * row and for many, which holds for some types of weights only: docs/architecture.md, "Exactness"). */
+static uint32_t plan_narrow(cmif_engine *engine)
 {
-    uint32_t streams = 0, prompts = 0, rows = 0;
+    uint32_t rows = 0, budget = engine->batch_rows;
 
     for (uint32_t i = 0; i < engine->slot_count; i++) {
         slot *s = &engine->slots[i];
-        s->take = 0;
-        streams += s->state == SLOT_STREAM;
-        if (s->state == SLOT_STREAM && slot_ready(engine, s)) {
-            s->take = 1;
-            rows++;
+        s->take = s->state == SLOT_STREAM ? slot_ready(engine, s) : 0;
+        rows += s->take;
+    }
+    budget -= rows;
+    if (rows && budget > BESIDE_STREAMS) {
+        budget = BESIDE_STREAMS; /* the next token of a stream must not be far */
+    }
+    const uint32_t first = engine->next_narrow;
+    for (uint32_t i = 0; budget && i < engine->slot_count; i++) {
+        slot *s = &engine->slots[(first + i) % engine->slot_count];
+        if (s->state == SLOT_PROMPT && !slot_is_wide(engine, s)) {
+            s->take = min3(slot_ready(engine, s), WIDE_ROWS - 1, budget);
+            rows += s->take;
+            budget -= s->take;
+            engine->next_narrow = s->take ? (first + i + 1) % engine->slot_count : engine->next_narrow;
         }
-        prompts += s->state == SLOT_PROMPT && slot_ready(engine, s);
     }
-    uint32_t budget = engine->batch_rows - streams;
-    if (streams && budget > BESIDE_STREAMS) {
-        budget = BESIDE_STREAMS;
+    return rows;
+}
+
+/* One piece of the next long prompt. While others stream it is short, but what it leaves of a slice is not too short.
+ */
+static uint32_t plan_wide(cmif_engine *engine)
+{
+    const uint32_t first   = engine->next;
+    uint32_t       rows    = 0;
+    bool           streams = false;
+
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        engine->slots[i].take = 0;
+        streams |= engine->slots[i].state == SLOT_STREAM;
     }
-    /* twice around: fair shares, then whatever is left over */
-    const uint32_t n = engine->slot_count, first = engine->next, share = prompts ? budget / prompts : 0;
-    for (uint32_t i = 0; prompts && budget && i < 2 * n; i++) {
-        slot          *s       = &engine->slots[(first + i) % n];
-        const uint32_t quantum = i >= n ? budget : share > QUANTUM_MIN ? share : QUANTUM_MIN;
-        if (s->state == SLOT_PROMPT) {
-            const uint32_t more = min3(slot_ready(engine, s) - s->take, quantum, budget);
-            s->take += more;
-            rows += more;
-            budget -= more;
-            if (more && i < n) {
-                engine->next = (first + i + 1) % n;
+    for (uint32_t i = 0; !rows && i < engine->slot_count; i++) {
+        const uint32_t at    = (first + i) % engine->slot_count;
+        slot          *s     = &engine->slots[at];
+        const uint32_t ready = s->state == SLOT_PROMPT && slot_is_wide(engine, s) ? slot_ready(engine, s) : 0;
+        if (ready) {
+            rows = streams && ready > BESIDE_STREAMS ? BESIDE_STREAMS : ready;
+            if (ready - rows && ready - rows < WIDE_ROWS) {
+                rows = ready - WIDE_ROWS >= WIDE_ROWS ? ready - WIDE_ROWS : ready;
             }
+            s->take      = rows;
+            engine->next = (at + 1) % engine->slot_count;
         }
     }
     return rows;
@@ -967,16 +1003,9 @@ static int compute(cmif_engine *engine, int32_t first, int32_t count)
     return rc == -1 ? 1 : rc;
 }
 
-cmif_code cmif_engine_step(cmif_engine *engine, cmif_engine_sink sink, void *context, cmif_err *err)
+/* Compute what was planned, and hand out what came of it. */
+static cmif_code run_batch(cmif_engine *engine, cmif_engine_sink sink, void *context, cmif_err *err)
 {
-    for (uint32_t i = 0; i < engine->slot_count; i++) {
-        if (engine->slots[i].cancelled) {
-            done_emit(engine, &engine->slots[i], CMIF_DONE_CANCELLED, sink, context);
-        }
-    }
-    if (!(engine->encoder ? plan_encoder(engine) : plan_decoder(engine))) {
-        return CMIF_OK;
-    }
     batch_fill(engine);
     int     rc    = compute(engine, 0, engine->batch.n_tokens);
     bool    alone = rc == 1; /* somebody's rows do not go: all by themselves, to see whose */
@@ -1001,4 +1030,25 @@ cmif_code cmif_engine_step(cmif_engine *engine, cmif_engine_sink sink, void *con
         first += take;
     }
     return CMIF_OK;
+}
+
+cmif_code cmif_engine_step(cmif_engine *engine, cmif_engine_sink sink, void *context, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        if (engine->slots[i].cancelled) {
+            done_emit(engine, &engine->slots[i], CMIF_DONE_CANCELLED, sink, context);
+        }
+    }
+    if (engine->encoder) {
+        return plan_encoder(engine) ? run_batch(engine, sink, context, err) : CMIF_OK;
+    }
+    if (plan_narrow(engine)) {
+        rc = run_batch(engine, sink, context, err);
+    }
+    if (rc == CMIF_OK && plan_wide(engine)) {
+        rc = run_batch(engine, sink, context, err);
+    }
+    return rc;
 }
