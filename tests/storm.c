@@ -1,6 +1,7 @@
 /* storm - many streams at once against one server, while its engine is killed, compared with each stream run alone.
  *
  *   storm CLIENT.gguf SERVER.gguf [--streams N] [--slots N] [--tokens N] [--kills N | --seconds N] [--threads N]
+ *         [--longest ROWS]
  *
  * Greedy and seeded streams of mixed lengths are run alone first. Then all run together, again and again, until the
  * engine child was killed (-9) so many times at random moments, or so many seconds are over. Every stream must end, and
@@ -39,7 +40,7 @@ typedef struct stream {
 } stream;
 
 static rig         host;
-static uint32_t    tokens = 48;
+static uint32_t    tokens = 48, longest = 190;
 static atomic_bool over;
 static float       company_difference[LENGTHS]; /* by length of the prompt */
 
@@ -247,8 +248,8 @@ static uint32_t random_below(uint32_t n)
 
 static void make_stream(stream *s, unsigned index)
 {
-    static const uint32_t lengths[] = {3, 17, 40, 90, 200, 400};
-    uint32_t              length    = lengths[index % LENGTHS] + random_below(10);
+    static const uint32_t parts[LENGTHS] = {1, 8, 20, 45, 75, 100}; /* of the longest, in hundredths */
+    uint32_t              length         = 1 + longest * parts[index % LENGTHS] / 100 + random_below(10);
     for (uint32_t i = 0; i < length; i++) {
         int32_t id = 300 + (int32_t) random_below((uint32_t) cmif_embed_vocab(host.table) - 300);
         if (cmif_ids_append(&s->prompt, &id, 1, NULL) != CMIF_OK) {
@@ -280,6 +281,8 @@ int main(int argc, char **argv)
             slots = value;
         } else if (!strcmp(argv[i], "--tokens")) {
             tokens = value < TOKENS_MAX ? value : TOKENS_MAX;
+        } else if (!strcmp(argv[i], "--longest")) {
+            longest = value < 450 ? value : 450;
         } else if (!strcmp(argv[i], "--kills")) {
             kills = value;
         } else if (!strcmp(argv[i], "--seconds")) {
