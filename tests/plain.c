@@ -9,6 +9,7 @@
  * step, or the vector, as f32. --bench prints the medians of RUNS generations as JSON, after one that does not count.
  * Context and batch are as cmif_engine has them with one session: cache cells = context rounded up to 256, prompts in
  * pieces of n_batch = n_ubatch rows, one output; an encoder gets the whole sequence in one batch. */
+#include "ggml-cpu.h"
 #include "llama.h"
 
 #include <inttypes.h>
@@ -28,6 +29,7 @@ typedef struct plain {
     bool                  embed;
     struct llama_model   *model;
     struct llama_context *context;
+    ggml_threadpool_t     pool;
     int32_t               vocab;
     int8_t               *outputs; /* (batch_rows) zeros */
     FILE                 *logits;
@@ -180,7 +182,15 @@ static int open_model(plain *p)
         c.pooling_type = LLAMA_POOLING_TYPE_MEAN;
         p->context     = llama_init_from_model(p->model, c);
     }
-    return p->context ? 0 : 1;
+    if (!p->context) {
+        return 1;
+    }
+    struct ggml_threadpool_params threads = ggml_threadpool_params_default(p->threads);
+    p->pool                               = ggml_threadpool_new(&threads);
+    if (p->pool) {
+        llama_attach_threadpool(p->context, p->pool, p->pool); /* as the server's engine does */
+    }
+    return 0;
 }
 
 /* Compute ids[0 .. count); the last one has an output if the prompt ends here. */
@@ -313,6 +323,9 @@ int main(int argc, char **argv)
     }
     if (p.context) {
         llama_free(p.context);
+    }
+    if (p.pool) {
+        ggml_threadpool_free(p.pool);
     }
     if (p.model) {
         llama_model_free(p.model);

@@ -47,17 +47,19 @@ typedef struct slot {
 } slot;
 
 struct cmif_engine {
-    cmif_frame_welcome      welcome;
-    uint32_t                slot_count, batch_rows;
-    uint32_t                slice; /* prompt rows between two boundaries */
-    bool                    encoder;
-    uint32_t                sequence_count;    /* slots, or 1: encoders with a cache work on one sequence at a time */
-    uint32_t                next, next_narrow; /* slots whose prompts go first */
-    slot                   *slots;
-    struct llama_model     *model;
-    struct llama_context   *context;
-    llama_memory_t          memory; /* NULL: an encoder without a cache */
-    struct llama_batch      batch;  /* our arrays, batch_rows long */
+    cmif_frame_welcome    welcome;
+    uint32_t              slot_count, batch_rows;
+    uint32_t              slice; /* prompt rows between two boundaries */
+    bool                  encoder;
+    uint32_t              sequence_count;    /* slots, or 1: encoders with a cache work on one sequence at a time */
+    uint32_t              next, next_narrow; /* slots whose prompts go first */
+    slot                 *slots;
+    struct llama_model   *model;
+    struct llama_context *context;
+    llama_memory_t        memory; /* NULL: an encoder without a cache */
+    ggml_threadpool_t     pool;   /* NULL: the library makes threads as it needs them */
+    void (*pool_free)(ggml_threadpool_t);
+    struct llama_batch      batch; /* our arrays, batch_rows long */
     llama_seq_id           *sequences;
     float                  *row; /* one row, to look at */
     cmif_gguf              *file;
@@ -366,6 +368,26 @@ static cmif_code open_context(cmif_engine *engine, uint32_t threads, int32_t gpu
     return CMIF_OK;
 }
 
+/* Threads that stay: without, the library starts new ones for every step. They wait awake for a moment after each. */
+static void attach_threads(cmif_engine *engine, uint32_t threads)
+{
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    ggml_backend_reg_t reg = cpu ? ggml_backend_dev_backend_reg(cpu) : NULL;
+    ggml_threadpool_t (*pool_new)(struct ggml_threadpool_params *) =
+        reg ? (ggml_threadpool_t(*)(struct ggml_threadpool_params *)) ggml_backend_reg_get_proc_address(
+                  reg, "ggml_threadpool_new")
+            : NULL;
+    engine->pool_free =
+        reg ? (void (*)(ggml_threadpool_t)) ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_free") : NULL;
+    if (pool_new && engine->pool_free) {
+        struct ggml_threadpool_params p = ggml_threadpool_params_default((int) threads);
+        engine->pool                    = pool_new(&p);
+    }
+    if (engine->pool) {
+        llama_attach_threadpool(engine->context, engine->pool, engine->pool);
+    }
+}
+
 static cmif_code open_model(cmif_engine *engine, const cmif_engine_options *options, cmif_err *err)
 {
     struct llama_model_params p       = llama_model_default_params();
@@ -463,6 +485,7 @@ cmif_code cmif_engine_open(const cmif_engine_options *options, cmif_engine **out
         rc = open_context(engine, threads, options->gpu_layers, err);
     }
     if (rc == CMIF_OK) {
+        attach_threads(engine, threads);
         rc = make_room(engine, err);
     }
     if (rc != CMIF_OK) {
@@ -497,6 +520,9 @@ void cmif_engine_free(cmif_engine *engine)
     }
     if (engine->context) {
         llama_free(engine->context);
+    }
+    if (engine->pool) {
+        engine->pool_free(engine->pool);
     }
     if (engine->model) {
         llama_model_free(engine->model);
