@@ -122,13 +122,12 @@ static cmif_code lock_split(const char *folder, int *lock, cmif_err *err)
 }
 
 /* Look into a file that no split is known of: a sentence now is better than one after a copy. *client: it is a half. */
-static cmif_code look_into(const char *model, const char *path, bool *client, cmif_err *err)
+static cmif_code look_into(const char *path, bool *client, cmif_err *err)
 {
     cmif_gguf *file = NULL;
     cmif_str   role = {0};
     cmif_code  rc   = cmif_gguf_open(path, &file, err);
     if (rc != CMIF_OK) {
-        cmif_err_context(err, "'%s'", model);
         return rc;
     }
     if (cmif_gguf_find(file, "cmif.role")) {
@@ -184,7 +183,7 @@ cmif_code cmif_cache_halves(const char *model, bool make, cmif_halves *out, cmif
     if (both_there(out)) {
         return CMIF_OK;
     }
-    rc = look_into(model, path, &client, err);
+    rc = look_into(path, &client, err);
     if (rc != CMIF_OK) {
         return rc;
     }

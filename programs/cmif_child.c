@@ -19,8 +19,6 @@
 #define READY_SECONDS 600 /* a model of many gigabytes from a slow disk */
 #define STOP_SECONDS 5
 
-extern char **environ;
-
 /* ---- finding ---- */
 
 cmif_code cmif_child_find(const char *name, char path[static PATH_MAX], cmif_err *err)

@@ -36,6 +36,7 @@ static void ids_grow_and_shrink_in_order(void)
     CHECK(ids.count == 1002 && ids.at[999] == 999 && ids.at[1001] == 8);
     cmif_ids_truncate(&ids, 3);
     CHECK(ids.count == 3 && ids.at[2] == 2);
+    CHECK(ids.at[3] == 0 && ids.at[999] == 0 && ids.at[1001] == 0); /* what is cut off is wiped */
     CHECK(cmif_ids_append(&ids, NULL, SIZE_MAX, NULL) == CMIF_E_MEMORY && ids.count == 3);
     cmif_ids_free(&ids);
     CHECK(!ids.at && !ids.count);

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 
+#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -24,6 +25,29 @@ static void growing_keeps_the_text_and_ends_it_with_a_zero(void)
     }
     cmif_secret_wipe(&s);
     CHECK(!s.data && !s.size && !s.capacity);
+}
+
+/* Is the mapping that holds address left out of core dumps, and locked where the limit allows? */
+static void secrets_are_left_out_of_dumps(void)
+{
+    cmif_secret s = {0};
+    char        line[256];
+    bool        inside = false, left_out = false;
+    CHECK(cmif_secret_append(&s, "secret", 6, NULL) == CMIF_OK);
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    while (maps && fgets(line, sizeof line, maps)) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+            inside = (uintptr_t) s.data >= from && (uintptr_t) s.data < to;
+        } else if (inside && strncmp(line, "VmFlags:", 8) == 0) {
+            left_out = strstr(line, " dd") != NULL;
+        }
+    }
+    CHECK(maps && left_out);
+    if (maps) {
+        fclose(maps);
+    }
+    cmif_secret_wipe(&s);
 }
 
 static void absurd_sizes_are_refused(void)
@@ -56,6 +80,7 @@ static void a_hardened_process_leaves_no_core(void)
 int main(void)
 {
     RUN(growing_keeps_the_text_and_ends_it_with_a_zero);
+    RUN(secrets_are_left_out_of_dumps);
     RUN(absurd_sizes_are_refused);
     RUN(wiping_leaves_zeros);
     RUN(a_hardened_process_leaves_no_core);

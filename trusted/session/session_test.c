@@ -318,7 +318,9 @@ static void fill(cmif_ids *ids, uint32_t count)
 static bool is_right(const cmif_ids *prompt, const answer *a)
 {
     int32_t ids[2 * CONTEXT];
-    memcpy(ids, prompt->at, prompt->count * sizeof *ids);
+    for (size_t i = 0; i < prompt->count; i++) {
+        ids[i] = prompt->at[i];
+    }
     for (uint32_t i = 0; i < a->count; i++) {
         ids[prompt->count + i] = next_token(ids, (uint32_t) prompt->count + i);
         if (ids[prompt->count + i] != a->ids[i]) {

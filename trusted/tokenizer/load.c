@@ -587,7 +587,7 @@ static cmif_code load_score_merges(cmif_tokenizer *t, const cmif_gguf *file, cmi
         }
         for (size_t at = first; rc == CMIF_OK && at < text.size; at += size) {
             cmif_str left = {text.data, at}, right = {text.data + at, text.size - at};
-            uint32_t l, r;
+            uint32_t l = TOK_NONE, r = TOK_NONE;
             size = tok_symbol_size((uint8_t) text.data[at]);
             rc   = at == first ? symbol_of(t, left, &l, err) : CMIF_OK;
             rc   = rc == CMIF_OK && size >= right.size ? symbol_of(t, right, &r, err) : rc;

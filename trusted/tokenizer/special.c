@@ -170,7 +170,9 @@ static cmif_code settle(search *s, cmif_err *err)
             goto done;
         }
     }
-    qsort(s->claims + first, s->claim_count - first, sizeof *s->claims, by_place);
+    if (s->claim_count > first) {
+        qsort(s->claims + first, s->claim_count - first, sizeof *s->claims, by_place);
+    }
 done:
     free(heap);
     free(taken);

@@ -1,14 +1,16 @@
 /* engine - llama.cpp behind one narrow door: rows in, tokens, logits and vectors out.
  *
- * One thread owns an engine. Slots are sequences with a cache of their own; every step is one batch over all slots that
- * have work: first one row for each running stream, then prompt rows, fairly, up to the batch size. All batches are rows,
- * never ids, so that one batch can serve everybody. Everything that makes the library abort is refused here first.
+ * One thread owns an engine. Slots are sequences with a cache of their own. A step serves all slots that have work: one
+ * batch with a row of each running stream and with short prompts, and one with a piece of a longer prompt, in turn. All
+ * batches are rows, never ids, so that one batch can serve everybody. Everything that makes the library abort is refused
+ * here first.
  *
  * Slices  Prompt rows are computed in slices that end at multiples of `batch` rows from where BEGIN said, and at the
  *         prompt's end; a slice starts when all its rows are there. So a stream that is alone computes in the same shapes
  *         whenever its rows arrive: bit for bit what a plain program computes (tests/plain.c). While others stream, a step
- *         takes at most 128 prompt rows, at least 64 of a prompt at a time and prompts in turn, so that the next token of
- *         a stream never waits for more.
+ *         takes pieces of about 128 rows of prompts in turn, so that the next token of a stream never waits for much more.
+ * Classes Slices of 64 rows and more, and all other rows, are computed in batches of their own, and the last `step` rows of
+ *         a replay as the tokens that they were: the kernels differ (engine.c, plan_narrow).
  * Order   The library computes sequences together only when their slot numbers follow each other: give out low numbers
  *         first.
  *
