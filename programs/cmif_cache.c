@@ -134,7 +134,7 @@ static cmif_code look_into(const char *path, bool *client, cmif_err *err)
         rc = cmif_gguf_get_str(file, "cmif.role", &role, err);
         if (rc == CMIF_OK && !cmif_str_is(role, "client")) {
             rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%s' is the server's half: name the client.gguf of the same split",
-                           model);
+                           path);
         }
         *client = rc == CMIF_OK;
     }
