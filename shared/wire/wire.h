@@ -99,7 +99,7 @@ typedef struct cmif_frame_begin {
     uint8_t       hash[CMIF_WIRE_HASH_SIZE]; /* ... and this is their running hash */
     uint32_t      row_count;  /* prompt rows that follow, >= 1 */
     uint32_t      max_tokens; /* of this BEGIN, >= 1; an ENCODE uses none of this, step, sampling, stops */
-    uint32_t      step;       /* number of the first token: > 0 when a stream is replayed */
+    uint32_t      step;       /* number of the first token: > 0 in a replay, whose last `step` rows were tokens */
     cmif_sampling sampling;
     uint16_t      stop_count;
     uint32_t      stops[CMIF_WIRE_STOPS_MAX]; /* ids that end the stream; the stop token is sent, its row is not */
