@@ -541,11 +541,11 @@ static cmif_code try_until_done(cmif_session *s, run *r, cmif_err *err)
     int      tries         = 0;
     uint64_t dead_since_us = 0, token_us = now_us();
     for (;; r->usage.replays++) {
-        uint32_t  before    = r->usage.tokens;
-        bool      connected = s->channel != NULL;
-        cmif_code rc        = connected ? CMIF_OK : connect_session(s, err);
-        r->reset            = false;
-        if (rc == CMIF_OK) {
+        uint32_t  before = r->usage.tokens;
+        cmif_code rc     = s->channel ? CMIF_OK : connect_session(s, err);
+        bool      there  = rc == CMIF_OK;
+        r->reset         = false;
+        if (there) {
             dead_since_us = 0;
             rc            = attempt(s, r, err);
             if (rc == CMIF_OK && !r->reset) {
@@ -571,13 +571,13 @@ static cmif_code try_until_done(cmif_session *s, run *r, cmif_err *err)
             return cmif_fail(err, CMIF_E_PEER, "the server failed %d times without a token between: look at its log",
                              tries);
         }
-        if (!r->reset && !connected) {
+        if (!there) {
             dead_since_us = dead_since_us ? dead_since_us : now;
             if (now - dead_since_us >= patience) {
                 return rc;
             }
         }
-        if (!connected || tries >= SESSION_TRIES) {
+        if (!there || tries >= SESSION_TRIES) {
             struct pollfd wake = {.fd = s->wake, .events = POLLIN};
             (void) poll(&wake, 1, 250);
         }
