@@ -90,9 +90,34 @@ static int unknown(const char *word)
     return cmif_report_usage(&err);
 }
 
+/* Other users can read a command line: it is copied into secret memory and blanked before anything slow happens. */
+static cmif_code hide_arguments(int argc, char **argv, cmif_secret *copy, cmif_err *err)
+{
+    size_t    size = 0;
+    cmif_code rc   = CMIF_OK;
+    for (int i = 2; i < argc; i++) {
+        size += strlen(argv[i]) + 1;
+    }
+    rc = cmif_secret_reserve(copy, size, err); /* so that it does not move below */
+    for (int i = 2; rc == CMIF_OK && i < argc; i++) {
+        char *there = (char *) copy->data + copy->size;
+        size        = strlen(argv[i]);
+        rc          = cmif_secret_append(copy, argv[i], size + 1, err);
+        cmif_wipe(argv[i], size);
+        argv[i] = there;
+    }
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
+    static cmif_secret arguments; /* as long as the program */
+    cmif_err           err = {0};
+
     cmif_secret_harden_process();
+    if (hide_arguments(argc, argv, &arguments, &err) != CMIF_OK) {
+        return cmif_report(&err);
+    }
     mallopt(M_PERTURB, 0xa5); /* free() overwrites: libraries that see text (libedit, jansson) do not */
     cmif_signals_install();
 

@@ -236,6 +236,7 @@ static cmif_code next_line(talk *t, cmif_secret *text, bool *more, cmif_err *err
         return cmif_read_line(text, more, err);
     }
     cmif_interrupted = 0;
+    cmif_session_forget_cancel(t->client.session); /* one that came as the last answer ended */
     const char *line = el_gets(t->line, &count);
     if (cmif_interrupted) {
         putchar('\n');

@@ -299,18 +299,23 @@ static void print_unit(char *out, size_t room, const cmif_client *c)
     }
 }
 
+/* A file's text is not obeyed by the terminal. */
+static void copy_clean(char *out, size_t room, cmif_str text)
+{
+    size_t used = 0;
+    for (; used < text.size && used + 1 < room; used++) {
+        out[used] = text.data[used] >= 0x20 && text.data[used] < 0x7f ? text.data[used] : '?';
+    }
+    out[used] = '\0';
+}
+
 void cmif_client_describe(const cmif_client *c, char *out, size_t room)
 {
-    char name[64];
-    int  used = 0;
-    for (; used < (int) c->name.size && used < 63; used++) { /* a file's text is not obeyed by the terminal */
-        char ch    = c->name.data[used];
-        name[used] = ch >= 0x20 && ch < 0x7f ? ch : '?';
-    }
-    name[used] = '\0';
-    snprintf(out, room, "%s (%.*s), id %02x%02x%02x%02x%02x%02x", name, (int) (c->arch.size < 32 ? c->arch.size : 32),
-             c->arch.data, c->model_id[0], c->model_id[1], c->model_id[2], c->model_id[3], c->model_id[4],
-             c->model_id[5]);
+    char name[64], arch[33];
+    copy_clean(name, sizeof name, c->name);
+    copy_clean(arch, sizeof arch, c->arch);
+    snprintf(out, room, "%s (%s), id %02x%02x%02x%02x%02x%02x", name, arch, c->model_id[0], c->model_id[1],
+             c->model_id[2], c->model_id[3], c->model_id[4], c->model_id[5]);
 }
 
 void cmif_account_print(const cmif_account *a, const cmif_client *c)

@@ -100,7 +100,9 @@ static cmif_code print_labels(encoding *e, cmif_err *err)
             for (size_t i = 1; i < e->outputs; i++) {
                 best = p[i] > p[best] ? i : best;
             }
-            printf("%s%.*s %.4f", n ? "\t" : "", (int) e->labels[best].size, e->labels[best].data, p[best]);
+            fputs(n ? "\t" : "", stdout);
+            cmif_put_clean(stdout, e->labels[best].data, e->labels[best].size); /* the model's own text */
+            printf(" %.4f", p[best]);
             p[best] = -1;
         }
         putchar('\n');

@@ -167,7 +167,8 @@ static cmif_code print_result(const cmif_client *c, const cmif_stream *stream, c
         json_t *object = cmif_account_json(account, c);
         if (object &&
             json_object_set_new(object, "text",
-                                json_stringn_nocheck((const char *) stream->kept.data, stream->kept.size)) != 0) {
+                                json_stringn_nocheck(stream->kept.data ? (const char *) stream->kept.data : "",
+                                                     stream->kept.size)) != 0) {
             json_decref(object);
             object = NULL;
         }

@@ -79,11 +79,14 @@ void cmif_status(const char *text)
     status_shown = true;
 }
 
-/* Error text may quote a server: nothing of it is obeyed by the terminal. */
-static void put_clean(FILE *to, const char *text)
+void cmif_put_clean(FILE *to, const char *text, size_t size)
 {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char) *text;
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char) text[i], next = i + 1 < size ? (unsigned char) text[i + 1] : 0;
+        if (c == 0xc2 && next >= 0x80 && next < 0xa0) { /* U+0080..U+009F, as UTF-8 */
+            i++;
+            c = '?';
+        }
         fputc(c < 0x20 || c == 0x7f ? '?' : c, to);
     }
 }
@@ -102,7 +105,7 @@ static int report(const cmif_err *err, int exit_code)
         json_decref(object);
     } else {
         fputs("cmif: ", stderr);
-        put_clean(stderr, err->text);
+        cmif_put_clean(stderr, err->text, strlen(err->text));
         fputc('\n', stderr);
     }
     return exit_code;

@@ -32,6 +32,9 @@ const char *cmif_style_of(FILE *stream, cmif_style style);
 void cmif_status(const char *text);
 
 /* Say what went wrong, one sentence, or {"error": {...}} with --json; returns the exit code that fits. */
+/* Text that is not ours (a server's, a model file's): nothing of it is obeyed by the terminal. */
+void cmif_put_clean(FILE *to, const char *text, size_t size);
+
 int cmif_report(const cmif_err *err);
 int cmif_report_usage(const cmif_err *err); /* exit code 2; help that was asked for (CANCELLED) is 0 */
 

@@ -280,8 +280,8 @@ static void check_begin(checker *c, const cmif_frame_begin *f)
     within(c, "BEGIN position + row count", (uint64_t) f->position + f->row_count, 1, CMIF_WIRE_POSITIONS);
     within(c, "BEGIN max tokens", f->max_tokens, 1, CMIF_WIRE_POSITIONS);
     within(c, "BEGIN step", f->step, 0, CMIF_WIRE_POSITIONS);
-    must(c, isfinite(f->sampling.temperature) && f->sampling.temperature >= 0,
-         "BEGIN temperature must be 0 or a finite number above 0");
+    must(c, f->sampling.temperature >= 0 && f->sampling.temperature <= CMIF_WIRE_TEMPERATURE_MAX,
+         "BEGIN temperature must be from 0 to 1000000");
     must(c, f->sampling.top_p > 0 && f->sampling.top_p <= 1, "BEGIN top_p must be above 0 and at most 1");
     must(c, f->sampling.min_p >= 0 && f->sampling.min_p < 1, "BEGIN min_p must be at least 0 and below 1");
     within(c, "BEGIN stop count", f->stop_count, 0, CMIF_WIRE_STOPS_MAX);

@@ -36,6 +36,7 @@
 #define CMIF_WIRE_LOGITS_MAX   65536 /* floats in one LOGITS frame */
 #define CMIF_WIRE_POSITIONS    (1u << 30) /* no session is longer; bounds positions, contexts, vocabularies and counts */
 #define CMIF_WIRE_PINGS_MAX    64 /* PINGs without their PONG */
+#define CMIF_WIRE_TEMPERATURE_MAX 1e6f
 #define CMIF_WIRE_ROW_LIMIT    1e4f  /* no element of a row is larger in size: the engine would not notice */
 
 typedef enum cmif_frame_kind {
@@ -71,7 +72,7 @@ typedef enum cmif_wire_error { /* in ERROR frames */
 } cmif_wire_error;
 
 typedef struct cmif_sampling {
-    float    temperature; /* 0: greedy; else finite and > 0 */
+    float    temperature; /* 0: greedy; at most CMIF_WIRE_TEMPERATURE_MAX */
     float    top_p;       /* (0, 1]; 1: off */
     float    min_p;       /* [0, 1); 0: off */
     uint32_t top_k;       /* 0: off */

@@ -307,7 +307,8 @@ static void every_field_has_its_bounds(void)
     BOUND(BEGIN, begin.step, CMIF_WIRE_POSITIONS, CMIF_WIRE_POSITIONS + 1);
     BOUND(BEGIN, begin.sampling.temperature, 0, -0.5f);
     BOUND(BEGIN, begin.sampling.temperature, 2, NAN);
-    BOUND(BEGIN, begin.sampling.temperature, 1e30f, INFINITY);
+    BOUND(BEGIN, begin.sampling.temperature, 1e6f, 1.01e6f);
+    BOUND(BEGIN, begin.sampling.temperature, 0, INFINITY);
     BOUND(BEGIN, begin.sampling.top_p, 1, 0);
     BOUND(BEGIN, begin.sampling.top_p, 0.001f, 1.001f);
     BOUND(BEGIN, begin.sampling.top_p, 1, NAN);

@@ -72,9 +72,14 @@ static cmif_code send_frame(cmif_session *s, const cmif_frame *frame, cmif_err *
     return rc;
 }
 
-/* The next frame; what it borrows stays until the next call. A frame that may not come now is a FORMAT error; ERROR
- * frames become PEER errors. */
-static cmif_code receive_frame(cmif_session *s, cmif_frame *frame, int seconds, int wake, cmif_err *err)
+static uint64_t in_seconds(int seconds)
+{
+    return now_us() + (uint64_t) seconds * 1000000;
+}
+
+/* The next frame, whole before the deadline; what it borrows stays until the next call. A frame that may not come now
+ * is a FORMAT error; ERROR frames become PEER errors. */
+static cmif_code receive_frame(cmif_session *s, cmif_frame *frame, uint64_t deadline_us, int wake, cmif_err *err)
 {
     for (;;) {
         size_t    have = s->in_end - s->in_at, whole = 0;
@@ -105,8 +110,13 @@ static cmif_code receive_frame(cmif_session *s, cmif_frame *frame, int seconds, 
             s->in_at  = 0;
             s->in_end = have;
         }
-        size_t more;
-        rc = cmif_channel_receive(s->channel, s->in + s->in_end, IN_SIZE - s->in_end, &more, seconds, wake, err);
+        const uint64_t now = now_us();
+        size_t         more;
+        if (now >= deadline_us) {
+            return cmif_fail(err, CMIF_E_IO, "the server is too slow: a frame did not come in time");
+        }
+        rc = cmif_channel_receive(s->channel, s->in + s->in_end, IN_SIZE - s->in_end, &more,
+                                  (int) ((deadline_us - now) / 1000000) + 1, wake, err);
         if (rc != CMIF_OK) {
             return rc;
         }
@@ -206,6 +216,14 @@ static cmif_code check_welcome(const cmif_session *s, const cmif_frame_welcome *
         return cmif_fail(err, CMIF_E_FORMAT, "the server wants rows of %u floats, the client file's have %zu", w->width,
                          cmif_embed_width(s->table));
     }
+    const cmif_frame_welcome *first = &s->welcome; /* zeros before the first one; rows_max never is */
+    if (first->rows_max && (w->vocab != first->vocab || w->outputs != first->outputs || w->context != first->context ||
+                            w->flags != first->flags)) {
+        return cmif_fail(err, CMIF_E_FORMAT,
+                         "the server came back with other numbers than before (vocabulary %u, %u "
+                         "outputs, context %u): begin again",
+                         w->vocab, w->outputs, w->context);
+    }
     if (s->row_type == CMIF_ROWS_ID && !(w->flags & CMIF_WELCOME_TABLE)) {
         return cmif_fail(err, CMIF_E_UNSUPPORTED,
                          "the server has no embedding table, so ids mean nothing to it: choose --rows f16, or split "
@@ -223,7 +241,7 @@ static cmif_code connect_session(cmif_session *s, cmif_err *err)
         rc = send_frame(s, &frame, err);
     }
     if (rc == CMIF_OK) {
-        rc = receive_frame(s, &frame, SESSION_RECEIVE_SECONDS, s->wake, err);
+        rc = receive_frame(s, &frame, in_seconds(SESSION_RECEIVE_SECONDS), s->wake, err);
     }
     if (rc == CMIF_OK) {
         rc = check_welcome(s, &frame.welcome, err);
@@ -235,7 +253,7 @@ static cmif_code connect_session(cmif_session *s, cmif_err *err)
         rc = send_frame(s, &frame, err);
     }
     if (rc == CMIF_OK) {
-        rc = receive_frame(s, &frame, SESSION_RECEIVE_SECONDS, s->wake, err);
+        rc = receive_frame(s, &frame, in_seconds(SESSION_RECEIVE_SECONDS), s->wake, err);
     }
     if (rc == CMIF_OK) {
         memcpy(s->handle, frame.opened.handle, sizeof s->handle);
@@ -345,8 +363,11 @@ void cmif_session_cancel(cmif_session *s)
     (void) !write(s->wake, &one, sizeof one);
 }
 
-static void forget_cancel(cmif_session *s)
+void cmif_session_forget_cancel(cmif_session *s)
 {
+    if (!s) {
+        return;
+    }
     uint64_t count;
     (void) !read(s->wake, &count, sizeof count);
     atomic_store(&s->cancelled, false);
@@ -500,6 +521,7 @@ static cmif_code send_cancel(cmif_session *s, cmif_err *err)
 static cmif_code attempt(cmif_session *s, run *r, cmif_err *err)
 {
     uint32_t  left;
+    uint64_t  cancel_us = 0;
     bool      done = false, asked = false;
     size_t    chunk = SESSION_CHUNK_BYTES / s->row_size;
     cmif_code rc    = begin(s, r, &left, err);
@@ -508,16 +530,17 @@ static cmif_code attempt(cmif_session *s, run *r, cmif_err *err)
     while (rc == CMIF_OK && !done) {
         cmif_frame frame;
         if (!asked && atomic_load(&s->cancelled)) {
-            asked = true;
-            left  = 0;
-            rc    = send_cancel(s, err);
+            asked     = true;
+            left      = 0;
+            cancel_us = in_seconds(SESSION_CANCEL_SECONDS); /* for all that may still come before its end */
+            rc        = send_cancel(s, err);
         } else if (left && !cmif_channel_ready(s->channel) && s->in_at == s->in_end) {
             size_t count = left < chunk ? left : chunk;
             rc           = send_rows(s, &r->all, r->all.count - left, count, err);
             left -= (uint32_t) count;
         } else {
-            rc = receive_frame(s, &frame, asked ? SESSION_CANCEL_SECONDS : SESSION_RECEIVE_SECONDS,
-                               asked ? -1 : s->wake, err);
+            rc = receive_frame(s, &frame, asked ? cancel_us : in_seconds(SESSION_RECEIVE_SECONDS), asked ? -1 : s->wake,
+                               err);
             if (rc == CMIF_E_CANCELLED) {
                 rc = CMIF_OK; /* woken: the next turn says CANCEL */
             } else if (rc == CMIF_OK) {
@@ -650,7 +673,7 @@ cmif_code cmif_session_generate(cmif_session *s, cmif_ids *prompt, bool keep, co
             }
         }
     }
-    forget_cancel(s);
+    cmif_session_forget_cancel(s);
     cmif_ids_free(&r.all);
     if (usage) {
         *usage = r.usage;
@@ -684,7 +707,7 @@ cmif_code cmif_session_encode(cmif_session *s, const cmif_ids *ids, float *out, 
     if (rc == CMIF_OK) {
         memcpy(out, r.vector, s->welcome.outputs * sizeof *out);
     }
-    forget_cancel(s);
+    cmif_session_forget_cancel(s);
     free(r.vector);
     cmif_ids_free(&r.all);
     if (usage) {

@@ -64,5 +64,7 @@ CMIF_MUST_USE cmif_code cmif_session_encode(cmif_session *session, const cmif_id
                                             cmif_err *err);
 /* From a signal handler or another thread: the generate or encode under way ends with CANCELLED soon. */
 void cmif_session_cancel(cmif_session *session);
+/* Between two calls: a cancel that came too late for the last one is not for the next. NULL is welcome. */
+void cmif_session_forget_cancel(cmif_session *session);
 
 #endif

@@ -23,7 +23,8 @@ typedef enum fault {
     WRONG_ID,
     GARBAGE,
     ANOTHER_MODEL, /* from the second connection on */
-    WRONG_LENGTH   /* of the vector */
+    WRONG_LENGTH,  /* of the vector */
+    ANOTHER_LENGTH /* of all vectors, from the second connection on; the first one ends before its vector */
 } fault;
 
 typedef struct mock {
@@ -195,7 +196,9 @@ static void serve(mock *m, line *l)
                     .width = WIDTH,
                     .vocab = VOCAB,
                     .context      = CONTEXT,
-                    .outputs      = m->encoder ? 2 : 0,
+                    .outputs      = m->fault == ANOTHER_LENGTH && m->connections > 1 ? 9
+                                    : m->encoder                                     ? 2
+                                                                                     : 0,
                     .rows_max     = 5,
                     .idle_seconds = 60,
                     .arch_size    = 4,
@@ -233,10 +236,16 @@ static void serve(mock *m, line *l)
         if (!take_rows(m, l, begin.row_type, begin.row_count)) {
             return;
         }
+        if (m->fault == ANOTHER_LENGTH && m->connections == 1) {
+            return;
+        }
         if (begin.mode == CMIF_MODE_ENCODE) {
-            uint8_t    floats[12] = {0, 0, 0x80, 0x3f, 0, 0, 0, 0x40}; /* 1, 2 */
+            uint8_t    floats[36] = {0, 0, 0x80, 0x3f, 0, 0, 0, 0x40}; /* 1, 2 */
             cmif_frame vector     = {.kind   = CMIF_FRAME_VECTOR,
-                                     .vector = {.count = m->fault == WRONG_LENGTH ? 3 : 2, .bytes = floats}};
+                                     .vector = {.count = m->fault == WRONG_LENGTH     ? 3
+                                                         : m->fault == ANOTHER_LENGTH ? 9
+                                                                                      : 2,
+                                                .bytes = floats}};
             cmif_frame done       = {.kind = CMIF_FRAME_DONE, .done = {.position = begin.position}};
             if (!put(l, &vector) || !put(l, &done)) {
                 return;
@@ -523,8 +532,9 @@ static void cancelling_keeps_what_came_and_the_session_goes_on(void)
 
 static void encoders_give_vectors_and_decoders_do_not(void)
 {
-    for (int way = 0; way < 3; way++) { /* right, wrong length, a decoder */
-        mock                 m       = {.encoder = way < 2, .fault = way == 1 ? WRONG_LENGTH : NONE};
+    static const fault faults[] = {NONE, WRONG_LENGTH, ANOTHER_LENGTH, NONE}; /* the last: a decoder */
+    for (int way = 0; way < 4; way++) {
+        mock                 m       = {.encoder = way < 3, .fault = faults[way]};
         cmif_session        *session = NULL;
         cmif_session_options opts    = options(CMIF_ROWS_F32);
         cmif_ids             ids     = {0};
@@ -535,7 +545,7 @@ static void encoders_give_vectors_and_decoders_do_not(void)
         fill(&ids, 6);
         CHECK(cmif_session_open(&opts, table, &session, NULL) == CMIF_OK);
         cmif_code rc = cmif_session_encode(session, &ids, out, NULL, &err);
-        CHECK(rc == (way == 0 ? CMIF_OK : way == 1 ? CMIF_E_FORMAT : CMIF_E_UNSUPPORTED));
+        CHECK(rc == (way == 0 ? CMIF_OK : way < 3 ? CMIF_E_FORMAT : CMIF_E_UNSUPPORTED));
         CHECK(way ? out[0] == 7 : out[0] == 1 && out[1] == 2);
         if (way == 0) {
             CHECK(cmif_session_generate(session, &ids, false, &how, NULL, &err) == CMIF_E_UNSUPPORTED);

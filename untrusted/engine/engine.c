@@ -279,7 +279,8 @@ static cmif_code check_memory(const cmif_engine *engine, int32_t gpu_layers, cmi
     const double   floats = (double) arch_uint(engine, "attention.key_length", size) +
                           (double) arch_uint(engine, "attention.value_length", size);
     const double cells  = (double) engine->slot_count * padded(engine->welcome.context);
-    const double needed = (double) cache_heads(engine) * floats * 2 * cells;
+    const double queues = (double) engine->slot_count * engine->welcome.context * engine->welcome.width * 4;
+    const double needed = (double) cache_heads(engine) * floats * 2 * cells + queues; /* prompts, until computed */
     const double left   = (double) memory_free(gpu_layers);
 
     if (needed > left || cells > INT32_MAX) { /* cells are counted in 32 bits */
@@ -832,7 +833,7 @@ static uint32_t plan_wide(cmif_engine *engine)
 static uint32_t plan_encoder(cmif_engine *engine)
 {
     const uint32_t first = engine->next;
-    uint32_t       rows = 0, sequences = 0;
+    uint32_t       rows = 0, sequences = 0, next = engine->slot_count;
 
     for (uint32_t i = 0; i < engine->slot_count; i++) {
         const uint32_t at    = (first + i) % engine->slot_count;
@@ -843,9 +844,11 @@ static uint32_t plan_encoder(cmif_engine *engine)
             s->take = ready;
             rows += ready;
             sequences++;
-            engine->next = (at + 1) % engine->slot_count;
+        } else if (ready && next == engine->slot_count) {
+            next = at; /* the first that had to wait is the first of the next step */
         }
     }
+    engine->next = next < engine->slot_count ? next : first;
     return rows;
 }
 

@@ -21,7 +21,7 @@ cmif_code cmif_sampler_new(const cmif_sampling *sampling, uint32_t vocab, cmif_s
     const float   t = sampling->temperature, top_p = sampling->top_p, min_p = sampling->min_p;
 
     /* written so that a NaN fails */
-    if (!(t >= 0 && t <= 1e6f) || !(top_p > 0 && top_p <= 1) || !(min_p >= 0 && min_p < 1)) {
+    if (!(t >= 0 && t <= CMIF_WIRE_TEMPERATURE_MAX) || !(top_p > 0 && top_p <= 1) || !(min_p >= 0 && min_p < 1)) {
         rc = cmif_fail(err, CMIF_E_RANGE, "temperature %g, top-p %g, min-p %g: expected >= 0, in (0, 1], in [0, 1)",
                        (double) t, (double) top_p, (double) min_p);
         goto done;

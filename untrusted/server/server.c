@@ -135,8 +135,9 @@ static void on_down(void *context)
 
     s->ready_ms = 0;
     for (cmif_seat *seat = s->seats.first; seat; seat = next) {
-        next       = seat->next;
-        seat->busy = false;
+        next          = seat->next;
+        seat->busy    = false;
+        seat->used_ms = cmif_server_now_ms(); /* the client has its time to come back */
         cmif_seats_stand(&s->seats, seat, CMIF_RESET_ENGINE);
         if (!seat->conn) {
             cmif_seats_remove(&s->seats, seat);
