@@ -123,27 +123,13 @@ cmif_code cmif_client_check(const cmif_client_options *o, cmif_err *err)
  * fewer bytes, unless the rows are scaled. */
 static cmif_row_type choose_rows(const cmif_client *c)
 {
-    const cmif_gguf_tensor *table = cmif_gguf_find_tensor(c->file, "token_embd.weight");
-    cmif_row_type           type  = CMIF_ROWS_F32;
-    float                   scale = 1;
+    cmif_row_type type;
 
     if (c->options.rows && cmif_row_type_find(c->options.rows, &type)) {
         return type;
     }
-    if (!c->options.server || !strncmp(c->options.server, "unix:", 5) ||
-        (cmif_gguf_get_f32(c->file, "cmif.row_scale", &scale, NULL) == CMIF_OK && scale != 1)) {
-        return CMIF_ROWS_F32;
-    }
-    switch (table->type) {
-    case CMIF_GGML_F16:
-        return CMIF_ROWS_F16;
-    case CMIF_GGML_BF16:
-        return CMIF_ROWS_BF16;
-    case CMIF_GGML_Q8_0:
-        return CMIF_ROWS_Q8_0;
-    default:
-        return CMIF_ROWS_F32;
-    }
+    bool near = !c->options.server || !strncmp(c->options.server, "unix:", 5);
+    return near ? CMIF_ROWS_F32 : cmif_embed_exact_type(c->embed);
 }
 
 cmif_code cmif_client_session(const cmif_client *c, cmif_session **out, cmif_err *err)

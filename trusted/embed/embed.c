@@ -84,6 +84,11 @@ size_t cmif_embed_width(const cmif_embed *table)
     return table->width;
 }
 
+cmif_row_type cmif_embed_exact_type(const cmif_embed *table)
+{
+    return table->scale == 1 ? table->type : CMIF_ROWS_F32;
+}
+
 size_t cmif_embed_vocab(const cmif_embed *table)
 {
     return table->vocab;

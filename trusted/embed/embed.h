@@ -21,6 +21,9 @@ void                    cmif_embed_free(cmif_embed *table);
 size_t                  cmif_embed_width(const cmif_embed *table);
 size_t                  cmif_embed_vocab(const cmif_embed *table);
 
+/* The smallest row type that loses nothing: the table's own where rows are not scaled, else f32. */
+cmif_row_type           cmif_embed_exact_type(const cmif_embed *table);
+
 /* Write the rows of ids->at[first .. first + count) as they travel.
  *   type  not CMIF_ROWS_ID
  *   out   (count, cmif_row_size(type, width)) bytes, the caller's; written only on success
