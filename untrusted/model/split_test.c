@@ -21,7 +21,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 static char folder[] = "/tmp/cmif-split-test-XXXXXX";
 static char model[sizeof folder + 32], halves[sizeof folder + 32], client[sizeof folder + 64],
     server[sizeof folder + 64];
