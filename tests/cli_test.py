@@ -408,8 +408,12 @@ def on_terminal(args, steps, env=ENV):
     end = time.monotonic() + 60
 
     def pump(until):
-        nonlocal shown
-        while time.monotonic() < end and (until is None or until not in shown[seen:]):
+        """Read until the text comes, after what earlier steps waited for; None: until it ends."""
+        nonlocal shown, seen
+        while until is None or until not in shown[seen:]:
+            if time.monotonic() > end:
+                os.kill(pid, signal.SIGKILL)
+                raise AssertionError(f"waited for {until!r}, it showed {shown!r}")
             if select.select([fd], [], [], 0.1)[0]:
                 try:
                     more = os.read(fd, 4096)
@@ -418,10 +422,10 @@ def on_terminal(args, steps, env=ENV):
                 if not more:
                     return
                 shown += more
+        seen = shown.index(until, seen) + len(until)
 
     for until, keys in steps:
         pump(until)
-        seen = len(shown)
         os.write(fd, keys)
     pump(None)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
