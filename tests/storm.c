@@ -336,7 +336,7 @@ int main(int argc, char **argv)
         pthread_create(&streams[i].thread, NULL, storm, &streams[i]);
     }
     while (kills ? killed < kills : rig_now() - start < seconds) {
-        usleep(kills ? 500000 + random_below(5000000) : 500000);
+        usleep(kills ? 1000000 + random_below(7000000) : 500000);
         pid_t engine = rig_child_of(host.server);
         if (kills && engine > 0) {
             kill(engine, SIGKILL);
