@@ -207,7 +207,7 @@ cmif_code cmif_client_fits(const cmif_client *c, size_t count, cmif_err *err)
                      context);
 }
 
-cmif_table cmif_client_table(const cmif_client *c)
+cmif_known_table cmif_client_table(const cmif_client *c)
 {
     bool tied = false;
     if (cmif_gguf_get_bool(c->file, "cmif.tied", &tied, NULL) == CMIF_OK && tied) {

@@ -38,11 +38,11 @@ typedef struct cmif_client_options {
     {0, "json", NULL, CMIF_OPTION_FLAG, &cmif_json, 0, 0, "results and errors as JSON"},                              \
     {'q', "quiet", NULL, CMIF_OPTION_FLAG, &cmif_quiet, 0, 0, "nothing but results and errors"}
 
-typedef enum cmif_table { /* what the server knows of the embedding table */
+typedef enum cmif_known_table { /* what the server knows of the embedding table */
     CMIF_TABLE_NONE = 0, /* nothing that we know of */
     CMIF_TABLE_TIED,     /* output.weight is the table */
     CMIF_TABLE_KEPT      /* it was left there by choice */
-} cmif_table;
+} cmif_known_table;
 
 typedef struct cmif_client {
     cmif_client_options  options;
@@ -77,7 +77,7 @@ CMIF_MUST_USE cmif_code cmif_client_peer(const cmif_client_options *options, cha
 CMIF_MUST_USE cmif_code cmif_client_fits(const cmif_client *client, size_t count, cmif_err *err);
 /* "Name (arch), id 0123456789ab", printable. */
 void       cmif_client_describe(const cmif_client *client, char *out, size_t room);
-cmif_table cmif_client_table(const cmif_client *client);
+cmif_known_table cmif_client_table(const cmif_client *client);
 bool       cmif_client_loops(const cmif_client *client); /* the server feeds its own tokens */
 
 /* ---- the account ---- */

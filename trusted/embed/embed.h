@@ -31,4 +31,9 @@ cmif_row_type           cmif_embed_exact_type(const cmif_embed *table);
 CMIF_MUST_USE cmif_code cmif_embed_rows(const cmif_embed *table, const cmif_ids *ids, size_t first, size_t count,
                                         cmif_row_type type, void *out, cmif_err *err);
 
+/* Rows beside the table: ids from the vocabulary's size on are asked of more(context, id - vocab, row), which fills (width)
+ * floats, unscaled, and returns false when it has no such row (a RANGE error of cmif_embed_rows). NULL: none. */
+typedef bool (*cmif_embed_more)(void *context, size_t index, float *row);
+void cmif_embed_set_more(cmif_embed *table, cmif_embed_more more, void *context);
+
 #endif

@@ -1,0 +1,34 @@
+/* lm - a public bigram model over the words of a lexicon, as `cmif lexicon lm build` writes it.
+ *
+ * P(b | a) = (count(a, b) + 30 P(b)) / (count(a) + 30), P(b) = 0.8 unigram share + 0.2 prior of the lexicon.
+ * Sentence ends count as a word of their own, CMIF_LM_END.
+ *
+ * File    GGUF, general.architecture "cmif-lm", arrays of u32: cmif.lm.unigrams (words + 1), cmif.lm.first (words + 2),
+ *         cmif.lm.second, cmif.lm.counts (pairs, ascending); cmif.lm.lexicon_hash, cmif.lm.text_hash: strings of 64 hex digits.
+ * Sees    public files only. */
+#ifndef CMIF_EMBED_LM_H
+#define CMIF_EMBED_LM_H
+
+#include "side.h"
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct cmif_lm {
+    uint8_t         lexicon_hash[32];
+    uint32_t        words;     /* of the lexicon, the empty word included; END is id `words` */
+    uint64_t        total;     /* of unigrams */
+    const uint32_t *unigrams;  /* [words + 1] */
+    const uint32_t *first;     /* [words + 2] pairs of a: first[a] .. first[a + 1] */
+    const uint32_t *second;    /* [pairs] b, ascending within an a */
+    const uint32_t *counts;    /* [pairs] */
+    struct cmif_gguf *file;
+} cmif_lm;
+
+/* Errors: IO, FORMAT (another file; ids out of range, not ascending, sums that do not fit), MEMORY. */
+CMIF_MUST_USE cmif_code cmif_lm_open(const char *path, cmif_lm **out, cmif_err *err);
+void                    cmif_lm_free(cmif_lm *lm); /* NULL is welcome */
+
+#endif

@@ -1,0 +1,54 @@
+/* blocks - a public partition of the words of a lexicon.
+ *
+ * Deterministic: the same lexicon, vectors, options and seed give the same partition, whatever the thread count.
+ * Source  Chen et al. 2023, Algorithm 1 (greedy); sanitizer study section 4 (balanced). */
+#ifndef CMIF_BLOCKS_BLOCKS_H
+#define CMIF_BLOCKS_BLOCKS_H
+
+#include "lexicon/lexicon.h"
+#include "vectors/vectors.h"
+
+typedef struct cmif_blocks {
+    uint32_t  count;
+    uint32_t *block_of; /* [words] numbered by their lowest word; word 0, pass words and unknown vectors' rules as below */
+    uint32_t *medoid;   /* [count] the member nearest to the block's weighted mean */
+    double    score;    /* J of the balanced recipe; 0 for greedy */
+} cmif_blocks;
+
+void cmif_blocks_free(cmif_blocks *blocks); /* contents and struct; NULL is welcome */
+
+typedef struct cmif_blocks_options {
+    uint32_t k;              /* 5..400 */
+    float    valence_weight; /* w_v: of the valence axis, 0..4 */
+    float    penalty;        /* lam: of the closed-form attack success, the dial between utility and privacy */
+    uint64_t seed;
+    uint32_t seeds;          /* try so many from `seed` on and keep the best by J; at least 1 */
+    bool     protect_all;    /* pass words and negations get blocks too, of their own classes */
+    uint32_t threads;
+} cmif_blocks_options;
+
+/* The balanced partition: in each class a tree of balanced 2-means, then swaps under
+ * J = sum_b [ sum_x w_x |x - m_b|^2 + lam * max_x pi_x ] + 5 * antonym pairs inside + 5 * min(#valence > 1, #valence < -1 inside).
+ * Word 0, pass words and negations are alone in their blocks (unless protect_all: then word 0 only). Words of a class that has fewer than k share one block; words
+ * without a vector are placed by class alone.
+ *   valence  (lexicon->count) floats, or NULL */
+CMIF_MUST_USE cmif_code cmif_blocks_balanced(const cmif_lexicon *lexicon, const cmif_vectors *vectors, const float *valence,
+                                             const cmif_blocks_options *options, cmif_progress progress, void *context,
+                                             cmif_blocks **out, cmif_err *err);
+/* CusText's greedy partition: in the order of word ids by falling prior, each unused word with its k - 1 nearest unused words (cosine, or Euclidean),
+ * the rest one last block. pass: whether pass words and negations stay alone (CusText+) or take part (CusText). Word 0 is alone. */
+CMIF_MUST_USE cmif_code cmif_blocks_greedy(const cmif_lexicon *lexicon, const cmif_vectors *vectors, uint32_t k, bool pass,
+                                           bool euclidean, uint32_t threads, cmif_blocks **out, cmif_err *err);
+
+typedef struct cmif_blocks_quality {
+    uint32_t blocks, alone;         /* alone: blocks of one word */
+    uint32_t smallest, median, largest; /* of the others */
+    double   attack_success;        /* closed form, words not alone: sum over blocks of max pi / sum pi, when blocks are all that is released */
+    double   share[5];              /* 5, 25, 50, 75, 95 % quantiles of the largest prior share in a block */
+    double   entropy_words;         /* exp of the mean prior entropy inside a block, weighted by mass */
+    uint32_t antonyms_inside, mixed_valence;
+} cmif_blocks_quality;
+
+void cmif_blocks_measure(const cmif_blocks *blocks, const cmif_lexicon *lexicon, const float *valence, cmif_blocks_quality *out);
+
+#endif

@@ -1,0 +1,45 @@
+/* mechanism - closed forms of the mechanisms, and integer weights whose ratios keep the guarantee after rounding.
+ *
+ * Source  research note on differential privacy, section 2 (closed forms, golden values); McKenna, Sheldon 2020 (permute-and-flip);
+ *         Yue et al. 2021 (SANTEXT); Chen et al. 2023 (CUSTEXT); Kairouz et al. 2014 (subset, k-ary randomized response). */
+#ifndef CMIF_MECHANISM_MECHANISM_H
+#define CMIF_MECHANISM_MECHANISM_H
+
+#include "blocks/blocks.h"
+#include "table/table.h"
+#include "vectors/vectors.h"
+
+/* ---- closed forms: p (n) from scores q (n) at lambda = 1 / noise scale; accurate to 1e-15 ---- */
+void      cmif_closed_gumbel(const long double *q, size_t n, long double lambda, long double *p);      /* exponential mechanism */
+void      cmif_closed_exponential(const long double *q, size_t n, long double lambda, long double *p); /* permute-and-flip */
+/* Errors: MEMORY. */
+CMIF_MUST_USE cmif_code cmif_closed_laplace(const long double *q, size_t n, long double lambda, long double *p, cmif_err *err);
+
+/* Integer weights of a block: rows (m, n) of probabilities become weights >= 1 that sum to 2^bits in each row, within 2 units of the closed form where
+ * that keeps `high / low <= e^(num/den)` in every column; else rows are first mixed with the column means by the smallest power of two that does.
+ *   weights  (m, stride) the caller's
+ * Errors: RANGE (cannot be kept: a probability below 2^-bits; both figures), MEMORY. */
+CMIF_MUST_USE cmif_code cmif_round_block(const long double *p, size_t m, size_t n, uint32_t bits, uint64_t num, uint64_t den,
+                                         uint64_t *weights, size_t stride, cmif_err *err);
+
+typedef struct cmif_mechanism_options {
+    cmif_mechanism  mechanism;
+    cmif_noise_kind noise;          /* of rnm and paper */
+    bool            calibrate;      /* scale to the exact loss of each block instead of 2 Delta / epsilon */
+    uint64_t        epsilon_num, epsilon_den;
+    uint32_t        k;              /* of paper; for the claim of the others */
+    uint32_t        boost;          /* m of subset; 0: the best one for each block by expected score */
+    uint32_t        classes;        /* of full: 2, 3 (valence) or 8..64 (clusters of vectors) */
+    float           p, w;           /* of santext+: .3, .9 */
+    uint32_t        threads;
+    uint8_t         recipe_hash[32];
+} cmif_mechanism_options;
+
+/* Build the table of a mechanism and write it. blocks may be NULL for metric, full, paper, santext, santext+.
+ * Scores: cosine similarity in the block, scaled to [0, 1] over all pairs of the block and clipped (sensitivity 1).
+ * Errors: RANGE (a table above 1 GiB, epsilon 0 for a mechanism that needs one, ...), and those of cmif_table_write. */
+CMIF_MUST_USE cmif_code cmif_mechanism_build(const cmif_mechanism_options *options, const cmif_lexicon *lexicon,
+                                             const cmif_vectors *vectors, const float *valence, const cmif_blocks *blocks,
+                                             const char *path, cmif_progress progress, void *context, cmif_err *err);
+
+#endif
