@@ -1,62 +1,18 @@
 /* cmif-model - what `cmif split`, `cmif inspect` and `cmif template` run: work on public model files, with the engine's
  * code, outside the trusted process. */
 #include "cmif_options.h"
+#include "cmif_tool.h"
 #include "model/chatcut.h"
 #include "model/split.h"
 #include "model/template_main.h"
 
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
-static bool                  json;
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    interrupted = number;
-}
-
-/* The one sentence of a failure, and the exit code. */
-static int report(const cmif_err *err, int exit_code)
-{
-    if (json) {
-        json_t *object = json_pack("{s:{s:s, s:s}}", "error", "code", cmif_code_name(err->code), "message", err->text);
-        char   *text   = object ? json_dumps(object, JSON_COMPACT) : NULL;
-        fprintf(stderr, "%s\n",
-                text ? text : "{\"error\":{\"code\":\"format\",\"message\":\"a name that is not UTF-8\"}}");
-        free(text);
-        json_decref(object);
-    } else {
-        fprintf(stderr, "cmif: %s\n", err->text);
-    }
-    return err->code == CMIF_E_CANCELLED && interrupted ? 128 + interrupted : exit_code;
-}
 
 /* ---- what is shown ---- */
-
-/* "98.4 MB"; room for four such texts in one call. */
-static const char *shown_size(uint64_t bytes)
-{
-    static char texts[4][32];
-    static int  next;
-    char       *text = texts[next++ & 3];
-    if (bytes < 1000) {
-        snprintf(text, sizeof texts[0], "%u bytes", (unsigned) bytes);
-    } else if (bytes < 1000000) {
-        snprintf(text, sizeof texts[0], "%.1f kB", (double) bytes / 1e3);
-    } else if (bytes < 1000000000) {
-        snprintf(text, sizeof texts[0], "%.1f MB", (double) bytes / 1e6);
-    } else {
-        snprintf(text, sizeof texts[0], "%.2f GB", (double) bytes / 1e9);
-    }
-    return text;
-}
 
 /* A string of the file, or other; anything that a terminal could obey becomes '?'. Room for four. */
 static const char *shown_str(const cmif_gguf *file, const char *key, const char *other)
@@ -76,32 +32,6 @@ static const char *shown_str(const cmif_gguf *file, const char *key, const char 
 }
 
 /* ---- split ---- */
-
-typedef struct bar {
-    bool   shown; /* stderr is a terminal that can go back to the start of a line */
-    double next;  /* when to draw again */
-} bar;
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double) time.tv_sec + 1e-9 * (double) time.tv_nsec;
-}
-
-static bool draw(void *context, const char *what, uint64_t done, uint64_t total)
-{
-    bar *b = context;
-    if (b->shown && now() >= b->next) {
-        enum { WIDTH = 30 };
-        int full = total ? (int) (done * WIDTH / total) : WIDTH;
-        fprintf(stderr, "\r\033[K%-20s [%.*s%*s] %3d %%", what, full < WIDTH ? full : WIDTH,
-                "##############################", full < WIDTH ? WIDTH - full : 0, "",
-                total ? (int) (done * 100 / total) : 100);
-        b->next = now() + 0.1;
-    }
-    return !interrupted;
-}
 
 static const char *scale_sentence(const cmif_split_plan *plan)
 {
@@ -135,20 +65,6 @@ static json_t *plan_json(const cmif_split_plan *plan)
                      "server_bytes", (json_int_t) plan->server_size);
 }
 
-static int print_json(json_t *object, cmif_err *err)
-{
-    char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
-    json_decref(object);
-    if (!text || puts(text) < 0 || fflush(stdout) != 0) {
-        (void) !cmif_fail(err, CMIF_E_IO,
-                          text ? "cannot write to standard output" : "cannot make JSON: a name is not UTF-8");
-        free(text);
-        return report(err, 1);
-    }
-    free(text);
-    return 0;
-}
-
 /* Whether the client's file got chat pieces, in words; *refused says which. */
 static const char *chat_sentence(const cmif_gguf *client, bool *refused)
 {
@@ -165,27 +81,27 @@ static int print_split(const char *folder, const cmif_split_options *options, co
     int        code   = 1;
     if (!path) {
         (void) !cmif_fail(err, CMIF_E_MEMORY, "no memory for a path");
-        return report(err, 1);
+        return tool_report(err, 1);
     }
     snprintf(path, size, "%s/client.gguf", folder);
     if (cmif_gguf_open(path, &client, err) != CMIF_OK) {
         free(path);
-        return report(err, 1);
+        return tool_report(err, 1);
     }
     bool        refused;
     const char *chat = chat_sentence(client, &refused);
-    if (json) {
+    if (tool_json) {
         json_t *object = plan_json(plan);
         json_object_set_new(object, "folder", json_string(folder));
         json_object_set_new(object, "model_id", json_string(shown_str(client, "cmif.model_id", "")));
         json_object_set_new(object, "chat", json_boolean(!refused));
         json_object_set_new(object, "chat_refused", refused ? json_string(chat) : json_null());
-        code = print_json(object, err);
+        code = tool_print_json(object, err);
     } else {
         const char *scale = scale_sentence(plan);
-        printf("%s/client.gguf  %s  embedding table (%s), tokenizer%s\n", folder, shown_size(plan->client_size),
+        printf("%s/client.gguf  %s  embedding table (%s), tokenizer%s\n", folder, tool_size(plan->client_size),
                cmif_row_type_name(plan->table_type), refused ? "" : ", chat pieces");
-        printf("%s/server.gguf  %s  %u layers of %s\n", folder, shown_size(plan->server_size), plan->layers,
+        printf("%s/server.gguf  %s  %u layers of %s\n", folder, tool_size(plan->server_size), plan->layers,
                plan->arch->name);
         printf("%s\n", table_sentence(plan, options->keep_embeddings));
         if (scale) {
@@ -212,7 +128,7 @@ static int split_main(int argc, char **argv)
           {0, "table", "TYPE", CMIF_OPTION_TEXT, &table, 0, 0, "f32, f16 or q8_0 rows for the client (else as stored)"},
           {0, "keep-embeddings", NULL, CMIF_OPTION_FLAG, &options.keep_embeddings, 0, 0,
            "leave the table on the server, too"},
-          {0, "json", NULL, CMIF_OPTION_FLAG, &json, 0, 0, "print the result as JSON"},
+          {0, "json", NULL, CMIF_OPTION_FLAG, &tool_json, 0, 0, "print the result as JSON"},
     };
     const cmif_command command = {"split",
                                   "MODEL -o DIR [options]",
@@ -243,15 +159,12 @@ static int split_main(int argc, char **argv)
         rc = cmif_fail(&err, CMIF_E_RANGE, "--table takes f32, f16 or q8_0");
     }
     if (rc != CMIF_OK) {
-        return report(&err, 2);
+        return tool_report(&err, 2);
     }
-    const char *term = getenv("TERM");
-    bar         b    = {.shown = !json && isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0};
-    rc               = cmif_split(argv[0], folder, &options, draw, &b, &plan, &err);
-    if (b.shown) {
-        fputs("\r\033[K", stderr);
-    }
-    return rc == CMIF_OK ? print_split(folder, &options, &plan, &err) : report(&err, 1);
+    tool_bar bar = tool_bar_new();
+    rc           = cmif_split(argv[0], folder, &options, tool_bar_draw, &bar, &plan, &err);
+    tool_bar_end(&bar);
+    return rc == CMIF_OK ? print_split(folder, &options, &plan, &err) : tool_report(&err, 1);
 }
 
 /* ---- inspect ---- */
@@ -288,7 +201,7 @@ static int inspect_json(const char *path, const cmif_gguf *file, uint64_t size, 
     json_object_set_new(object, "chat_refused", chat_refused ? json_string(chat_refused) : json_null());
     json_object_set_new(object, "split", plan ? plan_json(plan) : json_null());
     json_object_set_new(object, "split_refused", refused ? json_string(refused) : json_null());
-    return print_json(object, err);
+    return tool_print_json(object, err);
 }
 
 static void inspect_half(const cmif_gguf *file)
@@ -306,7 +219,7 @@ static void inspect_half(const cmif_gguf *file)
         printf("table         none (a hole stands in for it)\n");
     } else if (table) {
         printf("table         %llu rows of %llu, %s, %s%s\n", (unsigned long long) table->shape[1],
-               (unsigned long long) table->shape[0], cmif_ggml_type_name(table->type), shown_size(table->size),
+               (unsigned long long) table->shape[0], cmif_ggml_type_name(table->type), tool_size(table->size),
                server && tied ? ", as the output matrix" : "");
     }
 }
@@ -318,8 +231,8 @@ static void inspect_model(const cmif_split_plan *plan)
            plan->context);
     printf("table         %u rows, %s%s\n", plan->vocab, cmif_ggml_type_name(plan->stored_type),
            plan->tied ? ", which is the output matrix, too (tied)" : "");
-    printf("split         client %s (%s rows), server %s\n", shown_size(plan->client_size),
-           cmif_row_type_name(plan->table_type), shown_size(plan->server_size));
+    printf("split         client %s (%s rows), server %s\n", tool_size(plan->client_size),
+           cmif_row_type_name(plan->table_type), tool_size(plan->server_size));
     printf("              %s\n", table_sentence(plan, false));
     if (scale) {
         printf("              %s\n", scale);
@@ -328,7 +241,7 @@ static void inspect_model(const cmif_split_plan *plan)
 
 static int inspect_main(int argc, char **argv)
 {
-    const cmif_option  list[]  = {{0, "json", NULL, CMIF_OPTION_FLAG, &json, 0, 0, "print it as JSON"}};
+    const cmif_option  list[]  = {{0, "json", NULL, CMIF_OPTION_FLAG, &tool_json, 0, 0, "print it as JSON"}};
     const cmif_command command = {
         "inspect", "FILE [--json]", "what is in a GGUF file, and how it would be split", list, 1, NULL};
     const cmif_split_options options = {0};
@@ -347,10 +260,10 @@ static int inspect_main(int argc, char **argv)
         rc = cmif_fail(&err, CMIF_E_RANGE, "inspect takes one file, as in: cmif inspect model.gguf");
     }
     if (rc != CMIF_OK) {
-        return report(&err, 2);
+        return tool_report(&err, 2);
     }
     if (cmif_gguf_open(argv[0], &file, &err) != CMIF_OK) {
-        return report(&err, 1);
+        return tool_report(&err, 1);
     }
     uint64_t    size    = stat(argv[0], &info) == 0 ? (uint64_t) info.st_size : 0;
     bool        half    = cmif_gguf_find(file, "cmif.role") != NULL;
@@ -365,10 +278,10 @@ static int inspect_main(int argc, char **argv)
         refused = value ? reason : NULL;
     }
     int code = 0;
-    if (json) {
+    if (tool_json) {
         code = inspect_json(argv[0], file, size, splits ? &plan : NULL, splits ? NULL : why.text, refused, &err);
     } else {
-        printf("file          %s, %zu keys, %zu tensors\n", shown_size(size), cmif_gguf_value_count(file),
+        printf("file          %s, %zu keys, %zu tensors\n", tool_size(size), cmif_gguf_value_count(file),
                cmif_gguf_tensor_count(file));
         printf("name          %s\n", shown_str(file, "general.name", "(none)"));
         printf("tokenizer     %s, %s\n", shown_str(file, "tokenizer.ggml.model", "none"),
@@ -395,14 +308,7 @@ static int inspect_main(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGXFSZ, &action, NULL); /* a file that grows too large is an error of the write */
-    sigaction(SIGPIPE, &action, NULL);
-
+    tool_signals_install();
     static const struct {
         const char *name;
         int (*main)(int argc, char **argv);
