@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 SOURCE, BUILD = map(os.path.realpath, sys.argv[1:3])
 TRUSTED = os.path.join(SOURCE, "trusted")
-MAY_GROW_IDS = ("trusted/dp/", "trusted/tokenizer/", "trusted/chat/", "trusted/session/")
+MAY_GROW_IDS = ("trusted/dp/", "trusted/tokenizer/", "trusted/chat/", "trusted/session/", "trusted/embed/bayes.c")
 ENGINE_SYMBOL = re.compile(r" [TtUWw] ((llama|ggml|gguf)_\w+)$", re.MULTILINE)  # functions, here or wanted
 failures = []
 
@@ -119,7 +119,7 @@ def main():
                 reader += 1
                 if not command.file.startswith(MAY_GROW_IDS):
                     grown.append(command.file)
-        check("only dp, tokenizer, chat and session can make ids that may leave", not grown, str(grown))
+        check("only dp, tokenizer, chat, session and embed/bayes can make ids that may leave", not grown, str(grown))
         check("control: somebody includes dp/released_ids.h", reader > 0)
 
     program, server = os.path.join(BUILD, "bin/cmif"), os.path.join(BUILD, "bin/cmif-server")

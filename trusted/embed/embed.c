@@ -1,5 +1,7 @@
 #include "embed/embed.h"
 
+#include "base/bytes.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,9 @@ struct cmif_embed {
     cmif_row_type  type; /* as stored */
     size_t         width, vocab;
     float          scale;
+
+    cmif_embed_more more; /* NULL: there are no rows beside the table */
+    void           *more_context;
 };
 
 static cmif_row_type stored_type(uint32_t ggml_type)
@@ -94,6 +99,17 @@ size_t cmif_embed_vocab(const cmif_embed *table)
     return table->vocab;
 }
 
+void cmif_embed_set_more(cmif_embed *table, cmif_embed_more more, void *context)
+{
+    table->more         = more;
+    table->more_context = context;
+}
+
+void cmif_embed_get(const cmif_embed *table, size_t id, float *row)
+{
+    cmif_row_decode(table->type, table->rows + id * table->row_size, row, table->width);
+}
+
 /* One row, converted piece by piece. The product is rounded once, to a float, as the engine does it. */
 static void convert_row(const cmif_embed *table, const uint8_t *row, cmif_row_type type, uint8_t *out)
 {
@@ -110,6 +126,45 @@ static void convert_row(const cmif_embed *table, const uint8_t *row, cmif_row_ty
     }
 }
 
+/* The rows of ids beyond the vocabulary, scaled, in order: asked for before anything is written. NULL if there are
+ * none. */
+static cmif_code ask_more(const cmif_embed *table, const int32_t *ids, size_t count, float **out, cmif_err *err)
+{
+    cmif_code rc     = CMIF_OK;
+    float    *floats = NULL, *row;
+    size_t    beyond = 0, size;
+
+    for (size_t i = 0; i < count; i++) {
+        beyond += ids[i] >= 0 && (size_t) ids[i] >= table->vocab;
+    }
+    if (beyond == 0 || !table->more) {
+        return CMIF_OK;
+    }
+    if (!cmif_size_mul(beyond, table->width * sizeof *floats, &size) || !(floats = malloc(size))) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu rows beside the table", beyond);
+    }
+    row = floats;
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || (size_t) ids[i] < table->vocab) {
+            continue;
+        }
+        if (!table->more(table->more_context, (size_t) ids[i] - table->vocab, row)) {
+            rc = cmif_fail(err, CMIF_E_RANGE,
+                           "token %zu stands for a row that is not there any more: encode the text again", i);
+            goto done;
+        }
+        for (size_t j = 0; j < table->width; j++) {
+            row[j] *= table->scale;
+        }
+        row += table->width;
+    }
+    *out   = floats;
+    floats = NULL;
+done:
+    free(floats);
+    return rc;
+}
+
 cmif_code cmif_embed_rows(const cmif_embed *table, const cmif_ids *ids, size_t first, size_t count, cmif_row_type type,
                           void *out, cmif_err *err)
 {
@@ -123,15 +178,26 @@ cmif_code cmif_embed_rows(const cmif_embed *table, const cmif_ids *ids, size_t f
                          ids->count);
     }
     for (size_t i = first; i < first + count; i++) {
-        if (ids->at[i] < 0 || (size_t) ids->at[i] >= table->vocab) {
+        if (ids->at[i] < 0 || ((size_t) ids->at[i] >= table->vocab && !table->more)) {
             return cmif_fail(err, CMIF_E_RANGE,
                              "token %zu is not in the table of %zu: tokenizer and table do not belong together", i,
                              table->vocab);
         }
     }
-    bool     same = type == table->type && table->scale == 1;
-    uint8_t *to   = out;
+    float    *beyond = NULL;
+    cmif_code rc     = ask_more(table, ids->at ? ids->at + first : NULL, count, &beyond, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    bool         same = type == table->type && table->scale == 1;
+    uint8_t     *to   = out;
+    const float *next = beyond;
     for (size_t i = first; i < first + count; i++, to += size) {
+        if ((size_t) ids->at[i] >= table->vocab) {
+            cmif_row_encode(type, next, to, table->width);
+            next += table->width;
+            continue;
+        }
         const uint8_t *row = table->rows + (size_t) ids->at[i] * table->row_size;
         if (same) {
             memcpy(to, row, size);
@@ -139,5 +205,6 @@ cmif_code cmif_embed_rows(const cmif_embed *table, const cmif_ids *ids, size_t f
             convert_row(table, row, type, to);
         }
     }
+    free(beyond);
     return CMIF_OK;
 }

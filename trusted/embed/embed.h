@@ -27,7 +27,7 @@ cmif_row_type           cmif_embed_exact_type(const cmif_embed *table);
 /* Write the rows of ids->at[first .. first + count) as they travel.
  *   type  not CMIF_ROWS_ID
  *   out   (count, cmif_row_size(type, width)) bytes, the caller's; written only on success
- * Errors: RANGE (an id outside the table, first + count beyond ids). */
+ * Errors: RANGE (an id outside the table, first + count beyond ids), MEMORY (only with ids beyond the vocabulary). */
 CMIF_MUST_USE cmif_code cmif_embed_rows(const cmif_embed *table, const cmif_ids *ids, size_t first, size_t count,
                                         cmif_row_type type, void *out, cmif_err *err);
 
@@ -35,5 +35,8 @@ CMIF_MUST_USE cmif_code cmif_embed_rows(const cmif_embed *table, const cmif_ids 
  * floats, unscaled, and returns false when it has no such row (a RANGE error of cmif_embed_rows). NULL: none. */
 typedef bool (*cmif_embed_more)(void *context, size_t index, float *row);
 void cmif_embed_set_more(cmif_embed *table, cmif_embed_more more, void *context);
+
+/* The row of one token of the table (id below the vocabulary's size), unscaled: width floats. */
+void cmif_embed_get(const cmif_embed *table, size_t id, float *row);
 
 #endif

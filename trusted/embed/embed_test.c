@@ -154,6 +154,68 @@ static void files_without_a_table_we_read_are_refused(void)
     cmif_gguf_out_free(out);
 }
 
+typedef struct beside { /* rows beside the table: the first `have` of them are there */
+    size_t have, asked;
+} beside;
+
+static bool give_more(void *context, size_t index, float *row)
+{
+    beside *b = context;
+    b->asked++;
+    for (size_t i = 0; i < WIDTH; i++) {
+        row[i] = (float) (index + 1) + (float) i / WIDTH;
+    }
+    return index < b->have;
+}
+
+static void ids_beyond_the_vocabulary_are_asked_for_and_scaled_and_encoded_like_others(void)
+{
+    static table   t;
+    static uint8_t got[4 * WIDTH * 4], expected[WIDTH * 4], untouched[sizeof got];
+    int32_t        list[] = {3, VOCAB, 4, VOCAB + 6};
+    cmif_ids       mixed  = {list, 4, 4};
+    memset(untouched, 0x55, sizeof untouched);
+    for (int scaled = 0; scaled < 2; scaled++) {
+        for (cmif_row_type type = CMIF_ROWS_F32; type <= CMIF_ROWS_Q8_0; type++) {
+            beside      b     = {.have = 7};
+            float       scale = scaled ? 1.7f : 1;
+            cmif_embed *embed = NULL;
+            fill(&t, type);
+            cmif_gguf *file = client(&t, ggml_type(type), scale);
+            size_t     size = cmif_row_size(type, WIDTH);
+            cmif_err   err  = {0};
+            CHECK(cmif_embed_open(file, &embed, NULL) == CMIF_OK);
+            cmif_embed_set_more(embed, give_more, &b);
+            CHECK(cmif_embed_rows(embed, &mixed, 1, 3, type, got, NULL) == CMIF_OK && b.asked == 2);
+            for (size_t i = 1; i < 4; i += 2) {
+                float floats[WIDTH];
+                (void) give_more(&b, (size_t) list[i] - VOCAB, floats);
+                for (size_t j = 0; j < WIDTH; j++) {
+                    floats[j] = floats[j] * scale;
+                }
+                cmif_row_encode(type, floats, expected, WIDTH);
+                CHECK(memcmp(got + (i - 1) * size, expected, size) == 0);
+            }
+            CHECK(cmif_embed_rows(embed, &mixed, 2, 1, type, expected, NULL) == CMIF_OK);
+            CHECK(memcmp(got + size, expected, size) == 0);
+
+            b.have = 6; /* the last is not there: nothing is written */
+            memset(got, 0x55, sizeof got);
+            CHECK(cmif_embed_rows(embed, &mixed, 0, 4, type, got, &err) == CMIF_E_RANGE);
+            CHECK(memcmp(got, untouched, sizeof got) == 0 && strstr(err.text, "token 3 "));
+            CHECK(cmif_embed_rows(embed, &mixed, 0, 1, CMIF_ROWS_ID, got, NULL) == CMIF_E_RANGE);
+            list[0] = -1;
+            CHECK(cmif_embed_rows(embed, &mixed, 0, 2, type, got, NULL) == CMIF_E_RANGE);
+            list[0] = 3;
+            cmif_embed_set_more(embed, NULL, NULL);
+            CHECK(cmif_embed_rows(embed, &mixed, 0, 2, type, got, NULL) == CMIF_E_RANGE);
+            CHECK(memcmp(got, untouched, sizeof got) == 0);
+            cmif_embed_free(embed);
+            cmif_gguf_free(file);
+        }
+    }
+}
+
 int main(void)
 {
     int fd = mkstemp(path);
@@ -164,6 +226,7 @@ int main(void)
     close(fd);
     RUN(every_type_comes_out_as_every_type);
     RUN(ids_outside_the_table_are_refused_before_anything_is_written);
+    RUN(ids_beyond_the_vocabulary_are_asked_for_and_scaled_and_encoded_like_others);
     RUN(files_without_a_table_we_read_are_refused);
     unlink(path);
     return check_report();

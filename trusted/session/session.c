@@ -624,8 +624,9 @@ static cmif_code run_all(cmif_session *s, run *r, cmif_err *err)
     return rc;
 }
 
-static cmif_code check_length(const cmif_session *s, size_t count, const char *what, cmif_err *err)
+static cmif_code check_ids(const cmif_session *s, const cmif_ids *ids, const char *what, cmif_err *err)
 {
+    const size_t count = ids->count;
     if (count == 0) {
         return cmif_fail(err, CMIF_E_RANGE, "the %s is empty: give some text", what);
     }
@@ -635,6 +636,14 @@ static cmif_code check_length(const cmif_session *s, size_t count, const char *w
                          "larger --max-context",
                          what, count, s->welcome.context);
     }
+    for (size_t i = 0; s->row_type == CMIF_ROWS_ID && i < count; i++) {
+        if (ids->at[i] < 0 || (size_t) ids->at[i] >= cmif_embed_vocab(s->table)) {
+            return cmif_fail(err, CMIF_E_RANGE,
+                             "token %zu of the %s is a row of its own, not one of the %zu of the vocabulary, so it "
+                             "cannot travel as an id: choose another row type, f16 for one",
+                             i, what, cmif_embed_vocab(s->table));
+        }
+    }
     return CMIF_OK;
 }
 
@@ -642,7 +651,7 @@ cmif_code cmif_session_generate(cmif_session *s, cmif_ids *prompt, bool keep, co
                                 cmif_usage *usage, cmif_err *err)
 {
     run       r  = {.how = how, .prompt = prompt->count};
-    cmif_code rc = check_length(s, prompt->count, "prompt", err);
+    cmif_code rc = check_ids(s, prompt, "prompt", err);
     if (rc == CMIF_OK && (s->welcome.flags & CMIF_WELCOME_ENCODER)) {
         rc = cmif_fail(err, CMIF_E_UNSUPPORTED,
                        "the server's model (%.*s) is an encoder and generates nothing: use "
@@ -684,7 +693,7 @@ cmif_code cmif_session_generate(cmif_session *s, cmif_ids *prompt, bool keep, co
 cmif_code cmif_session_encode(cmif_session *s, const cmif_ids *ids, float *out, cmif_usage *usage, cmif_err *err)
 {
     run       r  = {.prompt = ids->count};
-    cmif_code rc = check_length(s, ids->count, "text", err);
+    cmif_code rc = check_ids(s, ids, "text", err);
     if (rc == CMIF_OK && !(s->welcome.flags & CMIF_WELCOME_ENCODER)) {
         rc =
             cmif_fail(err, CMIF_E_UNSUPPORTED, "the server's model (%.*s) is no encoder: use `cmif run` or `cmif chat`",

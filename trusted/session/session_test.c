@@ -494,6 +494,34 @@ static void ids_without_a_table_and_odd_widths_are_refused(void)
     CHECK(generate_once(&m, CMIF_ROWS_Q8_0, 4, 8, &a, NULL, &err) == CMIF_E_UNSUPPORTED && strstr(err.text, "q8_0"));
 }
 
+/* A row beside the table has no id that another machine knows. */
+static void rows_of_their_own_do_not_travel_as_ids(void)
+{
+    for (int encoder = 0; encoder < 2; encoder++) {
+        mock                 m       = {.table = true, .encoder = encoder};
+        cmif_session        *session = NULL;
+        cmif_session_options opts    = options(CMIF_ROWS_ID);
+        cmif_ids             ids     = {0};
+        cmif_generation      how     = {.sampling = {.top_p = 1}, .max_tokens = 1};
+        cmif_err             err     = {0};
+        float                vector[16];
+        int32_t              own = VOCAB;
+        mock_start(&m);
+        fill(&ids, 5);
+        CHECK(cmif_session_open(&opts, table, &session, NULL) == CMIF_OK);
+        CHECK(cmif_ids_append(&ids, &own, 1, NULL) == CMIF_OK);
+        CHECK((encoder ? cmif_session_encode(session, &ids, vector, NULL, &err)
+                       : cmif_session_generate(session, &ids, false, &how, NULL, &err)) == CMIF_E_RANGE);
+        CHECK(strstr(err.text, "token 5 ") && strstr(err.text, "row type") && m.begins == 0);
+        cmif_ids_truncate(&ids, 5);
+        CHECK((encoder ? cmif_session_encode(session, &ids, vector, NULL, &err)
+                       : cmif_session_generate(session, &ids, false, &how, NULL, &err)) == CMIF_OK);
+        cmif_ids_free(&ids);
+        cmif_session_free(session);
+        mock_stop(&m);
+    }
+}
+
 static void too_long_and_empty_prompts_name_the_numbers(void)
 {
     mock     m   = {0};
@@ -609,6 +637,7 @@ int main(void)
     RUN(a_lying_server_is_left);
     RUN(another_model_is_refused_also_after_a_broken_line);
     RUN(ids_without_a_table_and_odd_widths_are_refused);
+    RUN(rows_of_their_own_do_not_travel_as_ids);
     RUN(too_long_and_empty_prompts_name_the_numbers);
     RUN(cancelling_keeps_what_came_and_the_session_goes_on);
     RUN(encoders_give_vectors_and_decoders_do_not);
