@@ -45,16 +45,19 @@ typedef struct cmif_table_claim {
     cmif_noise_kind noise;
     cmif_adjacency  adjacency;
     bool            calibrated;   /* scaled to the table's exact loss, not to 2 Delta / epsilon */
-    uint32_t        k;            /* block size that was asked for; 0 where it means nothing */
+    uint32_t        k;            /* block size that was asked for; 0 only where it means nothing: metric, full, santext(+) */
     uint64_t        epsilon_num, epsilon_den; /* nominal epsilon, in lowest terms; den in [1, 10^6], epsilon <= 32 */
     uint8_t         lexicon_hash[32], vectors_hash[32], recipe_hash[32]; /* SHA-256 of what it was made from */
 } cmif_table_claim;
 
-enum { CMIF_TABLE_WORDS_MAX = 1 << 20, CMIF_TABLE_WORD_SIZE_MAX = 64, CMIF_TABLE_OUTPUTS_MAX = 1 << 16 };
+enum {
+    CMIF_TABLE_WORDS_MAX = 1 << 20, CMIF_TABLE_WORD_SIZE_MAX = 64, CMIF_TABLE_OUTPUTS_MAX = 1 << 16, /* of a block */
+    CMIF_TABLE_SIZE_MAX = 1 << 30    /* bytes of a file */
+};
 #define CMIF_NO_WORD UINT32_MAX
 
 /* ---- reading ---- */
-typedef struct cmif_table {          /* read freely; the file is mapped, all arrays are checked */
+typedef struct cmif_table {          /* read freely; all arrays are checked, and are a private copy: nobody can change them later */
     cmif_table_claim claim;
     uint32_t         weight_bits;    /* 32 or 63 */
     uint32_t         word_count, row_count, block_count, output_total;
@@ -66,25 +69,32 @@ typedef struct cmif_table {          /* read freely; the file is mapped, all arr
     const uint32_t  *block_of;       /* [row_count] block of a row */
     const uint32_t  *block_at;       /* [block_count + 1] into outputs */
     const uint32_t  *outputs;        /* [output_total] word ids, ascending within a block */
-    /* [row_count][stride], u32 or u64: threshold j is weight(0) + ... + weight(j) - 1, and all ones after a row's last but
-     * one; the output of a uniform u is the number of thresholds below u. */
+    /* [row_count][stride], u32 or u64: threshold j is weight(0) + ... + weight(j) - 1, and 2^weight_bits - 1 after a row's last
+     * but one; the output of a uniform u is the number of thresholds below u. */
     const void      *thresholds;
-    uint8_t          hash[32];       /* SHA-256 of the file */
-    void            *map;
-    size_t           map_size;
+    uint8_t          hash[32];       /* SHA-256 of the file without its last 32 bytes, which hold this */
+    /* found when the table was opened: */
+    const uint32_t  *first_word;     /* [row_count] lowest word of a row; ascending */
+    const uint32_t  *rows_at;        /* [block_count + 1] into rows */
+    const uint32_t  *rows;           /* [row_count] rows block by block, ascending within one */
+    const uint32_t  *words_in;       /* [block_count] words of a block */
+    void            *bytes;          /* what the arrays point into; NULL: the caller's */
 } cmif_table;
 
 /* Exact worst-case loss over an adjacency. */
 typedef struct cmif_certificate {
     bool     pure;           /* false: some output can come from one word of a pair only, so no epsilon holds */
     uint64_t epsilon_micro;  /* certified epsilon in millionths, rounded up; 0 when every pair is alike */
-    uint64_t high, low;      /* the two weights of the worst ratio; not pure: low is 0 */
-    uint32_t word_high, word_low, output; /* the pair and the output that attain it (the first, by ids); CMIF_NO_WORD: none */
+    uint64_t high, low;      /* the two weights of the worst ratio; 1 and 1: every pair is alike; not pure: low is 0 */
+    /* The pair and the output that attain it, the first by these three ids; CMIF_NO_WORD: every pair is alike. Not pure: the first
+     * word whose outputs are not those of word 0, and word 0; high is word 0 if it has an output that the other lacks. */
+    uint32_t word_high, word_low, output;
     uint64_t delta_num;      /* not pure: mass of word_high on outputs that word_low never has, of 2^weight_bits */
     uint32_t alone;          /* words that are adjacent to no other: released as themselves or as a name for themselves */
 } cmif_certificate;
 
-/* Open the file at path: check every byte of the layout, then certify the claim.
+/* Open the file at path: check every byte of the layout, then certify the claim. A table with noise for a word that is alone in its
+ * block (per-word neighbours) and a claim about blocks is refused too: the claim would be true of nothing.
  *   out  owned by the caller (cmif_table_free); untouched on failure
  *   certificate  may be NULL; filled also when the verdict is TRUST
  * Errors: IO, MEMORY, FORMAT (a rule of the layout is broken: which row, expected and found), TRUST (the table loses more than
