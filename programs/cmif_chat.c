@@ -38,7 +38,8 @@ typedef struct talk {
 
 /* ---- the conversation ---- */
 
-static cmif_code add(talk *t, cmif_secret *text, cmif_err *err)
+/* What the person wrote goes through the sanitizer; an answer came from the server and goes back as it is. */
+static cmif_code add(talk *t, cmif_secret *text, bool answer, cmif_err *err)
 {
     if (t->count == t->capacity) {
         size_t          capacity = t->capacity ? 2 * t->capacity : 16;
@@ -49,7 +50,8 @@ static cmif_code add(talk *t, cmif_secret *text, cmif_err *err)
         t->texts    = grown;
         t->capacity = capacity;
     }
-    cmif_code rc = cmif_release(text, &t->texts[t->count], err);
+    cmif_code rc = answer ? cmif_release(text, &t->texts[t->count], err)
+                          : cmif_client_release(&t->client, text, &t->texts[t->count], err);
     t->count += rc == CMIF_OK;
     return rc;
 }
@@ -130,7 +132,7 @@ static cmif_code turn(talk *t, cmif_secret *text, cmif_err *err)
     cmif_ids     ids     = {0};
     cmif_account account = {0};
     cmif_stream  stream  = {.to = cmif_json ? NULL : stdout, .trim = true};
-    cmif_code    rc      = add(t, text, err);
+    cmif_code    rc      = add(t, text, /* answer= */ false, err);
 
     if (rc == CMIF_OK) {
         rc = render(t, &ids, err);
@@ -144,7 +146,7 @@ static cmif_code turn(talk *t, cmif_secret *text, cmif_err *err)
         sum(&t->account, &account);
         rc = print_turn(t, &stream, &account, err);
         if (rc == CMIF_OK && stream.kept.size) {
-            rc = add(t, &stream.kept, err);
+            rc = add(t, &stream.kept, /* answer= */ true, err);
         } else {
             drop(t, before); /* nothing was answered: the roles must alternate */
         }
@@ -336,10 +338,13 @@ int cmif_chat_command(int argc, char **argv)
     if (rc == CMIF_OK && !t.client.chat) {
         rc = cmif_fail(&err, CMIF_E_UNSUPPORTED, "%s; 'cmif run' goes on with a text", t.client.no_chat.text);
     }
+    if (rc == CMIF_OK) {
+        rc = cmif_client_chats(&t.client, &err);
+    }
     if (rc == CMIF_OK && how.system) {
         rc = cmif_take_argument((char *) (uintptr_t) how.system, &rules, &err);
         if (rc == CMIF_OK) {
-            rc = add(&t, &rules, &err);
+            rc = add(&t, &rules, /* answer= */ false, &err);
         }
     }
     if (rc == CMIF_OK) {

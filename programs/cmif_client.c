@@ -1,5 +1,8 @@
 #include "cmif_client.h"
 
+#include "cmif_figures.h"
+
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -101,20 +104,48 @@ cmif_code cmif_client_peer(const cmif_client_options *o, char buffer[static PATH
     return CMIF_OK;
 }
 
+static bool find_meaning(const char *name, cmif_meaning *out)
+{
+    static const char *const names[] = {"plain", "bayes", "context"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!strcmp(name, names[i])) {
+            *out = (cmif_meaning) i;
+            return true;
+        }
+    }
+    return false;
+}
+
 cmif_code cmif_client_check(const cmif_client_options *o, cmif_err *err)
 {
-    static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "ids"};
+    static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "ids", "auto", "plain", "bayes", "context"};
     char                     buffer[PATH_MAX];
     cmif_row_type            type;
+    cmif_meaning             meaning;
     cmif_peer                peer;
 
     if (!o->model) {
         return cmif_fail(err, CMIF_E_RANGE, "which model? Give -m FILE, or -m NAME after 'cmif pull NAME'");
     }
-    if (o->rows && !cmif_row_type_find(o->rows, &type)) {
+    if (o->rows && !cmif_row_type_find(o->rows, &type) && strcmp(o->rows, "auto") != 0 &&
+        !find_meaning(o->rows, &meaning)) {
         const char *near = cmif_nearest(o->rows, names, sizeof names / sizeof *names);
-        return cmif_fail(err, CMIF_E_RANGE, "--rows takes f32, f16, bf16, q8_0 or ids%s%s",
+        return cmif_fail(err, CMIF_E_RANGE, "--rows takes f32, f16, bf16, q8_0, ids, auto, plain, bayes or context%s%s",
                          near ? ": did you mean " : "", near ? near : "");
+    }
+    bool means = o->rows && find_meaning(o->rows, &meaning) && meaning != CMIF_MEANING_PLAIN;
+    if (means && !o->channel) {
+        return cmif_fail(err, CMIF_E_RANGE, "--rows %s is about words that were drawn: it needs --channel FILE",
+                         o->rows);
+    }
+    if (means && meaning == CMIF_MEANING_CONTEXT && !o->lm) {
+        return cmif_fail(err, CMIF_E_RANGE, "--rows context needs --lm FILE: 'cmif lexicon lm build' makes one");
+    }
+    if (o->lm && o->rows && strcmp(o->rows, "auto") != 0 && !(means && meaning == CMIF_MEANING_CONTEXT)) {
+        return cmif_fail(err, CMIF_E_RANGE, "--lm is for --rows context, found --rows %s", o->rows);
+    }
+    if ((o->lm || o->no_guarantee) && !o->channel) {
+        return cmif_fail(err, CMIF_E_RANGE, "--%s needs --channel FILE", o->lm ? "lm" : "no-guarantee");
     }
     return o->server ? cmif_client_peer(o, buffer, &peer, err) : CMIF_OK;
 }
@@ -128,9 +159,85 @@ static cmif_row_type choose_rows(const cmif_client *c)
     if (c->options.rows && cmif_row_type_find(c->options.rows, &type)) {
         return type;
     }
+    if (c->table) { /* means of rows fit no narrower type exactly */
+        return CMIF_ROWS_F32;
+    }
     bool near = !c->options.server || !strncmp(c->options.server, "unix:", 5);
     return near ? CMIF_ROWS_F32 : cmif_embed_exact_type(c->embed);
 }
+
+/* ---- the sanitizer ---- */
+
+/* Before a server is started: a table that is refused costs no time. */
+static cmif_code open_table(cmif_client *c, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    if (c->options.channel) {
+        rc = cmif_table_open(c->options.channel, &c->table, &c->certificate, err);
+        if (rc == CMIF_OK) {
+            rc = cmif_sanitizer_new(c->table, c->options.no_guarantee, &c->sanitizer, err);
+        }
+        if (rc != CMIF_OK) {
+            cmif_err_context(err, "channel '%s'", c->options.channel);
+            return rc;
+        }
+    }
+    if (c->options.lm) {
+        rc = cmif_lm_open(c->options.lm, &c->lm, err);
+    }
+    return rc;
+}
+
+/* Which rows a drawn word gets: averaged ones help encoders; a decoder had no use for them (design.md, section 4). */
+static cmif_code open_rows(cmif_client *c, cmif_err *err)
+{
+    cmif_row_type type;
+    bool          encoder = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
+    const char   *rows    = c->options.rows;
+
+    if (!c->table || (rows && cmif_row_type_find(rows, &type))) {
+        return CMIF_OK;
+    }
+    if (!rows || !find_meaning(rows, &c->meaning)) {
+        c->meaning = c->lm ? CMIF_MEANING_CONTEXT : encoder ? CMIF_MEANING_BAYES : CMIF_MEANING_PLAIN;
+    }
+    return c->meaning == CMIF_MEANING_PLAIN ? CMIF_OK
+                                            : cmif_bayes_new(c->table, c->lm, c->tokenizer, c->embed, &c->bayes, err);
+}
+
+cmif_code cmif_client_release(cmif_client *c, cmif_secret *text, cmif_released **out, cmif_err *err)
+{
+    if (!c->sanitizer) {
+        return cmif_release(text, out, err);
+    }
+    cmif_code rc = cmif_check_utf8(text->data, text->size, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_dp_release_channel(c->sanitizer, text->data, text->size, &c->counts, out, err);
+    }
+    cmif_secret_wipe(text);
+    return rc;
+}
+
+cmif_code cmif_client_encode(cmif_client *c, const cmif_released *text, cmif_ids *ids, cmif_err *err)
+{
+    cmif_part part = {.text = text};
+    if (c->bayes) {
+        return cmif_bayes_encode(c->bayes, text, ids, err);
+    }
+    (void) cmif_released_bytes(text, &part.size);
+    return cmif_tokenizer_encode(c->tokenizer, &part, 1, ids, err);
+}
+
+cmif_code cmif_client_chats(const cmif_client *c, cmif_err *err)
+{
+    return c->bayes ? cmif_fail(err, CMIF_E_UNSUPPORTED,
+                                "--rows %s: a chat format takes plain rows only; 'cmif run --raw' "
+                                "takes any",
+                                c->meaning == CMIF_MEANING_BAYES ? "bayes" : "context")
+                    : CMIF_OK;
+}
+
+/* ---- session ---- */
 
 cmif_code cmif_client_session(const cmif_client *c, cmif_session **out, cmif_err *err)
 {
@@ -154,7 +261,10 @@ cmif_code cmif_client_open(const cmif_client_options *options, cmif_client *c, c
     cmif_code rc = CMIF_OK;
 
     *c = (cmif_client){.options = *options};
-    rc = cmif_cache_halves(options->model, true, &c->halves, err);
+    rc = open_table(c, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_cache_halves(options->model, true, &c->halves, err);
+    }
     if (rc == CMIF_OK && !options->server) {
         if (access(c->halves.server, R_OK) != 0) {
             return cmif_fail(err, CMIF_E_IO,
@@ -178,6 +288,9 @@ cmif_code cmif_client_open(const cmif_client_options *options, cmif_client *c, c
         rc = cmif_client_session(c, &c->session, err);
     }
     if (rc == CMIF_OK) {
+        rc = open_rows(c, err);
+    }
+    if (rc == CMIF_OK) {
         cmif_signals_watch(c->session);
     }
     return rc;
@@ -190,6 +303,10 @@ void cmif_client_close(cmif_client *c)
     cmif_session_free(c->session);
     cmif_private_server_stop(c->server);
     cmif_chat_free(c->chat);
+    cmif_bayes_free(c->bayes);
+    cmif_lm_free(c->lm);
+    cmif_sanitizer_free(c->sanitizer);
+    cmif_table_free(c->table);
     cmif_embed_free(c->embed);
     cmif_tokenizer_free(c->tokenizer);
     cmif_gguf_free(c->file);
@@ -304,15 +421,57 @@ void cmif_client_describe(const cmif_client *c, char *out, size_t room)
              c->model_id[2], c->model_id[3], c->model_id[4], c->model_id[5]);
 }
 
+static void print_sanitizer(const cmif_client *c)
+{
+    static const char *const meanings[] = {"of the drawn words", "that say what a drawn word may have been",
+                                           "that say what a drawn word may have been, from the whole released text"};
+    char                     text[256], mechanism[96], certified[96];
+
+    if (!c->table) {
+        fprintf(stderr, "%ssanitizer%s  %snone%s: the text went as it is, as %s\n", cmif_style_of(stderr, CMIF_DIM),
+                cmif_style_of(stderr, CMIF_PLAIN), cmif_style_of(stderr, CMIF_BOLD), cmif_style_of(stderr, CMIF_PLAIN),
+                c->row_type == CMIF_ROWS_ID ? "token ids" : "rows of the embedding table");
+        return;
+    }
+    cmif_figures_mechanism(&c->table->claim, mechanism, sizeof mechanism);
+    cmif_figures_certified(&c->certificate, c->table, certified, sizeof certified);
+    snprintf(text, sizeof text, "%s; certified %s for each drawn word, between %s", mechanism, certified,
+             cmif_adjacency_sentence(c->table->claim.adjacency));
+    line("sanitizer", text);
+    snprintf(text, sizeof text,
+             "%" PRIu64 " drawn, %" PRIu64 " passed as they are, %" PRIu64 " unknown left as \"something\"",
+             c->counts.drawn, c->counts.passed, c->counts.unknown);
+    line("words", text);
+    if (c->row_type != CMIF_ROWS_ID) {
+        line("rows", meanings[c->meaning]);
+    }
+}
+
+static json_t *sanitizer_json(const cmif_client *c)
+{
+    static const char *const meanings[] = {"plain", "bayes", "context"};
+    char                     certified[96], hash[65];
+    if (!c->table) {
+        return json_null();
+    }
+    for (size_t i = 0; i < 32; i++) {
+        snprintf(hash + 2 * i, 3, "%02x", c->table->hash[i]);
+    }
+    cmif_figures_certified(&c->certificate, c->table, certified, sizeof certified);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "mechanism",
+                     cmif_mechanism_name(c->table->claim.mechanism), "certified", certified, "adjacency",
+                     cmif_adjacency_sentence(c->table->claim.adjacency), "table_sha256", hash, "drawn",
+                     (json_int_t) c->counts.drawn, "passed", (json_int_t) c->counts.passed, "unknown",
+                     (json_int_t) c->counts.unknown, "rows", meanings[c->meaning]);
+}
+
 void cmif_account_print(const cmif_account *a, const cmif_client *c)
 {
     char               text[256], size[32], more[96], unit[64];
     unsigned long long new_rows = a->prompt_rows - a->reused_rows;
     bool               encoder  = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
 
-    fprintf(stderr, "%ssanitizer%s  %snone%s: the text went as it is, as %s\n", cmif_style_of(stderr, CMIF_DIM),
-            cmif_style_of(stderr, CMIF_PLAIN), cmif_style_of(stderr, CMIF_BOLD), cmif_style_of(stderr, CMIF_PLAIN),
-            c->row_type == CMIF_ROWS_ID ? "token ids" : "rows of the embedding table");
+    print_sanitizer(c);
 
     print_size(size, sizeof size, a->sent);
     print_unit(unit, sizeof unit, c);
@@ -371,12 +530,16 @@ json_t *cmif_account_json(const cmif_account *a, const cmif_client *c)
     }
     json_t *object =
         json_pack("{s:s, s:{s:s, s:I, s:I, s:I, s:I}, s:I, s:f, s:I, s:{s:s, s:s}, s:{s:s%, s:s%, s:s}}", "sanitizer",
-                  "none", "left_the_machine", "as", cmif_row_type_name(c->row_type), "prompt_rows",
-                  (json_int_t) (a->prompt_rows - a->reused_rows), "reused_rows", (json_int_t) a->reused_rows,
-                  "answer_rows", (json_int_t) a->token_rows, "bytes", (json_int_t) a->sent, "received_bytes",
-                  (json_int_t) a->received, "total_ms", (double) a->total_us / 1e3, "replays", (json_int_t) a->replays,
-                  "server", "address", c->server ? "private" : c->options.server, "table", tables[cmif_client_table(c)],
-                  "model", "name", c->name.data, c->name.size, "arch", c->arch.data, c->arch.size, "id", id);
+                  c->table ? cmif_mechanism_name(c->table->claim.mechanism) : "none", "left_the_machine", "as",
+                  cmif_row_type_name(c->row_type), "prompt_rows", (json_int_t) (a->prompt_rows - a->reused_rows),
+                  "reused_rows", (json_int_t) a->reused_rows, "answer_rows", (json_int_t) a->token_rows, "bytes",
+                  (json_int_t) a->sent, "received_bytes", (json_int_t) a->received, "total_ms",
+                  (double) a->total_us / 1e3, "replays", (json_int_t) a->replays, "server", "address",
+                  c->server ? "private" : c->options.server, "table", tables[cmif_client_table(c)], "model", "name",
+                  c->name.data, c->name.size, "arch", c->arch.data, c->arch.size, "id", id);
+    if (object) {
+        json_object_set_new(object, "channel", sanitizer_json(c));
+    }
     if (object && !encoder) {
         json_t *more =
             json_pack("{s:I, s:s, s:f, s:f}", "tokens", (json_int_t) a->tokens, "stop", reason_name(a->reason),

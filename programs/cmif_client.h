@@ -11,13 +11,14 @@
 #include "cmif_terminal.h"
 
 #include "chat/chat.h"
+#include "embed/bayes.h"
 #include "session/session.h"
 
 #include <jansson.h>
 
 typedef struct cmif_client_options {
-    const char *model, *server, *pin, *ca, *cert, *key, *rows;
-    bool        no_loop;
+    const char *model, *server, *pin, *ca, *cert, *key, *rows, *channel, *lm;
+    bool        no_loop, no_guarantee;
     uint32_t    context, threads, sessions;
 } cmif_client_options;
 
@@ -29,7 +30,10 @@ typedef struct cmif_client_options {
     {0, "ca", "FILE", CMIF_OPTION_TEXT, &(o).ca, 0, 0, "... or who must have signed it"},                             \
     {0, "cert", "FILE", CMIF_OPTION_TEXT, &(o).cert, 0, 0, "our own certificate and key, if the server asks"},        \
     {0, "key", "FILE", CMIF_OPTION_TEXT, &(o).key, 0, 0, NULL},                                                        \
-    {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32, f16, bf16, q8_0 or ids (default: an exact one)"},   \
+    {0, "channel", "FILE", CMIF_OPTION_TEXT, &(o).channel, 0, 0, "draw every word from this certified table (.cmifch)"}, \
+    {0, "no-guarantee", NULL, CMIF_OPTION_FLAG, &(o).no_guarantee, 0, 0, "take also a table that claims no guarantee"}, \
+    {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32, f16, bf16, q8_0 or ids (default: an exact one), ..."}, \
+    {0, "lm", "FILE", CMIF_OPTION_TEXT, &(o).lm, 0, 0, "... or plain, bayes, or context, with a language model"},     \
     {0, "context", "N", CMIF_OPTION_COUNT, &(o).context, 8, 1 << 24, "room for tokens (default: the model's, to 4096)"},         \
     {0, "threads", "N", CMIF_OPTION_COUNT, &(o).threads, 1, 1024, "of a private server (default: all cores)"}
 #define CMIF_CLIENT_NOTES                                                                                              \
@@ -44,6 +48,12 @@ typedef enum cmif_known_table { /* what the server knows of the embedding table 
     CMIF_TABLE_KEPT      /* it was left there by choice */
 } cmif_known_table;
 
+typedef enum cmif_meaning { /* what the row of a drawn word says */
+    CMIF_MEANING_PLAIN = 0, /* the released word */
+    CMIF_MEANING_BAYES,     /* what it may have been: the posterior mean */
+    CMIF_MEANING_CONTEXT    /* the same, over the whole released sequence */
+} cmif_meaning;
+
 typedef struct cmif_client {
     cmif_client_options  options;
     cmif_halves          halves;
@@ -56,6 +66,13 @@ typedef struct cmif_client {
     cmif_session        *session;
     uint8_t              model_id[32];
     cmif_row_type        row_type;
+    cmif_table          *table;     /* NULL: no sanitizer */
+    cmif_certificate     certificate;
+    cmif_sanitizer      *sanitizer;
+    cmif_lm             *lm;
+    cmif_bayes          *bayes;     /* NULL: plain rows */
+    cmif_meaning         meaning;
+    cmif_release_counts  counts;    /* of everything released through the table */
     cmif_str             arch, name;
 } cmif_client;
 
@@ -72,6 +89,14 @@ void                    cmif_client_close(cmif_client *client);
 /* Where the server is, from --server; strings point into buffer. Errors: RANGE (says how an address looks). */
 CMIF_MUST_USE cmif_code cmif_client_peer(const cmif_client_options *options, char buffer[static PATH_MAX],
                                          cmif_peer *out, cmif_err *err);
+
+/* Release text: through the table where there is one, else as it is. What was in text is wiped.
+ * Errors: FORMAT (no UTF-8: where), RANGE, IO, MEMORY. */
+CMIF_MUST_USE cmif_code cmif_client_release(cmif_client *client, cmif_secret *text, cmif_released **out, cmif_err *err);
+/* Append the ids of released text: plain, or of posterior means. Errors: as cmif_tokenizer_encode. */
+CMIF_MUST_USE cmif_code cmif_client_encode(cmif_client *client, const cmif_released *text, cmif_ids *ids, cmif_err *err);
+/* Refuse rows that a chat format cannot take. Errors: UNSUPPORTED. */
+CMIF_MUST_USE cmif_code cmif_client_chats(const cmif_client *client, cmif_err *err);
 
 /* Errors: RANGE (count tokens are more than our private server has room for). */
 CMIF_MUST_USE cmif_code cmif_client_fits(const cmif_client *client, size_t count, cmif_err *err);

@@ -9,6 +9,8 @@ int cmif_chat_command(int argc, char **argv);
 int cmif_classify(int argc, char **argv);
 int cmif_embed_command(int argc, char **argv);
 int cmif_doctor(int argc, char **argv);
+int cmif_channel_command(int argc, char **argv);
+int cmif_lexicon_command(int argc, char **argv);
 
 /* ---- what run and chat share: one answer ---- */
 typedef struct cmif_answer_options {

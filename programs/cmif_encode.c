@@ -73,7 +73,7 @@ static void softmax(const float *logits, double *out, size_t count)
     }
 }
 
-static cmif_code print_labels(encoding *e, cmif_err *err)
+static cmif_code print_labels(encoding *e, const cmif_released *released, cmif_err *err)
 {
     double *p = calloc(e->outputs, sizeof *p);
     if (!p) {
@@ -91,9 +91,14 @@ static cmif_code print_labels(encoding *e, cmif_err *err)
             json_object_set_new(probabilities, name, json_real(p[i]));
             json_array_append_new(logits, json_real(e->vector[i]));
         }
-        json_array_append_new(e->results,
-                              json_pack("{s:s%, s:o, s:o}", "label", e->labels[best].data, e->labels[best].size,
-                                        "probabilities", probabilities, "logits", logits));
+        json_t *result = json_pack("{s:s%, s:o, s:o}", "label", e->labels[best].data, e->labels[best].size,
+                                   "probabilities", probabilities, "logits", logits);
+        if (result && e->client.table) { /* what left, for the person to see */
+            size_t         size;
+            const uint8_t *bytes = cmif_released_bytes(released, &size);
+            json_object_set_new(result, "released", json_stringn((const char *) bytes, size));
+        }
+        json_array_append_new(e->results, result);
     } else {
         for (size_t n = 0; n < e->outputs; n++) { /* most likely first; a printed one is marked by -1 */
             size_t best = 0;
@@ -137,19 +142,17 @@ static cmif_code encode(encoding *e, cmif_secret *text, cmif_err *err)
     cmif_client   *c        = &e->client;
     cmif_released *released = NULL;
     cmif_ids       ids      = {0};
-    cmif_part      part     = {.size = text->size};
     cmif_usage     usage    = {0};
     cmif_code      rc       = text->size ? CMIF_OK : cmif_fail(err, CMIF_E_FORMAT, "it is empty");
 
     if (rc == CMIF_OK) {
-        rc = cmif_release(text, &released, err);
+        rc = cmif_client_release(c, text, &released, err);
     }
     if (rc == CMIF_OK) {
         rc = cmif_tokenizer_put_start(c->tokenizer, &ids, err);
     }
     if (rc == CMIF_OK) {
-        part.text = released;
-        rc        = cmif_tokenizer_encode(c->tokenizer, &part, 1, &ids, err);
+        rc = cmif_client_encode(c, released, &ids, err);
     }
     if (rc == CMIF_OK) {
         rc = cmif_tokenizer_put_end(c->tokenizer, &ids, err);
@@ -161,13 +164,13 @@ static cmif_code encode(encoding *e, cmif_secret *text, cmif_err *err)
         rc = cmif_session_encode(c->session, &ids, e->vector, &usage, err);
         cmif_account_add(&e->account, c, &usage);
     }
-    cmif_released_free(released);
-    cmif_ids_free(&ids);
     if (rc == CMIF_OK && e->labels) {
-        rc = print_labels(e, err);
+        rc = print_labels(e, released, err);
     } else if (rc == CMIF_OK) {
         print_vector(e);
     }
+    cmif_released_free(released);
+    cmif_ids_free(&ids);
     if (rc == CMIF_OK && fflush(stdout) != 0) {
         rc = cmif_fail(err, CMIF_E_IO, "cannot write the result: is the disk full, or the pipe closed?");
     }

@@ -91,8 +91,9 @@ static const cmif_command command = {
     .notes        = CMIF_CLIENT_NOTES,
 };
 
-/* The ids of the whole prompt: in the model's chat format, or as it is. */
-static cmif_code make_prompt(cmif_client *c, cmif_secret *text, cmif_ids *ids, cmif_err *err)
+/* The ids of the whole prompt: in the model's chat format, or as it is. *left: what is released of text; the caller's.
+ */
+static cmif_code make_prompt(cmif_client *c, cmif_secret *text, cmif_released **left, cmif_ids *ids, cmif_err *err)
 {
     cmif_released *prompt = NULL, *system = NULL;
     cmif_secret    rules = {0};
@@ -106,25 +107,22 @@ static cmif_code make_prompt(cmif_client *c, cmif_secret *text, cmif_ids *ids, c
         rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "--system: %s", c->no_chat.text);
         goto done;
     }
-    rc = cmif_release(text, &prompt, err);
+    rc = cmif_client_release(c, text, &prompt, err);
     if (rc != CMIF_OK) {
         goto done;
     }
     if (raw || !c->chat) {
-        size_t    size;
-        cmif_part part = {.text = prompt};
-        (void) cmif_released_bytes(prompt, &size);
-        part.size = size;
-        rc        = cmif_tokenizer_put_start(c->tokenizer, ids, err);
+        rc = cmif_tokenizer_put_start(c->tokenizer, ids, err);
         if (rc == CMIF_OK) {
-            rc = cmif_tokenizer_encode(c->tokenizer, &part, 1, ids, err);
+            rc = cmif_client_encode(c, prompt, ids, err);
         }
         goto done;
     }
-    if (how.system) {
+    rc = cmif_client_chats(c, err);
+    if (rc == CMIF_OK && how.system) {
         rc = cmif_take_argument((char *) (uintptr_t) how.system, &rules, err);
         if (rc == CMIF_OK) {
-            rc = cmif_release(&rules, &system, err);
+            rc = cmif_client_release(c, &rules, &system, err);
         }
     }
     if (rc == CMIF_OK) {
@@ -133,9 +131,21 @@ static cmif_code make_prompt(cmif_client *c, cmif_secret *text, cmif_ids *ids, c
     }
 done:
     cmif_secret_wipe(&rules);
-    cmif_released_free(prompt);
     cmif_released_free(system);
+    *left = prompt;
     return rc;
+}
+
+/* What left in place of the person's words, on their own terminal. */
+static void show_left(const cmif_client *c, const cmif_released *left)
+{
+    size_t size;
+    if (c->table && !cmif_json && !cmif_quiet) {
+        const uint8_t *bytes = cmif_released_bytes(left, &size);
+        fprintf(stderr, "%sleft%s       ", cmif_style_of(stderr, CMIF_DIM), cmif_style_of(stderr, CMIF_PLAIN));
+        cmif_put_clean(stderr, (const char *) bytes, size);
+        fputs("\n\n", stderr);
+    }
 }
 
 static cmif_code take_prompt(int count, char **argv, cmif_secret *text, cmif_err *err)
@@ -160,11 +170,16 @@ static cmif_code take_prompt(int count, char **argv, cmif_secret *text, cmif_err
     return rc;
 }
 
-static cmif_code print_result(const cmif_client *c, const cmif_stream *stream, const cmif_account *account,
-                              cmif_err *err)
+static cmif_code print_result(const cmif_client *c, const cmif_released *left, const cmif_stream *stream,
+                              const cmif_account *account, cmif_err *err)
 {
     if (cmif_json) {
         json_t *object = cmif_account_json(account, c);
+        if (object && c->table) {
+            size_t         size;
+            const uint8_t *bytes = cmif_released_bytes(left, &size);
+            json_object_set_new(object, "released", json_stringn((const char *) bytes, size));
+        }
         if (object &&
             json_object_set_new(object, "text",
                                 json_stringn_nocheck(stream->kept.data ? (const char *) stream->kept.data : "",
@@ -189,14 +204,15 @@ static cmif_code print_result(const cmif_client *c, const cmif_stream *stream, c
 
 int cmif_run(int argc, char **argv)
 {
-    cmif_client  client  = {0};
-    cmif_secret  text    = {0};
-    cmif_ids     ids     = {0};
-    cmif_stream  stream  = {0};
-    cmif_account account = {0};
-    cmif_err     err     = {0};
-    int          rest    = 0;
-    int          exit_code;
+    cmif_client    client  = {0};
+    cmif_secret    text    = {0};
+    cmif_released *left    = NULL;
+    cmif_ids       ids     = {0};
+    cmif_stream    stream  = {0};
+    cmif_account   account = {0};
+    cmif_err       err     = {0};
+    int            rest    = 0;
+    int            exit_code;
 
     cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
     if (rc == CMIF_OK) {
@@ -212,15 +228,16 @@ int cmif_run(int argc, char **argv)
     }
     rc = cmif_client_open(&where, &client, &err);
     if (rc == CMIF_OK) {
-        rc = make_prompt(&client, &text, &ids, &err);
+        rc = make_prompt(&client, &text, &left, &ids, &err);
     }
     if (rc == CMIF_OK) {
+        show_left(&client, left);
         stream.to   = cmif_json ? NULL : stdout;
         stream.trim = client.chat && !raw; /* SentencePiece answers begin with a space */
         rc          = cmif_answer(&client, &ids, &how, &stream, &account, &err);
     }
     if (rc == CMIF_OK || (rc == CMIF_E_CANCELLED && account.tokens)) {
-        cmif_code printed = print_result(&client, &stream, &account, &err);
+        cmif_code printed = print_result(&client, left, &stream, &account, &err);
         rc                = rc == CMIF_OK ? printed : rc;
     } else if (stream.kept.size && !cmif_json) {
         putchar('\n'); /* half an answer stays on its own line */
@@ -230,6 +247,7 @@ int cmif_run(int argc, char **argv)
 done:
     cmif_stream_wipe(&stream);
     cmif_secret_wipe(&text);
+    cmif_released_free(left);
     cmif_ids_free(&ids);
     cmif_client_close(&client);
     return exit_code;
