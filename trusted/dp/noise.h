@@ -1,9 +1,11 @@
 /* noise - uniform words that nobody can guess: AES-256-CTR of OpenSSL, keyed by getrandom.
  *
- * A fresh key every 2^20 words and after a fork, so that two processes never draw the same words. The state lives in locked
- * memory and is wiped. One thread at a time.
+ * Each 4 KiB have a key of their own, made by the 4 KiB before, and the system gives a fresh one every 2^20 words and after a
+ * fork: two processes never draw the same words, and what was taken cannot be made again from what lies in memory. The state
+ * lives in locked memory and is wiped. One thread at a time.
  *
- * Source  NIST SP 800-90A for the habit of re-keying; design.md section 4. */
+ * Source  NIST SP 800-90A for the habit of re-keying; Bernstein 2017, "Fast-key-erasure random-number generators"; design.md
+ *         section 4. */
 #ifndef CMIF_DP_NOISE_H
 #define CMIF_DP_NOISE_H
 

@@ -1,0 +1,200 @@
+#include "dp/draw.h"
+
+#include "secret/secret.h"
+
+#include <string.h>
+
+/* Vectors of 64 bytes, whatever the machine has: the compiler splits them. */
+typedef uint32_t lanes32 __attribute__((vector_size(64)));
+typedef uint64_t lanes64 __attribute__((vector_size(64)));
+
+enum { LANES32 = 16, LANES64 = 8, BATCH = 512 };
+
+#define INLINE static inline __attribute__((always_inline)) /* into one function for each instruction set */
+
+/* How many of a row's thresholds are below u. All are read, whatever u is. A row that does not end with a whole vector
+ * ends with one that overlaps the one before: lanes that were counted before are masked out. */
+INLINE uint32_t below32(const uint32_t *row, uint32_t stride, uint32_t u)
+{
+    const lanes32 lane  = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    lanes32       sum   = {0}, t;
+    uint32_t      count = 0, j = 0;
+
+    if (stride < LANES32) {
+        for (; j < stride; j++) {
+            count += row[j] < u;
+        }
+        return count;
+    }
+    for (; stride - j >= LANES32; j += LANES32) {
+        memcpy(&t, row + j, sizeof t);
+        sum -= (lanes32) (t < u);
+    }
+    memcpy(&t, row + stride - LANES32, sizeof t);
+    sum -= (lanes32) (t < u) & (lanes32) (lane >= LANES32 - (stride - j));
+    for (int i = 0; i < LANES32; i++) {
+        count += sum[i];
+    }
+    return count;
+}
+
+INLINE uint32_t below64(const uint64_t *row, uint32_t stride, uint64_t u)
+{
+    const lanes64 lane  = {0, 1, 2, 3, 4, 5, 6, 7};
+    lanes64       sum   = {0}, t;
+    uint64_t      count = 0;
+    uint32_t      j     = 0;
+
+    if (stride < LANES64) {
+        for (; j < stride; j++) {
+            count += row[j] < u;
+        }
+        return (uint32_t) count;
+    }
+    for (; stride - j >= LANES64; j += LANES64) {
+        memcpy(&t, row + j, sizeof t);
+        sum -= (lanes64) (t < u);
+    }
+    memcpy(&t, row + stride - LANES64, sizeof t);
+    sum -= (lanes64) (t < u) & (lanes64) (lane >= (uint64_t) LANES64 - (stride - j));
+    for (int i = 0; i < LANES64; i++) {
+        count += sum[i];
+    }
+    return (uint32_t) count;
+}
+
+/* values[at], by reading all `count` values. */
+INLINE uint32_t chosen(const uint32_t *values, uint32_t count, uint32_t at)
+{
+    const lanes32 lane  = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    lanes32       found = {0}, v;
+    uint32_t      value = 0, j = 0;
+
+    if (count < LANES32) {
+        for (; j < count; j++) {
+            value |= values[j] & (0 - (uint32_t) (j == at));
+        }
+        return value;
+    }
+    for (; count - j >= LANES32; j += LANES32) {
+        memcpy(&v, values + j, sizeof v);
+        found |= v & (lanes32) (lane == at - j);
+    }
+    memcpy(&v, values + count - LANES32, sizeof v);
+    found |= v & (lanes32) (lane == at - (count - LANES32)); /* seen twice is well: it is the same value */
+    for (int i = 0; i < LANES32; i++) {
+        value |= found[i];
+    }
+    return value;
+}
+
+INLINE uint32_t below(const cmif_table *t, uint32_t row, uint64_t u)
+{
+    size_t at = (size_t) row * t->stride;
+    return t->weight_bits == 32 ? below32((const uint32_t *) t->thresholds + at, t->stride, (uint32_t) u)
+                                : below64((const uint64_t *) t->thresholds + at, t->stride, u);
+}
+
+INLINE void scan(const cmif_table *t, const uint32_t *words, const void *uniform, size_t count, uint32_t *outputs)
+{
+    const uint32_t width =
+        t->stride + 1; /* outputs of the largest block; smaller ones are read over their end, or start */
+    for (size_t i = 0; i < count; i++) {
+        uint32_t row   = cmif_table_row(t, words[i]);
+        uint32_t first = t->block_at[t->block_of[row]];
+        uint32_t start = first < t->output_total - width ? first : t->output_total - width;
+        uint64_t u     = t->weight_bits == 32 ? ((const uint32_t *) uniform)[i] : ((const uint64_t *) uniform)[i];
+        outputs[i]     = chosen(t->outputs + start, width, first - start + below(t, row, u));
+    }
+}
+
+typedef void scan_function(const cmif_table *, const uint32_t *, const void *, size_t, uint32_t *);
+
+static void scan_plain(const cmif_table *t, const uint32_t *words, const void *uniform, size_t count, uint32_t *outputs)
+{
+    scan(t, words, uniform, count, outputs);
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static void scan_avx2(const cmif_table *t, const uint32_t *words, const void *uniform,
+                                                      size_t count, uint32_t *outputs)
+{
+    scan(t, words, uniform, count, outputs);
+}
+
+__attribute__((target("avx512f,avx512vl"))) static void
+scan_avx512(const cmif_table *t, const uint32_t *words, const void *uniform, size_t count, uint32_t *outputs)
+{
+    scan(t, words, uniform, count, outputs);
+}
+#endif
+
+/* NULL: this machine cannot. */
+static scan_function *scan_by(cmif_scan_path path)
+{
+    switch (path) {
+    case CMIF_SCAN_PLAIN:
+        return scan_plain;
+#ifdef __x86_64__
+    case CMIF_SCAN_AVX2:
+        return __builtin_cpu_supports("avx2") ? scan_avx2 : NULL;
+    case CMIF_SCAN_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") ? scan_avx512 : NULL;
+#endif
+    default:
+        return NULL;
+    }
+}
+
+bool cmif_dp_scan(cmif_scan_path path, const cmif_table *table, const uint32_t *words, const void *uniform,
+                  size_t count, uint32_t *outputs)
+{
+    scan_function *function = scan_by(path);
+    if (function) {
+        function(table, words, uniform, count, outputs);
+    }
+    return function != NULL;
+}
+
+uint32_t cmif_dp_pick(const cmif_table *table, uint32_t row, uint64_t u)
+{
+    return below(table, row, u);
+}
+
+cmif_code cmif_dp_draw(const cmif_table *table, cmif_noise *noise, const uint32_t *words, size_t count,
+                       uint32_t *outputs, cmif_err *err)
+{
+    cmif_code      rc       = CMIF_OK;
+    scan_function *function = scan_by(CMIF_SCAN_AVX512);
+    const bool     wide     = table->weight_bits != 32;
+    uint64_t       uniform[BATCH];
+    uint32_t       outside = 0;
+
+    function = function ? function : scan_by(CMIF_SCAN_AVX2);
+    function = function ? function : scan_plain;
+    for (size_t i = 0; i < count; i++) {
+        outside |= words[i] >= table->word_count;
+    }
+    if (outside) {
+        rc = cmif_fail(err, CMIF_E_RANGE, "a word id to be drawn for is not below the table's %u words",
+                       table->word_count);
+        goto done;
+    }
+    for (size_t at = 0; at < count; at += BATCH) {
+        size_t n = count - at < BATCH ? count - at : BATCH;
+        rc       = cmif_noise_take(noise, uniform, n * (wide ? sizeof(uint64_t) : sizeof(uint32_t)), err);
+        if (rc != CMIF_OK) {
+            goto done;
+        }
+        for (size_t i = 0; wide && i < n; i++) {
+            uniform[i] >>= 1; /* 63 bits */
+        }
+        function(table, words + at, uniform, n, outputs + at);
+    }
+done:
+    cmif_wipe(uniform, sizeof uniform);
+    if (rc != CMIF_OK && count) {
+        memset(outputs, 0, count * sizeof *outputs);
+    }
+    return rc;
+}
