@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+"""channel_cli_test BUILD SHARED [WORD]: `cmif lexicon` and `cmif channel` as a person meets them, on made-up words.
+With WORD only the promises whose name has it.
+
+A canary is in texts that are refused or released and must not leave."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+
+BUILD, SHARED = sys.argv[1], sys.argv[2]
+CMIF = f"{BUILD}/bin/cmif"
+SST2 = f"{SHARED}/models/minilm-sst2/minilm-sst2-f16.gguf"
+STORIES = f"{SHARED}/models/stories260K/stories260K.gguf"
+CANARY = "zebrafinch"
+WORK = tempfile.mkdtemp(prefix="cmif-channel-")
+ENV = {**os.environ, "XDG_CACHE_HOME": f"{WORK}/cache", "XDG_RUNTIME_DIR": WORK}
+MECHANISMS = ["rnm", "subset", "krr", "general", "metric", "full", "paper", "custext", "custext+", "santext", "santext+"]
+
+passed = failed = 0
+
+
+def promise(function):
+    global passed, failed
+    name = function.__name__
+    if len(sys.argv) > 3 and sys.argv[3] not in name:
+        return function
+    try:
+        function()
+        print(f"ok     {name}", flush=True)
+        passed += 1
+    except AssertionError as error:
+        print(f"FAILED {name}: {error}", flush=True)
+        failed += 1
+    return function
+
+
+def cmif(*args, text="", env=ENV, **more):
+    done = subprocess.run([CMIF, *args], input=text.encode(), capture_output=True, env=env, timeout=120, **more)
+    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    return done
+
+
+def good(*args, **more):
+    done = cmif(*args, **more)
+    assert done.returncode == 0, f"cmif {' '.join(args)}: exit {done.returncode}: {done.err}"
+    return done
+
+
+def refused(exit_code, sentence, done):
+    said = done.err.strip()
+    assert done.returncode == exit_code, f"exit code {done.returncode}, expected {exit_code}; it said: {said}"
+    assert re.search(sentence, said), f"it said '{said}', expected /{sentence}/"
+    assert said.count("\n") == 0 and said.startswith("cmif: "), f"not one sentence: {said}"
+    assert CANARY not in done.err, "the text is in the message"
+
+
+def digest(path):
+    return hashlib.sha256(open(path, "rb").read()).hexdigest()
+
+
+# ---- a small public world: words, counts, vectors ----
+
+GOOD = "good great fine nice lovely superb excellent wonderful pleasant brilliant charming delightful".split()
+BAD = "bad awful poor terrible dreadful horrible dismal lousy nasty boring tedious stale".split()
+FILM = "film movie picture cinema show drama comedy story plot script scene series".split()
+PASS = "the a is was not this of and it".split()
+random.seed(7)
+WORDS = PASS + GOOD + BAD + FILM + sorted({"".join(random.choice("bcdfg") + random.choice("aeiou") for _ in range(3)) for _ in range(300)})
+LIST, VECTORS = f"{WORK}/words.txt", f"{WORK}/vectors.txt"
+
+
+def make_world():
+    with open(LIST, "w") as file:
+        for rank, word in enumerate(WORDS):
+            file.write(f"{word}\t{1000000 // (rank + 3)}\n")
+    with open(VECTORS, "w") as file:
+        for word in WORDS:
+            kind = 0 if word in GOOD else 1 if word in BAD else 2 if word in FILM else 3 + hash_of(word) % 5
+            row = [random.gauss(3.0 * (i == kind), 0.5) for i in range(12)]
+            file.write(word + "".join(f" {x:.5f}" for x in row) + "\n")
+
+
+def hash_of(word):
+    return hashlib.md5(word.encode()).digest()[0]
+
+
+make_world()
+LEXICON = f"{WORK}/lexicon.gguf"
+
+
+def build(name, *args, **more):
+    path = f"{WORK}/{name}.cmifch"
+    done = good("channel", "build", "-o", path, "-l", LEXICON, "--vectors", VECTORS, *args, **more)
+    return path, done
+
+
+@promise
+def a_list_of_words_becomes_a_lexicon():
+    done = good("lexicon", "build", "--from", LIST, "-o", LEXICON)
+    assert str(len(WORDS)) in done.out, done.out
+    again = f"{WORK}/again.gguf"
+    good("lexicon", "build", "--from", LIST, "-o", again)
+    assert digest(LEXICON) == digest(again), "the same list gave other bytes"
+
+
+@promise
+def every_mechanism_builds_and_certifies():
+    for mechanism in MECHANISMS:
+        path, done = build(mechanism.replace("+", "p"), "--mechanism", mechanism, "-k", "12", "--classes", "8") if mechanism == "full" \
+            else build(mechanism.replace("+", "p"), "--mechanism", mechanism, "-k", "12")
+        assert mechanism in done.out and "certified" in done.out, done.out
+        report = json.loads(good("channel", "check", path, "--json").out)
+        assert report["mechanism"] == mechanism
+        if mechanism not in ("paper", "santext", "santext+", "metric"):
+            assert report["pure"] and report["certified_epsilon"] <= 1.000001, report
+        if mechanism == "general":
+            assert report["certified_epsilon"] == 0, report
+        if mechanism == "paper":
+            assert not report["pure"], "per-word neighbours have no epsilon"
+
+
+@promise
+def the_second_checker_agrees():
+    tool = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "tools", "certify")
+    for mechanism in ("rnm", "subset", "krr", "general", "full", "custext"):
+        path = f"{WORK}/{mechanism}.cmifch"
+        ours = json.loads(good("channel", "check", path, "--json").out)["certified_epsilon"]
+        theirs = json.loads(subprocess.run([sys.executable, tool, "--json", path], capture_output=True, check=True).stdout)
+        found = theirs[0] if isinstance(theirs, list) else theirs
+        assert abs(float(found["certified"]) - ours) < 5e-7, f"{mechanism}: {ours} and {found}"
+
+
+@promise
+def the_same_inputs_give_the_same_bytes_with_any_number_of_threads():
+    one, _ = build("one", "--mechanism", "rnm", "-k", "12", "--threads", "1")
+    two, _ = build("two", "--mechanism", "rnm", "-k", "12", "--threads", "3")
+    other, _ = build("other", "--mechanism", "rnm", "-k", "12", "--epsilon", "2")
+    assert digest(one) == digest(two), "threads changed the table"
+    assert digest(one) != digest(other), "another epsilon gave the same table"
+
+
+@promise
+def calibrated_noise_gives_more_for_the_same_guarantee():
+    plain = json.loads(good("channel", "check", f"{WORK}/one.cmifch", "--json").out)
+    path, _ = build("calibrated", "--mechanism", "rnm", "-k", "12", "--calibrate")
+    tight = json.loads(good("channel", "check", path, "--json").out)
+    assert tight["certified_epsilon"] <= 1 and tight["certified_epsilon"] > plain["certified_epsilon"], (plain, tight)
+    assert tight["unchanged"] > plain["unchanged"], "calibration gave no utility"
+
+
+@promise
+def a_changed_table_is_refused_with_both_figures():
+    path, _ = build("two_eps", "--mechanism", "rnm", "-k", "12", "--epsilon", "2")
+    data = bytearray(open(path, "rb").read())
+    for at in range(0, len(data), max(1, len(data) // 97)):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        wrong = f"{WORK}/wrong.cmifch"
+        open(wrong, "wb").write(changed)
+        refused(1, "cmif: ", cmif("channel", "check", wrong))
+    open(f"{WORK}/short.cmifch", "wb").write(data[:-1])
+    refused(1, r"\d", cmif("channel", "check", f"{WORK}/short.cmifch"))
+    open(f"{WORK}/long.cmifch", "wb").write(data + b"\0")
+    refused(1, r"\d", cmif("channel", "check", f"{WORK}/long.cmifch"))
+
+
+@promise
+def show_says_what_may_leave():
+    done = good("channel", "show", f"{WORK}/rnm.cmifch", "film", "the", CANARY)
+    assert "movie" in done.out and "passes as it is" in done.out and "not in the table" in done.out, done.out
+    report = json.loads(good("channel", "show", f"{WORK}/rnm.cmifch", "film", "--json").out)
+    assert abs(sum(p for _, p in report[0]["outputs"]) - 1) < 1e-9
+
+
+@promise
+def compare_prints_and_draws():
+    picture = f"{WORK}/picture.svg"
+    done = good("channel", "compare", f"{WORK}/rnm.cmifch", f"{WORK}/two_eps.cmifch", f"{WORK}/general.cmifch", "--svg", picture)
+    assert len(done.out.strip().splitlines()) == 4, done.out
+    import xml.dom.minidom
+    assert len(xml.dom.minidom.parse(picture).getElementsByTagName("circle")) >= 6
+
+
+@promise
+def words_are_drawn_before_they_leave():
+    if not os.path.exists(SST2):
+        return
+    text = f"This film was not good, {CANARY}; a TEDIOUS plot"
+    done = good("classify", "-m", SST2, "--channel", f"{WORK}/general.cmifch", "--json", "--threads", "1", text)
+    report = json.loads(done.out)
+    left = report["results"][0]["released"]
+    assert CANARY not in done.out and CANARY not in done.err, "an unknown word left"
+    assert left.startswith("This ") and " not " in left and "something; a " in left, left
+    assert report["channel"]["unknown"] == 1 and report["channel"]["passed"] == 4 and report["channel"]["drawn"] == 4, report
+    assert report["channel"]["rows"] == "bayes" and report["sanitizer"] == "general"
+    shown = good("channel", "show", f"{WORK}/general.cmifch", "film", "--json")
+    assert left.split()[1] == json.loads(shown.out)[0]["outputs"][0][0], left
+    for rows in ("plain", "bayes", "q8_0"):
+        good("classify", "-m", SST2, "--channel", f"{WORK}/rnm.cmifch", "--rows", rows, "--threads", "1", text)
+
+
+@promise
+def rows_in_context_need_a_language_model_of_the_same_words():
+    if not os.path.exists(SST2):
+        return
+    text, lm = f"{WORK}/text.txt", f"{WORK}/lm.gguf"
+    with open(text, "w") as file:
+        for _ in range(200):
+            file.write(f"the {random.choice(FILM)} was {random.choice(GOOD + BAD)}\n")
+    good("lexicon", "lm", "build", "-l", LEXICON, "-o", lm, text)
+    done = good("classify", "-m", SST2, "--channel", f"{WORK}/general.cmifch", "--rows", "context", "--lm", lm, "--threads", "1",
+                "--json", "the film was good")
+    assert json.loads(done.out)["channel"]["rows"] == "context"
+    other, other_lm = f"{WORK}/other.gguf", f"{WORK}/other-lm.gguf"
+    good("lexicon", "build", "--from", LIST, "--words", "100", "-o", other)
+    good("lexicon", "lm", "build", "-l", other, "-o", other_lm, text)
+    refused(1, "other|another", cmif("classify", "-m", SST2, "--channel", f"{WORK}/general.cmifch", "--lm", other_lm, "a film"))
+
+
+@promise
+def decoders_get_the_released_words():
+    if not os.path.exists(STORIES):
+        return
+    done = good("run", "-m", STORIES, "--raw", "-n", "4", "--channel", f"{WORK}/general.cmifch", "--threads", "1", "--json",
+                f"the film {CANARY}")
+    report = json.loads(done.out)
+    assert report["channel"]["rows"] == "plain" and CANARY not in done.out + done.err, done.out
+    assert "something" in report["released"]
+    good("run", "-m", STORIES, "--raw", "-n", "4", "--channel", f"{WORK}/general.cmifch", "--rows", "bayes", "--threads", "1",
+         "the film")
+
+
+@promise
+def a_table_without_a_guarantee_must_be_asked_for():
+    if not os.path.exists(SST2):
+        return
+    refused(1, "guarantee", cmif("classify", "-m", SST2, "--channel", f"{WORK}/paper.cmifch", CANARY))
+    good("classify", "-m", SST2, "--channel", f"{WORK}/paper.cmifch", "--no-guarantee", "--threads", "1", "a good film")
+
+
+@promise
+def rows_can_be_written():
+    if not os.path.exists(SST2):
+        return
+    done = good("channel", "rows", f"{WORK}/general.cmifch", "-m", SST2, "-o", f"{WORK}/rows.gguf")
+    assert "of 384" in done.out and os.path.getsize(f"{WORK}/rows.gguf") > 384 * 4 * 20, done.out
+
+
+@promise
+def wrong_options_are_one_sentence():
+    table = f"{WORK}/x.cmifch"
+    base = ("channel", "build", "-o", table, "-l", LEXICON, "--vectors", VECTORS)
+    refused(2, "did you mean custext", cmif(*base, "--mechanism", "custex"))
+    refused(2, "--epsilon takes", cmif(*base, "--mechanism", "rnm", "--epsilon", "-1"))
+    refused(2, "--epsilon takes", cmif(*base, "--mechanism", "rnm", "--epsilon", "1e3"))
+    refused(2, "general has no epsilon", cmif(*base, "--epsilon", "1"))
+    refused(2, "--noise is for", cmif(*base, "--mechanism", "krr", "--noise", "laplace"))
+    refused(2, "--block", cmif(*base, "-k", "0"))
+    refused(2, "--profile takes", cmif(*base, "--profile", "best"))
+    refused(2, "-o FILE", cmif("channel", "build"))
+    refused(2, "channel takes", cmif("channel", "biuld"))
+    refused(2, "which table", cmif("channel", "check"))
+    refused(1, "none.cmifch", cmif("channel", "check", f"{WORK}/none.cmifch"))
+    refused(2, "needs --channel", cmif("classify", "-m", SST2, "--rows", "bayes", CANARY))
+    refused(2, "needs --lm", cmif("classify", "-m", SST2, "--channel", table, "--rows", "context", CANARY))
+    assert not os.path.exists(table), "something was written"
+
+
+@promise
+def bad_sources_are_refused_and_nothing_is_written():
+    table = f"{WORK}/y.cmifch"
+
+    def with_vectors(text):
+        path = f"{WORK}/bad.txt"
+        open(path, "w").write(text)
+        return cmif("channel", "build", "-o", table, "-l", LEXICON, "--vectors", path, "--mechanism", "rnm")
+
+    refused(1, "line 2|width", with_vectors("film 1 2 3\nmovie 1 2\n"))
+    refused(1, "finite|number", with_vectors("film 1 2 nan\nmovie 1 2 3\n"))
+    refused(1, "twice|again", with_vectors("film 1 2 3\nfilm 1 2 3\n"))
+    refused(1, "", with_vectors(""))
+    empty = f"{WORK}/empty.txt"
+    open(empty, "w").write("")
+    refused(1, "no word|empty", cmif("lexicon", "build", "--from", empty, "-o", f"{WORK}/e.gguf"))
+    refused(1, "cmif pull lexicon", cmif("lexicon", "build", "-o", f"{WORK}/e.gguf"))
+    refused(1, "", cmif("channel", "build", "-o", f"{WORK}/no/such/folder.cmifch", "-l", LEXICON, "--vectors", VECTORS,
+                        "--mechanism", "rnm"))
+    refused(1, "", cmif("channel", "build", "-o", table, "-l", LIST, "--vectors", VECTORS))
+    assert not os.path.exists(table) and not os.path.exists(f"{WORK}/e.gguf"), "something was written"
+
+
+@promise
+def a_full_disk_leaves_nothing():
+    import resource
+
+    def small():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    path = f"{WORK}/full.cmifch"
+    done = cmif("channel", "build", "-o", path, "-l", LEXICON, "--vectors", VECTORS, "--mechanism", "rnm", preexec_fn=small)
+    refused(1, "write|space|disk|large", done)
+    assert not os.path.exists(path) and not [n for n in os.listdir(WORK) if n.startswith("full")], os.listdir(WORK)
+
+
+@promise
+def words_of_a_model_are_enough():
+    if not os.path.exists(SST2):
+        return
+    own = f"{WORK}/own.gguf"
+    good("lexicon", "build", "--from", SST2, "-o", own)
+    path = f"{WORK}/own.cmifch"
+    done = good("channel", "build", "-o", path, "-l", own, "--vectors", "rows", "-m", SST2, "-p", "paper", "--threads", "2")
+    assert "certified   epsilon" in done.out, done.out
+
+
+print(f"{passed} passed, {failed} failed")
+sys.exit(1 if failed or not passed else 0)
