@@ -1,5 +1,5 @@
-/* Linked with --wrap for getrandom, madvise and getpid: a system without random bytes, a kernel that does not wipe on fork, a
- * child that cannot be told by its id. */
+/* Linked with --wrap for getrandom, madvise and getpid: a system without random bytes, a kernel that does not wipe on
+ * fork, a child that cannot be told by its id. */
 #include "dp/noise.h"
 
 #include "base/check.h"
@@ -45,7 +45,10 @@ int __wrap_madvise(void *at, size_t size, int advice)
 
 pid_t __real_getpid(void);
 pid_t __wrap_getpid(void);
-pid_t __wrap_getpid(void) { return same_pid ? 1 : __real_getpid(); }
+pid_t __wrap_getpid(void)
+{
+    return same_pid ? 1 : __real_getpid();
+}
 
 static cmif_noise *fresh(void)
 {
@@ -79,7 +82,7 @@ static void what_is_taken_looks_uniform(void)
     enum { COUNT = 1 << 22 };
     uint8_t    *bytes          = malloc(COUNT);
     uint32_t    byte_seen[256] = {0}, bit_seen[8] = {0};
-    double      pairs          = 0, chi = 0;
+    double      pairs = 0, chi = 0;
     cmif_noise *noise = fresh();
     CHECK(bytes && cmif_noise_take(noise, bytes, COUNT, NULL) == CMIF_OK);
     for (size_t i = 0; bytes && i < COUNT; i++) {
@@ -187,7 +190,10 @@ static void fork_and_compare(void)
     cmif_noise_free(noise);
 }
 
-static void a_child_never_draws_its_parents_words(void) { fork_and_compare(); }
+static void a_child_never_draws_its_parents_words(void)
+{
+    fork_and_compare();
+}
 
 static void nor_where_the_kernel_does_not_wipe(void)
 {
@@ -206,7 +212,7 @@ static void nor_where_its_id_is_its_parents(void)
 static void without_random_bytes_there_is_no_noise(void)
 {
     static const uint8_t zeros[64];
-    cmif_err             err = {0};
+    cmif_err             err  = {0};
     cmif_noise          *none = NULL, *noise = fresh();
     uint8_t             *bytes = malloc(5 << 20);
 
