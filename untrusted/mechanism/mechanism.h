@@ -10,10 +10,12 @@
 #include "vectors/vectors.h"
 
 /* ---- closed forms: p (n) from scores q (n) at lambda = 1 / noise scale; accurate to 1e-15 ---- */
-void      cmif_closed_gumbel(const long double *q, size_t n, long double lambda, long double *p);      /* exponential mechanism */
-void      cmif_closed_exponential(const long double *q, size_t n, long double lambda, long double *p); /* permute-and-flip */
-/* Errors: MEMORY. */
+void cmif_closed_gumbel(const long double *q, size_t n, long double lambda, long double *p); /* the exponential mechanism */
+/* Permute-and-flip, and the noise that has no name of its own. Errors: MEMORY. */
+CMIF_MUST_USE cmif_code cmif_closed_exponential(const long double *q, size_t n, long double lambda, long double *p, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_closed_laplace(const long double *q, size_t n, long double lambda, long double *p, cmif_err *err);
+/* The loss of rows (m, n) of probabilities: ln of the largest ratio in a column. */
+long double cmif_closed_loss(const long double *p, size_t m, size_t n);
 
 /* Integer weights of a block: rows (m, n) of probabilities become weights >= 1 that sum to 2^bits in each row, within 2 units of the closed form where
  * that keeps `high / low <= e^(num/den)` in every column; else rows are first mixed with the column means by the smallest power of two that does.
