@@ -181,25 +181,24 @@ static cmif_code put_bytes(int fd, const uint8_t *bytes, size_t size, const char
     return CMIF_OK;
 }
 
-static char *folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? strndup(path, slash == path ? 1 : (size_t) (slash - path)) : strdup(".");
-}
-
 /* A file without a name vanishes with us, whatever ends us; where there is none of that, one with a telling name. */
 static cmif_code put_file(const char *path, const uint8_t *bytes, size_t size, cmif_err *err)
 {
-    cmif_code rc        = CMIF_OK;
-    int       fd        = -1;
-    bool      named     = false; /* temporary exists */
-    size_t    room      = strlen(path) + 32;
-    char     *temporary = malloc(room);
-    char     *folder    = folder_of(path);
-    char      link[32];
-    if (!temporary || !folder) {
+    cmif_code    rc    = CMIF_OK;
+    int          fd    = -1;
+    bool         named = false; /* temporary exists */
+    const char  *slash = strrchr(path, '/');
+    const size_t room  = strlen(path) + 32;
+    char        *names = malloc(2 * room), *temporary = names, *folder = names + room;
+    char         link[32];
+    if (!names) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a path");
         goto done;
+    }
+    if (slash) {
+        snprintf(folder, room, "%.*s", slash == path ? 1 : (int) (slash - path), path);
+    } else {
+        snprintf(folder, room, ".");
     }
     snprintf(temporary, room, "%s.partial-%ld", path, (long) getpid());
     unlink(temporary); /* left by a killed process that had our number */
@@ -236,8 +235,7 @@ done:
     if (fd >= 0) {
         close(fd);
     }
-    free(temporary);
-    free(folder);
+    free(names);
     return rc;
 }
 
