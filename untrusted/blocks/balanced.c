@@ -54,6 +54,14 @@ typedef struct pick {
     uint32_t i;
 } pick;
 
+typedef struct seat { /* a place in a block, and what a swap asks about the word in it */
+    uint32_t i;
+    int32_t  sign;
+    uint32_t antonyms; /* of the word, wherever they are */
+    double   weight, pi, norm2;
+    double   along; /* row times mean of the block */
+} seat;
+
 typedef struct run { /* one class and seed; items are counted from the first of the class */
     builder      *all;
     const float  *row;
@@ -62,20 +70,20 @@ typedef struct run { /* one class and seed; items are counted from the first of 
     uint32_t      begin, count, blocks;
     size_t        stride;
     uint64_t      random;
-    uint32_t     *block;  /* [count] */
-    uint32_t     *order;  /* [count] the known ones, as the tree splits them */
-    uint32_t     *first;  /* [blocks + 1] into member */
-    uint32_t     *member; /* [count] */
-    uint32_t     *slot;   /* [count] place in member */
-    pick         *picks;  /* [count] */
-    block_state  *state;  /* [blocks] */
-    double       *sum;    /* (blocks, stride) sum of w x */
-    float        *mean;   /* (blocks, stride) */
-    float        *square; /* [blocks] |mean|^2 */
-    float        *own;    /* [count] row times mean of its block */
-    double       *part;   /* (2, stride) scratch */
-    float        *axis;   /* (stride) scratch */
-    double        score;
+    uint32_t     *block; /* [count] */
+    uint32_t     *order; /* [count] the known ones, as the tree splits them */
+    uint32_t     *first; /* [blocks + 1] into seats */
+    seat         *seats; /* [count] block after block */
+    float       *seated; /* (count, stride) rows in the order of seats: a block's lie together, which halves the time */
+    uint32_t    *slot;   /* [count] seat of an item */
+    pick        *picks;  /* [count] */
+    block_state *state;  /* [blocks] */
+    double      *sum;    /* (blocks, stride) sum of w x */
+    float       *mean;   /* (blocks, stride) */
+    float       *square; /* [blocks] |mean|^2 */
+    double      *part;   /* (2, stride) scratch */
+    float       *axis;   /* (stride) scratch */
+    double       score;
 } run;
 
 static uint64_t next_random(uint64_t *state) /* splitmix64: Steele, Lea, Flood 2014 */
@@ -89,6 +97,19 @@ static uint64_t next_random(uint64_t *state) /* splitmix64: Steele, Lea, Flood 2
 static uint32_t random_below(uint64_t *state, uint32_t n)
 {
     return (uint32_t) ((next_random(state) >> 32) * n >> 32);
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+static double smaller(double a, double b)
+{
+    return a < b ? a : b;
 }
 
 static const float *row_of(const run *r, uint32_t i)
@@ -223,7 +244,7 @@ static void place_unknown(run *r, const uint8_t *known)
         unknown += !known[i];
         if (known[i]) {
             b->words++;
-            b->top = fmax(b->top, r->pi[i]);
+            b->top = larger(b->top, r->pi[i]);
         }
     }
     uint32_t small = r->count / r->blocks, large = r->count % r->blocks; /* so many blocks have one word more */
@@ -243,7 +264,7 @@ static void place_unknown(run *r, const uint8_t *known)
         }
         large -= r->state[to].words == small;
         r->state[to].words++;
-        r->state[to].top = fmax(r->state[to].top, r->pi[i]);
+        r->state[to].top = larger(r->state[to].top, r->pi[i]);
         r->block[i++]    = to;
     }
 }
@@ -271,11 +292,6 @@ static bool are_antonyms(const run *r, uint32_t x, uint32_t y)
     return false;
 }
 
-static uint32_t least(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 static double constraints(const block_state *b)
 {
     return CONSTRAINT * ((double) b->antonyms + (double) least(b->positive, b->negative));
@@ -298,66 +314,60 @@ static void refresh(run *r, uint32_t b)
     s->top = s->next = 0;
     s->positive = s->negative = s->antonyms = 0;
     for (uint32_t at = r->first[b]; at < r->first[b + 1]; at++) {
-        uint32_t i = r->member[at];
-        r->own[i]  = cmif_items_dot(row_of(r, i), mean, r->stride);
-        s->next    = fmax(s->next, fmin(s->top, r->pi[i]));
-        s->top     = fmax(s->top, r->pi[i]);
-        s->positive += r->sign[i] > 0;
-        s->negative += r->sign[i] < 0;
-        s->antonyms += antonyms_in(r, i, b);
+        seat *member  = &r->seats[at];
+        member->along = (double) cmif_items_dot(r->seated + at * r->stride, mean, r->stride);
+        s->next       = larger(s->next, smaller(s->top, member->pi));
+        s->top        = larger(s->top, member->pi);
+        s->positive += member->sign > 0;
+        s->negative += member->sign < 0;
+        s->antonyms += member->antonyms ? antonyms_in(r, member->i, b) : 0;
     }
     s->antonyms /= 2; /* each pair was met twice */
 }
 
-static double penalty_without(const block_state *b, double pi_out, double pi_in)
-{
-    return fmax(pi_out >= b->top ? b->next : b->top, pi_in);
-}
-
 /* The block after `out` left and `in` came, as far as J asks: known, mass, top, constraints; not gain. */
-static block_state after(const run *r, uint32_t block, uint32_t out, uint32_t in, uint32_t antonyms_out,
-                         uint32_t antonyms_new)
+static block_state after(block_state s, const seat *out, const seat *in, uint32_t antonyms_out, uint32_t antonyms_new)
 {
-    block_state s = r->state[block];
-    s.antonyms    = s.antonyms - antonyms_out + antonyms_new;
-    s.positive    = s.positive - (r->sign[out] > 0) + (r->sign[in] > 0);
-    s.negative    = s.negative - (r->sign[out] < 0) + (r->sign[in] < 0);
-    s.known       = s.known - (r->weight[out] > 0) + (r->weight[in] > 0);
-    s.mass        = s.known ? s.mass - r->weight[out] + r->weight[in] : 0;
-    s.top         = penalty_without(&r->state[block], r->pi[out], r->pi[in]);
+    s.top      = larger(out->pi >= s.top ? s.next : s.top, in->pi);
+    s.antonyms = s.antonyms - antonyms_out + antonyms_new;
+    s.positive = s.positive - (out->sign > 0) + (in->sign > 0);
+    s.negative = s.negative - (out->sign < 0) + (in->sign < 0);
+    s.known    = s.known - (out->weight > 0) + (in->weight > 0);
+    s.mass     = s.known ? s.mass - out->weight + in->weight : 0;
     return s;
 }
 
 /* What swapping x of block a with y of block b adds to the terms of J that are not distortion; *to_a, *to_b: the blocks
  * after it. */
-static double other_terms(const run *r, uint32_t x, uint32_t a, uint32_t x_in_a, uint32_t x_in_b, uint32_t y,
+static double other_terms(const run *r, const seat *x, uint32_t a, uint32_t x_in_a, uint32_t x_in_b, const seat *y,
                           uint32_t b, block_state *to_a, block_state *to_b)
 {
     uint32_t y_in_a = 0, y_in_b = 0, pair = 0;
-    if (r->all->antonym_at[r->begin + y] < r->all->antonym_at[r->begin + y + 1]) {
-        y_in_a = antonyms_in(r, y, a);
-        y_in_b = antonyms_in(r, y, b);
-        pair   = are_antonyms(r, x, y);
+    if (y->antonyms > 0) {
+        y_in_a = antonyms_in(r, y->i, a);
+        y_in_b = antonyms_in(r, y->i, b);
+        pair   = are_antonyms(r, x->i, y->i);
     }
-    *to_a = after(r, a, x, y, x_in_a, y_in_a - pair);
-    *to_b = after(r, b, y, x, y_in_b, x_in_b - pair);
+    *to_a = after(r->state[a], x, y, x_in_a, y_in_a - pair);
+    *to_b = after(r->state[b], y, x, y_in_b, x_in_b - pair);
     return (double) r->all->options->penalty * (to_a->top + to_b->top - r->state[a].top - r->state[b].top) +
            constraints(to_a) + constraints(to_b) - constraints(&r->state[a]) - constraints(&r->state[b]);
 }
 
 /* Swap x and y if J falls, decided in double precision. */
-static bool try_swap(run *r, uint32_t x, uint32_t y)
+static bool try_swap(run *r, uint32_t at_x, uint32_t at_y)
 {
-    uint32_t     a = r->block[x], b = r->block[y];
-    block_state  to_a, to_b;
-    double       change = other_terms(r, x, a, antonyms_in(r, x, a), antonyms_in(r, x, b), y, b, &to_a, &to_b);
-    double      *sum_a = r->sum + a * r->stride, *sum_b = r->sum + b * r->stride;
-    double      *new_a = r->part, *new_b = r->part + r->stride;
-    const float *row_x = row_of(r, x), *row_y = row_of(r, y);
-    double       square_a = 0, square_b = 0;
+    seat        x = r->seats[at_x], y = r->seats[at_y];
+    float      *row_x = r->seated + at_x * r->stride, *row_y = r->seated + at_y * r->stride;
+    uint32_t    a = r->block[x.i], b = r->block[y.i];
+    block_state to_a, to_b;
+    double      change = other_terms(r, &x, a, antonyms_in(r, x.i, a), antonyms_in(r, x.i, b), &y, b, &to_a, &to_b);
+    double     *sum_a = r->sum + a * r->stride, *sum_b = r->sum + b * r->stride;
+    double     *new_a = r->part, *new_b = r->part + r->stride;
+    double      square_a = 0, square_b = 0;
 
     for (size_t j = 0; j < r->stride; j++) {
-        double moved = r->weight[y] * (double) row_y[j] - r->weight[x] * (double) row_x[j];
+        double moved = y.weight * (double) row_y[j] - x.weight * (double) row_x[j];
         new_a[j]     = to_a.known ? sum_a[j] + moved : 0;
         new_b[j]     = to_b.known ? sum_b[j] - moved : 0;
         square_a += new_a[j] * new_a[j];
@@ -370,13 +380,17 @@ static bool try_swap(run *r, uint32_t x, uint32_t y)
     }
     memcpy(sum_a, new_a, r->stride * sizeof *sum_a);
     memcpy(sum_b, new_b, r->stride * sizeof *sum_b);
-    uint32_t slot         = r->slot[x];
-    r->member[slot]       = y;
-    r->member[r->slot[y]] = x;
-    r->slot[x]            = r->slot[y];
-    r->slot[y]            = slot;
-    r->block[x]           = b;
-    r->block[y]           = a;
+    for (size_t j = 0; j < r->stride; j++) {
+        float moved = row_x[j];
+        row_x[j]    = row_y[j];
+        row_y[j]    = moved;
+    }
+    r->seats[at_x] = y;
+    r->seats[at_y] = x;
+    r->slot[x.i]   = at_y;
+    r->slot[y.i]   = at_x;
+    r->block[x.i]  = b;
+    r->block[y.i]  = a;
     to_a.touched = to_b.touched = true;
     r->state[a]                 = to_a;
     r->state[b]                 = to_b;
@@ -420,32 +434,33 @@ static uint32_t near_blocks(const run *r, uint32_t x, bool all, uint32_t *near, 
     return count;
 }
 
-/* The best partner of x in block b: J falls by more than -*best, as far as single precision can tell. */
-static void best_partner(const run *r, uint32_t x, uint32_t x_in_a, uint32_t b, double x_along_b, double *best,
+/* The best partner of x in block b: the seat, if J falls by more than -*best as far as single precision can tell. */
+static void best_partner(const run *r, uint32_t at_x, uint32_t x_in_a, uint32_t b, double x_along_b, double *best,
                          uint32_t *partner)
 {
-    uint32_t           a      = r->block[x];
-    uint32_t           x_in_b = antonyms_in(r, x, b);
-    const block_state *from_a = &r->state[a], *from_b = &r->state[b];
-    const float       *row_x = row_of(r, x), *mean_a = r->mean + a * r->stride;
-    double w_x = r->weight[x], square_a = from_a->gain * from_a->mass, square_b = from_b->gain * from_b->mass;
+    const seat       *x      = &r->seats[at_x];
+    const float      *row_x  = r->seated + at_x * r->stride;
+    uint32_t          a      = r->block[x->i];
+    uint32_t          x_in_b = x->antonyms ? antonyms_in(r, x->i, b) : 0;
+    const block_state from_a = r->state[a], from_b = r->state[b];
+    const float      *mean_a   = r->mean + a * r->stride;
+    double            square_a = from_a.gain * from_a.mass, square_b = from_b.gain * from_b.mass;
 
     for (uint32_t at = r->first[b]; at < r->first[b + 1]; at++) {
-        uint32_t     y     = r->member[at];
-        const float *row_y = row_of(r, y);
-        double       w_y   = r->weight[y];
+        const seat  *y     = &r->seats[at];
+        const float *row_y = r->seated + at * r->stride;
         block_state  to_a, to_b;
         double       change = other_terms(r, x, a, x_in_a, x_in_b, y, b, &to_a, &to_b);
         double       along =
-            from_a->mass * (w_y * (double) cmif_items_dot(mean_a, row_y, r->stride) - w_x * (double) r->own[x]);
-        double across = from_b->mass * (w_y * (double) r->own[y] - w_x * x_along_b);
-        double moved  = w_y * w_y * r->norm2[y] + w_x * w_x * r->norm2[x] -
-                       2 * w_x * w_y * (double) cmif_items_dot(row_x, row_y, r->stride);
-        change += from_a->gain - (to_a.known ? (square_a + 2 * along + moved) / to_a.mass : 0);
-        change += from_b->gain - (to_b.known ? (square_b - 2 * across + moved) / to_b.mass : 0);
+            from_a.mass * (y->weight * (double) cmif_items_dot(mean_a, row_y, r->stride) - x->weight * x->along);
+        double across = from_b.mass * (y->weight * y->along - x->weight * x_along_b);
+        double moved  = y->weight * y->weight * y->norm2 + x->weight * x->weight * x->norm2 -
+                       2 * x->weight * y->weight * (double) cmif_items_dot(row_x, row_y, r->stride);
+        change += from_a.gain - (to_a.known ? (square_a + 2 * along + moved) / to_a.mass : 0);
+        change += from_b.gain - (to_b.known ? (square_b - 2 * across + moved) / to_b.mass : 0);
         if (change < *best) {
             *best    = change;
-            *partner = y;
+            *partner = at;
         }
     }
 }
@@ -476,9 +491,9 @@ static bool swap_pass(run *r, const uint8_t *known, bool only_touched, uint32_t 
         uint32_t count  = near_blocks(r, x, broken, near, along);
         double   best   = -LEAST_GAIN;
         for (uint32_t n = 0; n < count; n++) {
-            best_partner(r, x, x_in_a, near[n], (double) along[n], &best, &partner);
+            best_partner(r, r->slot[x], x_in_a, near[n], (double) along[n], &best, &partner);
         }
-        if (partner != UINT32_MAX && try_swap(r, x, partner)) {
+        if (partner != UINT32_MAX && try_swap(r, r->slot[x], partner)) {
             moved = true;
         }
     }
@@ -508,8 +523,15 @@ static void begin_swaps(run *r)
         r->state[b].touched = true;
     }
     for (uint32_t i = 0; i < r->count; i++) {
-        r->slot[i]            = r->first[r->block[i]] + r->state[r->block[i]].words++;
-        r->member[r->slot[i]] = i;
+        uint32_t at  = r->first[r->block[i]] + r->state[r->block[i]].words++;
+        r->slot[i]   = at;
+        r->seats[at] = (seat){.i        = i,
+                              .sign     = r->sign[i],
+                              .antonyms = r->all->antonym_at[r->begin + i + 1] - r->all->antonym_at[r->begin + i],
+                              .weight   = r->weight[i],
+                              .pi       = r->pi[i],
+                              .norm2    = r->norm2[i]};
+        memcpy(r->seated + at * r->stride, row_of(r, i), r->stride * sizeof *r->seated);
     }
     for (uint32_t b = 0; b < r->blocks; b++) {
         refresh(r, b);
@@ -540,20 +562,20 @@ static cmif_code build_class(builder *all, uint32_t seed, const group *g, uint32
     r.random = next_random(&r.random) ^ items->word_class[g->begin];
     r.order  = cmif_items_array(r.count, sizeof *r.order, err);
     r.first  = cmif_items_array(r.blocks + 1, sizeof *r.first, err);
-    r.member = cmif_items_array(r.count, sizeof *r.member, err);
+    r.seats  = cmif_items_array(r.count, sizeof *r.seats, err);
+    r.seated = cmif_items_array(r.count, r.stride * sizeof *r.seated, err);
     r.slot   = cmif_items_array(r.count, sizeof *r.slot, err);
     r.picks  = cmif_items_array(r.count, 2 * sizeof *r.picks, err);
     r.state  = cmif_items_array(r.blocks, sizeof *r.state, err);
     r.sum    = cmif_items_array(r.blocks, r.stride * sizeof *r.sum, err);
     r.mean   = cmif_items_array(r.blocks, r.stride * sizeof *r.mean, err);
     r.square = cmif_items_array(r.blocks, sizeof *r.square, err);
-    r.own    = cmif_items_array(r.count, sizeof *r.own, err);
     r.part   = cmif_items_array(2, r.stride * sizeof *r.part, err);
     r.axis   = cmif_items_array(1, r.stride * sizeof *r.axis, err);
     near     = cmif_items_array(r.blocks + NEAR, sizeof *near, err);
     along    = cmif_items_array(r.blocks + NEAR, sizeof *along, err);
-    if (!r.order || !r.first || !r.member || !r.slot || !r.picks || !r.state || !r.sum || !r.mean || !r.square ||
-        !r.own || !r.part || !r.axis || !near || !along) {
+    if (!r.order || !r.first || !r.seats || !r.seated || !r.slot || !r.picks || !r.state || !r.sum || !r.mean ||
+        !r.square || !r.part || !r.axis || !near || !along) {
         goto done;
     }
 
@@ -577,14 +599,14 @@ static cmif_code build_class(builder *all, uint32_t seed, const group *g, uint32
 done:
     free(r.order);
     free(r.first);
-    free(r.member);
+    free(r.seats);
+    free(r.seated);
     free(r.slot);
     free(r.picks);
     free(r.state);
     free(r.sum);
     free(r.mean);
     free(r.square);
-    free(r.own);
     free(r.part);
     free(r.axis);
     free(near);

@@ -48,12 +48,13 @@ static inline float cmif_items_dot(const float *restrict a, const float *restric
             lane[j] += a[i + j] * b[i + j];
         }
     }
-    for (size_t half = CMIF_LANES / 2; half > 0; half /= 2) {
-        for (size_t j = 0; j < half; j++) {
-            lane[j] += lane[j + half];
-        }
+    for (size_t j = 0; j < 8; j++) {
+        lane[j] += lane[j + 8];
     }
-    return lane[0];
+    for (size_t j = 0; j < 4; j++) {
+        lane[j] += lane[j + 4];
+    }
+    return (lane[0] + lane[2]) + (lane[1] + lane[3]);
 }
 
 #endif
