@@ -456,7 +456,7 @@ static cmif_code take_vectors(const channel_options *o, const cmif_lexicon *lexi
     sources       s    = {0};
     cmif_vectors *read = NULL, *made = NULL;
     tool_bar      bar = tool_bar_new();
-    char          path[PATH_MAX], name[64], digest[65];
+    char          path[PATH_MAX], name[96], digest[65];
     uint8_t       hash[32];
     cmif_code     rc = CMIF_OK;
 

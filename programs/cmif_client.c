@@ -12,35 +12,17 @@
 
 /* ---- the client half ---- */
 
-static cmif_code read_model_id(cmif_client *c, cmif_err *err)
-{
-    cmif_str  hex;
-    cmif_code rc = cmif_gguf_get_str(c->file, "cmif.model_id", &hex, err);
-    if (rc != CMIF_OK) {
-        return cmif_fail(err, CMIF_E_FORMAT, "it is no client half of a split: make one with 'cmif split'");
-    }
-    for (size_t i = 0; i < sizeof c->model_id; i++) {
-        char     pair[3] = {0};
-        unsigned byte    = 0;
-        int      used    = 0;
-        if (hex.size == 64) {
-            memcpy(pair, hex.data + 2 * i, 2);
-        }
-        if (sscanf(pair, "%2x%n", &byte, &used) != 1 || used != 2) {
-            return cmif_fail(err, CMIF_E_FORMAT, "its key cmif.model_id is not 64 hexadecimal digits");
-        }
-        c->model_id[i] = (uint8_t) byte;
-    }
-    return CMIF_OK;
-}
-
 cmif_code cmif_client_load(const char *path, cmif_client *c, cmif_err *err)
 {
     cmif_code rc = cmif_gguf_open(path, &c->file, err);
     if (rc != CMIF_OK) {
         return rc;
     }
-    rc = read_model_id(c, err);
+    if (!cmif_gguf_find(c->file, "cmif.model_id")) {
+        rc = cmif_fail(err, CMIF_E_FORMAT, "it is no client half of a split: make one with 'cmif split'");
+    } else {
+        rc = cmif_gguf_get_hash(c->file, "cmif.model_id", c->model_id, err);
+    }
     if (rc == CMIF_OK) {
         rc = cmif_gguf_get_str(c->file, "general.architecture", &c->arch, err);
     }

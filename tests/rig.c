@@ -36,26 +36,15 @@ pid_t rig_child_of(pid_t parent)
 
 cmif_code rig_open(rig *r, const char *client, cmif_err *err)
 {
-    cmif_str hex;
     *r           = (rig){0};
     cmif_code rc = cmif_gguf_open(client, &r->file, err);
     if (rc == CMIF_OK) {
         rc = cmif_embed_open(r->file, &r->table, err);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_gguf_get_str(r->file, "cmif.model_id", &hex, err);
+        rc = cmif_gguf_get_hash(r->file, "cmif.model_id", r->id, err);
     }
-    if (rc != CMIF_OK) {
-        return rc;
-    }
-    if (hex.size != 64) {
-        return cmif_fail(err, CMIF_E_FORMAT, "cmif.model_id has %zu characters, expected 64", hex.size);
-    }
-    for (size_t i = 0; i < sizeof r->id; i++) {
-        char pair[3] = {hex.data[2 * i], hex.data[2 * i + 1], 0};
-        r->id[i]     = (uint8_t) strtoul(pair, NULL, 16);
-    }
-    return CMIF_OK;
+    return rc;
 }
 
 cmif_code rig_start(rig *r, const char *server, const char *const *arguments, cmif_err *err)

@@ -35,27 +35,6 @@ static cmif_code read_array(owned *o, int which, const char *key, const uint32_t
     return CMIF_OK;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static cmif_code read_hash(const cmif_gguf *file, const char *key, uint8_t out[static 32], cmif_err *err)
-{
-    cmif_str  hex;
-    cmif_code rc = cmif_gguf_get_str(file, key, &hex, err);
-    for (size_t i = 0; rc == CMIF_OK && i < 32; i++) {
-        int high = hex.size == 64 ? hex_digit(hex.data[2 * i]) : -1,
-            low  = high < 0 ? -1 : hex_digit(hex.data[2 * i + 1]);
-        if (low < 0) {
-            rc = cmif_fail(err, CMIF_E_FORMAT, "key '%s' is not 64 hexadecimal digits in lower case", key);
-        } else {
-            out[i] = (uint8_t) (high << 4 | low);
-        }
-    }
-    return rc;
-}
-
 /* The pairs of one word: ids in range and ascending, counts from 1 on and together no more than the word's own. */
 static cmif_code check_pairs(const cmif_lm *lm, uint32_t a, cmif_err *err)
 {
@@ -92,8 +71,8 @@ static cmif_code read_lm(owned *o, cmif_err *err)
     if (rc == CMIF_OK && (!cmif_str_is(arch, "cmif-lm") || cmif_gguf_tensor_count(lm->file) != 0)) {
         return cmif_fail(err, CMIF_E_FORMAT, "it is no language model of CMIF: make one with 'cmif lexicon lm build'");
     }
-    rc = rc == CMIF_OK ? read_hash(lm->file, "cmif.lm.lexicon_hash", lm->lexicon_hash, err) : rc;
-    rc = rc == CMIF_OK ? read_hash(lm->file, "cmif.lm.text_hash", text_hash, err) : rc;
+    rc = rc == CMIF_OK ? cmif_gguf_get_hash(lm->file, "cmif.lm.lexicon_hash", lm->lexicon_hash, err) : rc;
+    rc = rc == CMIF_OK ? cmif_gguf_get_hash(lm->file, "cmif.lm.text_hash", text_hash, err) : rc;
     rc = rc == CMIF_OK ? read_array(o, 0, "cmif.lm.unigrams", &lm->unigrams, &unigrams, err) : rc;
     rc = rc == CMIF_OK ? read_array(o, 1, "cmif.lm.first", &lm->first, &first, err) : rc;
     rc = rc == CMIF_OK ? read_array(o, 2, "cmif.lm.second", &lm->second, &second, err) : rc;

@@ -95,29 +95,12 @@ static int64_t now_us(void)
     return (int64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
+static uint32_t min2(uint32_t a, uint32_t b)
 {
-    const uint32_t ab = a < b ? a : b;
-    return ab < c ? ab : c;
+    return a < b ? a : b;
 }
 
 /* ---- opening ---- */
-
-static bool hex_decode(cmif_str hex, uint8_t *bytes, size_t size)
-{
-    if (hex.size != 2 * size) {
-        return false;
-    }
-    for (size_t i = 0; i < hex.size; i++) {
-        static const char digits[] = "0123456789abcdef";
-        const char       *digit    = hex.data[i] ? strchr(digits, hex.data[i]) : NULL;
-        if (!digit) {
-            return false;
-        }
-        bytes[i / 2] = (uint8_t) (bytes[i / 2] << 4 | (uint8_t) (digit - digits));
-    }
-    return true;
-}
 
 /* What the file itself says: its architecture, its name, and the table it holds, if any. */
 static cmif_code read_file(cmif_engine *engine, const char *path, cmif_err *err)
@@ -150,10 +133,7 @@ static cmif_code read_file(cmif_engine *engine, const char *path, cmif_err *err)
         goto done;
     }
     if (cmif_gguf_find(engine->file, "cmif.model_id")) { /* a half made by `cmif split`: its own keys must be there */
-        rc = cmif_gguf_get_str(engine->file, "cmif.model_id", &text, err);
-        if (rc == CMIF_OK && !hex_decode(text, engine->welcome.model_id, sizeof engine->welcome.model_id)) {
-            rc = cmif_fail(err, CMIF_E_FORMAT, "cmif.model_id is not 64 hexadecimal digits");
-        }
+        rc = cmif_gguf_get_hash(engine->file, "cmif.model_id", engine->welcome.model_id, err);
         if (rc == CMIF_OK) {
             rc = cmif_gguf_get_bool(engine->file, "cmif.has_table", &has_table, err);
         }
@@ -731,8 +711,8 @@ static uint32_t slice_end(const cmif_engine *engine, const slot *s)
     const uint32_t steps  = s->begin.step < s->begin.row_count ? s->begin.step : s->begin.row_count;
     const uint32_t prompt = s->begin.row_count - steps;
 
-    return s->fed < prompt ? min3(s->fed - s->fed % engine->slice + engine->slice, prompt, UINT32_MAX)
-                           : min3(s->fed + engine->slice, s->fed + WIDE_ROWS - 1, s->begin.row_count);
+    return s->fed < prompt ? min2(s->fed - s->fed % engine->slice + engine->slice, prompt)
+                           : min2(min2(s->fed + engine->slice, s->fed + WIDE_ROWS - 1), s->begin.row_count);
 }
 
 /* Is that slice WIDE_ROWS long? Then no piece of it may be shorter, and if not, no piece gets longer: see plan. */
@@ -792,7 +772,7 @@ static uint32_t plan_narrow(cmif_engine *engine)
     for (uint32_t i = 0; budget && i < engine->slot_count; i++) {
         slot *s = &engine->slots[(first + i) % engine->slot_count];
         if (s->state == SLOT_PROMPT && !slot_is_wide(engine, s)) {
-            s->take = min3(slot_ready(engine, s), WIDE_ROWS - 1, budget);
+            s->take = min2(min2(slot_ready(engine, s), WIDE_ROWS - 1), budget);
             rows += s->take;
             budget -= s->take;
             engine->next_narrow = s->take ? (first + i + 1) % engine->slot_count : engine->next_narrow;
