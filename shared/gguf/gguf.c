@@ -668,7 +668,7 @@ static int hex_digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-cmif_code cmif_gguf_get_hash(const cmif_gguf *file, const char *key, uint8_t out[static 32], cmif_err *err)
+cmif_code cmif_gguf_get_hash(const cmif_gguf *file, const char *key, uint8_t *out, cmif_err *err)
 {
     uint8_t                hash[32];
     const cmif_gguf_value *hex = cmif_gguf_find(file, key);

@@ -69,8 +69,8 @@ CMIF_MUST_USE cmif_code cmif_gguf_get_uint(const cmif_gguf *file, const char *ke
 CMIF_MUST_USE cmif_code cmif_gguf_get_f32(const cmif_gguf *file, const char *key, float *out, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_gguf_get_bool(const cmif_gguf *file, const char *key, bool *out, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_gguf_get_str(const cmif_gguf *file, const char *key, cmif_str *out, cmif_err *err);
-/* A string of 64 hexadecimal digits as 32 bytes. */
-CMIF_MUST_USE cmif_code cmif_gguf_get_hash(const cmif_gguf *file, const char *key, uint8_t out[static 32], cmif_err *err);
+/* A string of 64 hexadecimal digits as out [32]. */
+CMIF_MUST_USE cmif_code cmif_gguf_get_hash(const cmif_gguf *file, const char *key, uint8_t *out, cmif_err *err);
 /* An array of strings: *items (malloc'd, the caller frees it with free()) holds *count borrowed strings. */
 CMIF_MUST_USE cmif_code cmif_gguf_get_strs(const cmif_gguf *file, const char *key, cmif_str **items, size_t *count,
                                            cmif_err *err);

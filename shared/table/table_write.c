@@ -189,12 +189,12 @@ static cmif_code put_file(const char *path, const uint8_t *bytes, size_t size, c
     bool         named = false; /* temporary exists */
     const char  *slash = strrchr(path, '/');
     const size_t room  = strlen(path) + 32;
-    char        *names = malloc(2 * room), *temporary = names, *folder = names + room;
+    char        *names = malloc(2 * room);
     char         link[32];
     if (!names) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a path");
-        goto done;
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a path");
     }
+    char *temporary = names, *folder = names + room;
     if (slash) {
         snprintf(folder, room, "%.*s", slash == path ? 1 : (int) (slash - path), path);
     } else {
@@ -223,8 +223,7 @@ static cmif_code put_file(const char *path, const uint8_t *bytes, size_t size, c
     }
     named = false;
     close(fd);
-    fd =
-        open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* the name should last, too: best effort, the data is safe */
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* the name should last: best effort, the data is safe */
     if (fd >= 0) {
         (void) !fsync(fd);
     }

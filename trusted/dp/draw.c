@@ -4,61 +4,27 @@
 
 #include <string.h>
 
-/* Vectors of 64 bytes, whatever the machine has: the compiler splits them. */
-typedef uint32_t lanes32 __attribute__((vector_size(64)));
-typedef uint64_t lanes64 __attribute__((vector_size(64)));
+enum { BATCH = 512 };
 
-enum { LANES32 = 16, LANES64 = 8, BATCH = 512 };
+/* Compiled once for each instruction set below. The loops are written so that the compiler makes vectors of them: no branch in
+ * them depends on what is compared. */
+#define INLINE static inline __attribute__((always_inline))
 
-#define INLINE static inline __attribute__((always_inline)) /* into one function for each instruction set */
-
-/* How many of a row's thresholds are below u. All are read, whatever u is. A row that does not end with a whole vector
- * ends with one that overlaps the one before: lanes that were counted before are masked out. */
+/* How many of a row's thresholds are below u; all are read, whatever u is. */
 INLINE uint32_t below32(const uint32_t *row, uint32_t stride, uint32_t u)
 {
-    const lanes32 lane  = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    lanes32       sum   = {0}, t;
-    uint32_t      count = 0, j = 0;
-
-    if (stride < LANES32) {
-        for (; j < stride; j++) {
-            count += row[j] < u;
-        }
-        return count;
-    }
-    for (; stride - j >= LANES32; j += LANES32) {
-        memcpy(&t, row + j, sizeof t);
-        sum -= (lanes32) (t < u);
-    }
-    memcpy(&t, row + stride - LANES32, sizeof t);
-    sum -= (lanes32) (t < u) & (lanes32) (lane >= LANES32 - (stride - j));
-    for (int i = 0; i < LANES32; i++) {
-        count += sum[i];
+    uint32_t count = 0;
+    for (uint32_t j = 0; j < stride; j++) {
+        count += row[j] < u;
     }
     return count;
 }
 
 INLINE uint32_t below64(const uint64_t *row, uint32_t stride, uint64_t u)
 {
-    const lanes64 lane  = {0, 1, 2, 3, 4, 5, 6, 7};
-    lanes64       sum   = {0}, t;
-    uint64_t      count = 0;
-    uint32_t      j     = 0;
-
-    if (stride < LANES64) {
-        for (; j < stride; j++) {
-            count += row[j] < u;
-        }
-        return (uint32_t) count;
-    }
-    for (; stride - j >= LANES64; j += LANES64) {
-        memcpy(&t, row + j, sizeof t);
-        sum -= (lanes64) (t < u);
-    }
-    memcpy(&t, row + stride - LANES64, sizeof t);
-    sum -= (lanes64) (t < u) & (lanes64) (lane >= (uint64_t) LANES64 - (stride - j));
-    for (int i = 0; i < LANES64; i++) {
-        count += sum[i];
+    uint64_t count = 0;
+    for (uint32_t j = 0; j < stride; j++) {
+        count += row[j] < u;
     }
     return (uint32_t) count;
 }
@@ -66,24 +32,9 @@ INLINE uint32_t below64(const uint64_t *row, uint32_t stride, uint64_t u)
 /* values[at], by reading all `count` values. */
 INLINE uint32_t chosen(const uint32_t *values, uint32_t count, uint32_t at)
 {
-    const lanes32 lane  = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    lanes32       found = {0}, v;
-    uint32_t      value = 0, j = 0;
-
-    if (count < LANES32) {
-        for (; j < count; j++) {
-            value |= values[j] & (0 - (uint32_t) (j == at));
-        }
-        return value;
-    }
-    for (; count - j >= LANES32; j += LANES32) {
-        memcpy(&v, values + j, sizeof v);
-        found |= v & (lanes32) (lane == at - j);
-    }
-    memcpy(&v, values + count - LANES32, sizeof v);
-    found |= v & (lanes32) (lane == at - (count - LANES32)); /* seen twice is well: it is the same value */
-    for (int i = 0; i < LANES32; i++) {
-        value |= found[i];
+    uint32_t value = 0;
+    for (uint32_t j = 0; j < count; j++) {
+        value |= j == at ? values[j] : 0;
     }
     return value;
 }

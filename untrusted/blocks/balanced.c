@@ -475,10 +475,14 @@ static bool swap_pass(run *r, const uint8_t *known, bool only_touched, uint32_t 
         r->state[b].touched_before = r->state[b].touched;
         r->state[b].touched        = false;
     }
-    for (uint32_t x = 0; x < r->count; x++) {
+    for (uint32_t at = 0; at < r->count; at++) { /* block after block: what one word asks for the next will, too */
+        r->order[at] = r->seats[at].i;
+    }
+    for (uint32_t at = 0; at < r->count; at++) {
+        uint32_t           x    = r->order[at];
         const block_state *from = &r->state[r->block[x]];
-        if (x % STEP == 0) {
-            atomic_fetch_add(&r->all->done, least(STEP, r->count - x));
+        if (at % STEP == 0) {
+            atomic_fetch_add(&r->all->done, least(STEP, r->count - at));
         }
         if (r->all->stop) {
             return false;

@@ -13,8 +13,8 @@
 #include <string.h>
 
 enum {
-    PIECES_MAX      = 256, /* of one text; what is longer is cut */
-    BATCH_PIECES    = 256, /* attention is computed over a whole batch, so that larger ones are slower */
+    PIECES_MAX      = 48, /* of one text; what is longer is cut */
+    BATCH_PIECES    = 64, /* attention is computed over a whole batch, so that larger ones are slower */
     BATCH_TEXTS     = 64,
     REPORT_EVERY    = 16,    /* batches */
     TABLE_WIDTH_MAX = 65536, /* of a row */

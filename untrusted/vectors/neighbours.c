@@ -374,6 +374,12 @@ static int better_first(const void *a, const void *b)
     return (x->candidate.id > y->candidate.id) - (x->candidate.id < y->candidate.id);
 }
 
+static int higher_first(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    return (x->score < y->score) - (x->score > y->score);
+}
+
 /* The k-th largest of n scores (k from 1 to n), which are reordered. */
 static float kth_largest(float *scores, size_t n, size_t k)
 {
@@ -433,22 +439,26 @@ static void thin(worker *w, uint32_t row)
     s->lengths[row] = left;
 }
 
-/* Score the whole list exactly, into w->exact and the list, best first, and keep no more than k. */
+/* Score exactly what may be among the k best: into w->exact and the list, best first, no more than k. The k best scores
+ * go first; the floor that they set spares most of the others, and reading a row from memory is what this costs. */
 static void settle(worker *w, uint32_t row)
 {
     search    *s    = w->search;
     candidate *list = s->lists + row * s->room;
-    uint32_t   n    = s->lengths[row];
+    uint32_t   n = s->lengths[row], scored = 0;
+    double     lowest = 1;
 
-    for (uint32_t i = 0; i < n; i++) {
-        for (size_t at = 0; i + 1 < n && at < s->width;
-             at += 16) { /* the next row is far away, and we know which it is */
-            __builtin_prefetch(s->rows + (size_t) list[i + 1].id * s->width + at);
+    qsort(list, n, sizeof *list, higher_first);
+    for (; scored < n && list[scored].score >= s->floors[row]; scored++) {
+        double value     = cosine(s, row, list[scored].id);
+        w->exact[scored] = (exact){value, list[scored]};
+        lowest           = fmin(lowest, value);
+        if (scored + 1 == s->k) { /* k rows have at least this */
+            raise_floor(s, row, lowest * s->scale * s->scale - s->slack[row]);
         }
-        w->exact[i] = (exact){cosine(s, row, list[i].id), list[i]};
     }
-    qsort(w->exact, n, sizeof *w->exact, better_first);
-    n = n < s->k ? n : s->k;
+    qsort(w->exact, scored, sizeof *w->exact, better_first);
+    n = scored < s->k ? scored : s->k;
     for (uint32_t i = 0; i < n; i++) {
         list[i] = w->exact[i].candidate;
     }
