@@ -516,7 +516,7 @@ static void measure(worker *w)
 static inline uint16_t narrow(double x, bool bf16, double *value)
 {
     if (!bf16) {
-        int q  = (int) (x + (x < 0 ? -.5 : .5));
+        int q  = (int) (x + copysign(.5, x));
         *value = q;
         return (uint16_t) (int16_t) q;
     }
