@@ -151,6 +151,23 @@ def python_without_pip_is_one_sentence(bench):
         raise AssertionError("no failure")
 
 
+def a_lexicon_is_a_folder_with_each_file_checked(bench):
+    bench.fetch.LEXICON.clear()
+    bench.fetch.LEXICON.update({"one.txt": bench.item, "two.txt": dict(bench.item)})
+    folder = os.path.join(bench.cache, "cmif", "lexicon-sources")
+    status, out, _ = bench.run("lexicon")
+    assert (status, out) == (0, folder + "\n")
+    for name in bench.fetch.LEXICON:
+        with open(os.path.join(folder, name), "rb") as file:
+            assert file.read() == CONTENT
+    shutil.rmtree(bench.registry)
+    assert bench.run("lexicon") == (0, folder + "\n", "")
+    with open(os.path.join(folder, "two.txt"), "ab") as file:
+        file.write(b"?")
+    status, out, err = bench.run("lexicon")
+    assert (status, out) == (1, "") and "two.txt is damaged" in err, err
+
+
 def an_unknown_name_lists_the_known(bench):
     status, _, err = bench.run("nosuch")
     assert status == 1 and "smollm2, minilm" in err, err
