@@ -23,7 +23,7 @@ CMIF_MUST_USE cmif_code cmif_dp_draw(const cmif_table *table, cmif_noise *noise,
 /* The scan alone, for uniform words that the caller gives, on one instruction set; the result is the same on all. False (and
  * outputs untouched) when this machine does not have it. For tests and bench/.
  *   uniform  (count) uint32_t; uint64_t below 2^63 where weight_bits is 63 */
-typedef enum cmif_scan_path { CMIF_SCAN_PLAIN, CMIF_SCAN_AVX2, CMIF_SCAN_AVX512 } cmif_scan_path;
+typedef enum cmif_scan_path { CMIF_SCAN_PLAIN, CMIF_SCAN_AVX2 } cmif_scan_path;
 bool cmif_dp_scan(cmif_scan_path path, const cmif_table *table, const uint32_t *words, const void *uniform, size_t count,
                   uint32_t *outputs);
 
