@@ -106,13 +106,12 @@ static cmif_code write_row(uint8_t *thresholds, const cmif_table *head, const cm
     const uint32_t n   = draft->block_at[block + 1] - draft->block_at[block];
     uint64_t       sum = 0;
     for (uint32_t j = 0; j < n; j++) {
-        if (weights[j] == 0 || weights[j] > total - sum) {
-            return cmif_fail(err, CMIF_E_FORMAT,
-                             "row %u: weight %u is %llu after a sum of %llu; weights are at least 1 and sum to %llu",
-                             row, j, (unsigned long long) weights[j], (unsigned long long) sum,
-                             (unsigned long long) total);
+        if (weights[j] == 0) {
+            return cmif_fail(err, CMIF_E_FORMAT, "row %u: weight %u is 0, it must be at least 1", row, j);
         }
-        sum += weights[j];
+        if (__builtin_add_overflow(sum, weights[j], &sum)) {
+            sum = UINT64_MAX;
+        }
         if (j < head->stride) {
             const uint64_t threshold = sum - 1;
             memcpy(thresholds + ((size_t) row * head->stride + j) * width, &threshold, width);
