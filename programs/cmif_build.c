@@ -192,6 +192,11 @@ static int lexicon_main(int argc, char **argv)
     if (rc == CMIF_OK && rest) {
         rc = cmif_fail(&err, CMIF_E_RANGE, "lexicon build takes options only; --from names a source");
     }
+    if (rc == CMIF_OK && o.from && (o.words || o.pass || o.negations || o.wordnet || o.sources)) {
+        rc = cmif_fail(&err, CMIF_E_RANGE,
+                       "--from takes the words of one source, so --words, --pass, --negations, --wordnet and --sources "
+                       "do not go with it");
+    }
     if (rc != CMIF_OK) {
         return tool_report(&err, 2);
     }

@@ -90,7 +90,7 @@ static int build_main(int argc, char **argv)
         }
     }
     if (cmif_child_run("cmif-build", args, path, sizeof path, &err) != CMIF_OK) {
-        return err.text[0] ? cmif_report(&err) : CMIF_EXIT_FAILED;
+        return err.text[0] ? cmif_report(&err) : err.code == CMIF_E_RANGE ? CMIF_EXIT_USAGE : CMIF_EXIT_FAILED;
     }
     path[strcspn(path, "\n")] = '\0';
     return check(path);

@@ -136,7 +136,8 @@ cmif_code cmif_child_run(const char *name, char **argv, char *output, size_t out
     if (WIFSIGNALED(status)) {
         return cmif_fail(err, CMIF_E_IO, "%s was ended by signal %d", name, WTERMSIG(status));
     }
-    return WEXITSTATUS(status) ? cmif_fail(err, CMIF_E_IO, "%s", "") : CMIF_OK;
+    cmif_code failed = WEXITSTATUS(status) == CMIF_EXIT_USAGE ? CMIF_E_RANGE : CMIF_E_IO;
+    return WEXITSTATUS(status) ? cmif_fail(err, failed, "%s", "") : CMIF_OK;
 }
 
 /* ---- the private server ---- */

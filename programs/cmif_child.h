@@ -20,7 +20,8 @@ cmif_code cmif_child_become(const char *name, char **argv, cmif_err *err);
 
 /* Run the program to its end; its stderr is ours, and what it prints goes to output (up to output_size) or, NULL, nowhere.
  *   argv  argv[0] is set here; ends with NULL
- * Errors: IO (cannot start; with an empty text: it failed and said why itself), CANCELLED (Ctrl-C ended it). */
+ * Errors: IO (cannot start), CANCELLED (Ctrl-C ended it); with an empty text: it failed and said why itself, RANGE when its
+ * options were wrong, else IO. */
 CMIF_MUST_USE cmif_code cmif_child_run(const char *name, char **argv, char *output, size_t output_size, cmif_err *err);
 
 typedef struct cmif_private_server cmif_private_server;
