@@ -262,7 +262,7 @@ def wrong_options_are_one_sentence():
     refused(2, "--epsilon takes", cmif(*base, "--mechanism", "rnm", "--epsilon", "1e3"))
     refused(2, "general has no epsilon", cmif(*base, "--epsilon", "1"))
     refused(2, "--noise is for", cmif(*base, "--mechanism", "krr", "--noise", "laplace"))
-    refused(2, "--block", cmif(*base, "-k", "0"))
+    refused(2, "-k takes|--block takes", cmif(*base, "-k", "0"))
     refused(2, "--profile takes", cmif(*base, "--profile", "best"))
     refused(2, "-o FILE", cmif("channel", "build"))
     refused(2, "--words", cmif("lexicon", "build", "--from", LIST, "--words", "10", "-o", f"{WORK}/w.gguf"))

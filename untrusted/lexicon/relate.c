@@ -312,6 +312,8 @@ static const struct {
     {8054721, "financial_institution", CMIF_TOPIC_MONEY},
     {10090020, "financier", CMIF_TOPIC_MONEY},
     {9609232, "capitalist", CMIF_TOPIC_MONEY},
+    {13352138, "mortgage", CMIF_TOPIC_MONEY},
+    {13421462, "budget", CMIF_TOPIC_MONEY},
 
     {8441203, "law", CMIF_TOPIC_LAW},
     {6532330, "law", CMIF_TOPIC_LAW},
@@ -431,15 +433,20 @@ static const struct {
 /* Whether a pointer of this symbol hands a topic down from its target. */
 static bool inherits(const cmif_synset *from, const cmif_pointer *pointer, const cmif_synset *to)
 {
-    char c = pointer->symbol[0];
-    if (c == '@') {
-        return true; /* a kind or an instance of it */
+    switch (pointer->symbol[0]) {
+    case '@': /* a kind or an instance of it; verbs have too few roots for that */
+        return from->pos == CMIF_POS_NOUN;
+    case ';': /* a term of that field */
+        return pointer->symbol[1] == 'c';
+    case '\\': /* financial */
+        return true;
+    case '+': /* religious, to pray */
+        return from->pos != CMIF_POS_NOUN && to->pos == CMIF_POS_NOUN;
+    case '&': /* like its head */
+        return from->satellite;
+    default:
+        return false;
     }
-    if (from->pos == CMIF_POS_NOUN) {
-        return c == ';' && pointer->symbol[1] == 'c'; /* a term of that field */
-    }
-    return (c == ';' && pointer->symbol[1] == 'c') || c == '\\' || (c == '&' && from->satellite) ||
-           (c == '+' && to->pos == CMIF_POS_NOUN); /* financial, to pray */
 }
 
 static cmif_code find_topics(relation *r, cmif_err *err)
@@ -479,6 +486,9 @@ static cmif_code find_topics(relation *r, cmif_err *err)
 static void give_topics(relation *r, const size_t *first_of_word)
 {
     for (uint32_t word = 0; word < r->lex->count; word++) {
+        if (r->lex->word_class[word] == CMIF_CLASS_PASS || r->lex->word_class[word] == CMIF_CLASS_NEGATION) {
+            continue;
+        }
         for (uint16_t topic = 1; topic <= CMIF_TOPIC_FAMILY; topic = (uint16_t) (topic << 1)) {
             double share = 0;
             for (size_t i = first_of_word[word]; i < first_of_word[word + 1]; i++) {

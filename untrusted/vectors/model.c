@@ -13,9 +13,9 @@
 #include <string.h>
 
 enum {
-    PIECES_MAX      = 48, /* of one text; what is longer is cut */
-    BATCH_PIECES    = 64, /* attention is computed over a whole batch, so that larger ones are slower */
-    BATCH_TEXTS     = 64,
+    PIECES_MAX      = 128,   /* of one text; what is longer is cut */
+    BATCH_PIECES    = 128,   /* attention is computed over a whole batch, so that larger ones are slower */
+    BATCH_TEXTS     = 32,    /* divides BATCH_PIECES, which llama.cpp wants */
     REPORT_EVERY    = 16,    /* batches */
     TABLE_WIDTH_MAX = 65536, /* of a row */
 };
@@ -87,7 +87,19 @@ static bool puts_space(const struct llama_vocab *vocab, const cmif_gguf *file)
     return type == LLAMA_VOCAB_TYPE_WPM || says;
 }
 
+/* The piece that stands for what is not in the vocabulary; -1: there is none. WordPiece marks it as any other special
+ * piece. */
+static llama_token unknown_piece(const struct llama_vocab *vocab, const cmif_gguf *file)
+{
+    uint32_t id;
+    if (cmif_gguf_get_uint(file, "tokenizer.ggml.unknown_token_id", &id, NULL) == CMIF_OK) {
+        return (llama_token) id;
+    }
+    return llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_WPM ? 100 : -1; /* the library's own default */
+}
+
 typedef struct table {
+    llama_token             unknown;
     const cmif_gguf_tensor *tensor;
     uint32_t                width;
     size_t                  row_size;
@@ -135,7 +147,7 @@ static bool mean_row(const table *t, const struct llama_vocab *vocab, cmif_str t
 
     memset(sum, 0, t->width * sizeof *sum);
     for (int32_t i = 0; i < count; i++) {
-        if (llama_vocab_get_attr(vocab, pieces[i]) & LLAMA_TOKEN_ATTR_UNKNOWN) {
+        if (pieces[i] == t->unknown) {
             return false;
         }
         read_row(t, pieces[i], piece);
@@ -187,6 +199,7 @@ cmif_code cmif_vectors_of_rows(const cmif_lexicon *lexicon, const char *gguf, cm
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a row of %u columns", t.width);
         goto done;
     }
+    t.unknown         = unknown_piece(vocab, file);
     text[0]           = ' ';
     const size_t skip = puts_space(vocab, file) ? 1 : 0;
     for (uint32_t word = 1; word < lexicon->count; word++) {
@@ -237,18 +250,23 @@ typedef struct encoding {
     float        *rows; /* (text_count, width) of length 1 */
 } encoding;
 
+static void put_piece(struct llama_batch *batch, llama_token piece, llama_pos position, llama_seq_id text)
+{
+    const int32_t k     = batch->n_tokens++;
+    batch->token[k]     = piece;
+    batch->pos[k]       = position;
+    batch->n_seq_id[k]  = 1;
+    batch->seq_id[k][0] = text;
+    batch->logits[k]    = 1;
+}
+
 static cmif_code encode_batch(encoding *e, worker *w, uint32_t batch)
 {
     const uint32_t first = e->batch_first[batch], end = e->batch_first[batch + 1];
     w->batch.n_tokens = 0;
     for (uint32_t text = first; text < end; text++) {
         for (size_t at = e->text_first[text]; at < e->text_first[text + 1]; at++) {
-            const int32_t k       = w->batch.n_tokens++;
-            w->batch.token[k]     = e->pieces[at];
-            w->batch.pos[k]       = (llama_pos) (at - e->text_first[text]);
-            w->batch.n_seq_id[k]  = 1;
-            w->batch.seq_id[k][0] = (llama_seq_id) (text - first);
-            w->batch.logits[k]    = 1;
+            put_piece(&w->batch, e->pieces[at], (llama_pos) (at - e->text_first[text]), (llama_seq_id) (text - first));
         }
     }
     const int32_t failed = llama_encode(w->context, w->batch);
