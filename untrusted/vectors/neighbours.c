@@ -1,19 +1,28 @@
 /* How a result is proved exact
  *
- * Row i as a unit vector is u_i, its true cosine with row j is u_i.u_j. The fast pass works on 16-bit copies q_i of S
- * u_i, where the residual e_i = S u_i - q_i has length E_i, computed for each row and rounded up. From S u = q + e,
- * twice, and Cauchy-Schwarz: |S^2 u_i.u_j - q_i.q_j| = |e_i.S u_j + q_i.e_j| <= E_i S + (S + E_i) T         with T the
- * largest E_j. A score adds the products of CHUNK pairs, then the sums of the chunks, in binary32. Each element is
- * rounded at most R times on the way (R = chunks + 1, and 2 CHUNK more where the chunk itself is summed in binary32),
- * so a score is off by at most R 2^-24 (1 + 2^-8) |q_i| |q_j|,                                                |q| <= S
- * + T     (Higham 2002, section 3.1). The cosine that we report is itself computed: double products of floats are
- * exact, a sum of `width` of them is off by at most width 2^-53 |a||b|, so is each square under the root, and the root,
- * product and quotient add three roundings: within (width + 8) 2^-52 in all. The sum of the three is B_i ("slack"): a
- * score and S^2 times the reported cosine differ by at most B_i.
+ * Row i as a unit vector is u_i; its true cosine with row j is u_i.u_j. The fast pass works on 16-bit copies q_i of
+ * S u_i. The residual e_i = S u_i - q_i has length E_i, computed for each row and rounded up; T is the largest E_j.
+ * By S u = q + e, twice, and Cauchy-Schwarz:
  *
- * So when k rows have scores >= t, the k-th best cosine is at least (t - B_i) / S^2, and no row with a score below t -
- * 2 B_i can be among the k best, ties included. When a k-th cosine x is known exactly, none below S^2 x - B_i can. That
- * is the floor of a row; what is not below it is kept, and scored again by one fixed tree of double additions that
+ *     |S^2 u_i.u_j - q_i.q_j|  =  |e_i.(S u_j) + q_i.e_j|  <=  E_i S + (S + E_i) T
+ *
+ * A score adds up CHUNK pairs of products, then those sums, in binary32. On its way an element is rounded at most R
+ * times: once for each chunk, once for making its sum a float, or, where the products of a chunk are themselves added
+ * in binary32, 2 CHUNK times. So (Higham 2002, section 3.1; |q| <= S + T) a score is off by at most
+ *
+ *     R 2^-24 (1 + 2^-8) (S + T)^2
+ *
+ * The cosine that we report is computed too: a sum of `width` products, exact in double, is off by at most
+ * width 2^-53 |a| |b|, so are the squares under the root; root, product and quotient add three roundings. In all
+ *
+ *     (width + 8) 2^-52
+ *
+ * of a cosine, which also pays for products that are too small for binary32. These three together are B_i ("slack"):
+ * a score and S^2 times the reported cosine differ by at most B_i.
+ *
+ * So when k rows have scores >= t, the k-th best cosine is at least (t - B_i) / S^2, and no row with a score below
+ * t - 2 B_i can be among the k best, ties included. When k rows have cosines >= x, none below S^2 x - B_i can. That is
+ * the "floor" of a row. What is not below it is kept, and scored again in double, by one fixed tree of additions that
  * every kernel shares. */
 #include "vectors/neighbours.h"
 
@@ -31,9 +40,9 @@
 #endif
 
 /* Rows stand in panels of PANEL, as pairs of 16-bit numbers: pair p of row r is word p * PANEL + r of its panel. PANEL
- * is a multiple of every register tile (8 x 48, 6 x 16, 1 x 48). CHUNK pairs of two panels and the scores of both (12 +
- * 12 + 9 KB) stay in a 48 KB level-1 cache, a panel of width 4,096 (400 KB) in level 2, two blocks for each thread
- * (BLOCK_BYTES each) in level 3. */
+ * is a multiple of every register tile (8 x 48, 6 x 16, 1 x 48). CHUNK pairs of two panels and the scores of both
+ * (12 + 12 + 9 KB) stay in a 48 KB level-1 cache, a panel of width 4,096 (400 KB) in level 2, and two blocks of panels
+ * for each thread (BLOCK_BYTES each) in level 3. */
 enum { LANES = 32, PANEL = 48, CHUNK = 64, PANELS_MOST = 20, BLOCK_BYTES = 4 << 20 };
 
 /* c[i][j] += the product of row i of panel a and row j of panel b over `pairs` <= CHUNK pairs */
@@ -43,11 +52,10 @@ typedef void   scan_fn(const float *c, const float *floor_a, const float *floor_
 typedef double dot_fn(const float *a, const float *b, size_t width);
 
 typedef struct kernel_code {
-    const char *name;
-    bool        bf16; /* panels of bfloat16, else of integers */
-    chunk_fn   *chunk;
-    scan_fn    *scan;
-    dot_fn     *dot;
+    bool      bf16; /* panels of bfloat16, else of integers */
+    chunk_fn *chunk;
+    scan_fn  *scan;
+    dot_fn   *dot;
 } kernel_code;
 
 /* ---- the same C for every machine, compiled once for each ---- */
@@ -250,11 +258,11 @@ ISA_BF16 static void chunk_bf16(const uint32_t *a, const uint32_t *b, size_t pai
 #endif
 
 static const kernel_code kernels[] = {
-    [CMIF_KERNEL_PORTABLE] = {"portable", false, chunk_portable, scan_portable, dot_portable},
+    [CMIF_KERNEL_PORTABLE] = {false, chunk_portable, scan_portable, dot_portable},
 #ifdef __x86_64__
-    [CMIF_KERNEL_AVX2]   = {"avx2", false, chunk_avx2, scan_avx2, dot_avx2},
-    [CMIF_KERNEL_AVX512] = {"avx512", false, chunk_avx512, scan_avx512, dot_avx512},
-    [CMIF_KERNEL_BF16]   = {"bf16", true, chunk_bf16, scan_avx512, dot_avx512},
+    [CMIF_KERNEL_AVX2]   = {false, chunk_avx2, scan_avx2, dot_avx2},
+    [CMIF_KERNEL_AVX512] = {false, chunk_avx512, scan_avx512, dot_avx512},
+    [CMIF_KERNEL_BF16]   = {true, chunk_bf16, scan_avx512, dot_avx512},
 #endif
 };
 

@@ -113,8 +113,8 @@ static void answer_free(answer a)
     free(a.cosines);
 }
 
-/* The answer of every kernel and thread count is `expected`; without one (ids NULL), that of the portable kernel and
- * one thread, and `sample` rows of that are right. */
+/* The answer of every kernel (1 and 3 threads; all cores and 2 for auto) is `expected`; without one (ids NULL), that of
+ * the portable kernel and one thread, and `sample` rows of that are right. */
 static void check_all(const table *t, uint32_t k, answer expected, uint32_t sample)
 {
     bool   given = expected.ids != NULL;
@@ -126,7 +126,7 @@ static void check_all(const table *t, uint32_t k, answer expected, uint32_t samp
                                    first.cosines + (size_t) row * k));
     }
     for (cmif_kernel kernel = CMIF_KERNEL_AUTO; kernel <= CMIF_KERNEL_BF16; kernel++) {
-        for (uint32_t threads = 0; threads <= 3 && cmif_kernel_fits(kernel); threads++) {
+        for (uint32_t threads = kernel != CMIF_KERNEL_AUTO; threads <= 3 && cmif_kernel_fits(kernel); threads += 2) {
             answer a = neighbours(t, k, threads, kernel);
             CHECK(same(t, k, a, first));
             answer_free(a);
