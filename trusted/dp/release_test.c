@@ -8,6 +8,14 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#define UNDER_ASAN
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define UNDER_ASAN
+#endif
+#endif
+
 static long allocations_left = -1; /* -1: as many as are asked for */
 static bool no_more(void)
 {
@@ -355,20 +363,30 @@ static void no_letter_of_any_text_leaves(void)
     cmif_sanitizer *s     = NULL;
     CHECK(table && cmif_sanitizer_new(table, false, &s, NULL) == CMIF_OK);
     for (uint32_t i = 0; s && i < 40000; i++) {
-        size_t      size   = random_text(text, next(i % 100 == 0 ? 800 : 40));
-        const char *broken = property_broken(s, text, size);
+        size_t      made   = random_text(text, next(i % 100 == 0 ? 800 : 40));
+        const char *broken = property_broken(s, text, made);
         if (broken) {
-            fprintf(stderr, "text %u of %zu bytes: %s\n", i, size, broken);
+            fprintf(stderr, "text %u of %zu bytes: %s\n", i, made, broken);
             CHECK(!broken);
         }
     }
+    size_t size = 0;
     for (uint32_t code = 0; s && code < 0x110000; code++) { /* every character, alone and in a word */
-        char             around[12] = "a";
-        utf8proc_ssize_t n          = utf8proc_encode_char((utf8proc_int32_t) code, (uint8_t *) around + 1);
-        if (n > 0) {
-            around[1 + n] = 'b';
-            CHECK(!property_broken(s, (uint8_t *) around, (size_t) n + 2));
-            CHECK(!property_broken(s, (uint8_t *) around + 1, (size_t) n));
+        uint8_t          bytes[4];
+        utf8proc_ssize_t n = utf8proc_encode_char((utf8proc_int32_t) code, bytes);
+        for (int in_word = 0; n > 0 && in_word < 2; in_word++) {
+            text[size++] = in_word ? 'a' : ' ';
+            memcpy(text + size, bytes, (size_t) n);
+            size += (size_t) n;
+            text[size++] = in_word ? 'b' : ' ';
+        }
+        if (size > sizeof text - 16 || code == 0x10ffff) {
+            const char *broken = property_broken(s, text, size);
+            if (broken) {
+                fprintf(stderr, "characters before U+%04X: %s\n", code, broken);
+                CHECK(!broken);
+            }
+            size = 0;
         }
     }
     cmif_sanitizer_free(s);
@@ -567,7 +585,11 @@ int main(void)
     RUN(a_table_without_a_guarantee_must_be_asked_for);
     RUN(too_much_text_is_refused);
     RUN(without_memory_nothing_is_released);
+#ifndef UNDER_ASAN /* whose shadow cannot be walked through */
     RUN(no_trace_of_the_text_stays_in_memory);
+#else
+    (void) no_trace_of_the_text_stays_in_memory;
+#endif
     RUN(the_identity_releases_the_very_bytes);
     RUN(nothing_can_be_released_too);
     RUN(ids_grow_and_shrink_in_order);
