@@ -8,9 +8,19 @@ _cmif()
         return
     fi
     [ "$command" = bench ] && command='bench split'
+    if [ "$COMP_CWORD" = 2 ] && [[ $command = channel || $command = lexicon ]]; then
+        [ "$command" = channel ] && COMPREPLY=($(compgen -W "build check show compare rows" -- "$word")) ||
+            COMPREPLY=($(compgen -W "build lm" -- "$word"))
+        return
+    fi
+    [[ $command = channel || $command = lexicon ]] && command="$command ${COMP_WORDS[2]}"
+    [ "$command" = 'lexicon lm' ] && command='lexicon lm build'
     case $before in
-        --rows) COMPREPLY=($(compgen -W "f32 f16 bf16 q8_0 ids" -- "$word")) ;;
-        pull) COMPREPLY=($(compgen -W "smollm2 minilm" -- "$word")) ;;
+        --mechanism) COMPREPLY=($(compgen -W "rnm subset krr general metric full paper custext custext+ santext santext+" -- "$word")) ;;
+        --noise) COMPREPLY=($(compgen -W "laplace exponential gumbel" -- "$word")) ;;
+        -p|--profile) COMPREPLY=($(compgen -W "paper default strict" -- "$word")) ;;
+        --rows) COMPREPLY=($(compgen -W "f32 f16 bf16 q8_0 ids auto plain bayes context" -- "$word")) ;;
+        pull) COMPREPLY=($(compgen -W "smollm2 minilm lexicon" -- "$word")) ;;
         *)
             if [[ $word = -* ]]; then
                 COMPREPLY=($(compgen -W "$(cmif $command --help | grep -o -e '--[a-z][a-z-]*' | sort -u)" -- "$word"))
