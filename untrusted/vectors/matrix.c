@@ -233,26 +233,23 @@ static double dot(const double *x, const double *y, size_t n)
 }
 
 /* a becomes tridiagonal under reflections I - beta v v': d its diagonal, e[k] between k and k + 1. The v of step k
- * stays in row k of a, from column k + 1 on, its factor in beta[k]. p (n) is room. */
-static void reduce(double *a, size_t n, double *d, double *e, double *beta, double *p)
+ * stays in row k of a, from column k + 1 on, its factor in beta[k]. p (n) is room. What is shorter than `least` is
+ * rounding: zero. */
+static void reduce(double *a, size_t n, double least, double *d, double *e, double *beta, double *p)
 {
     for (size_t k = 0; k + 1 < n; k++) {
         double      *v    = a + k * n + k + 1;
         const size_t m    = n - k - 1;
-        const double tail = dot(v + 1, v + 1, m - 1);
-        d[k]              = a[k * n + k];
-        e[k]              = v[0];
-        beta[k]           = 0;
-        if (tail == 0) {
+        const double tail = dot(v + 1, v + 1, m - 1), length = sqrt(v[0] * v[0] + tail);
+        d[k]    = a[k * n + k];
+        e[k]    = length > least ? v[0] : 0;
+        beta[k] = 0;
+        if (length <= least || tail == 0) {
             continue;
         }
-        e[k] = -copysign(sqrt(v[0] * v[0] + tail), v[0]);
+        e[k] = -copysign(length, v[0]);
         v[0] -= e[k];
         beta[k] = 2 / (v[0] * v[0] + tail);
-        if (!isfinite(beta[k])) { /* so near to zero that it is */
-            beta[k] = 0;
-            continue;
-        }
         memset(p, 0, m * sizeof *p);
         for (size_t i = 0; i < m; i++) {
             add_scaled(p, a + (k + 1 + i) * n + k + 1, beta[k] * v[i], m);
@@ -323,13 +320,13 @@ static void turn(turning *t)
 }
 
 /* Implicit QL steps with Wilkinson's shift make d, e diagonal. */
-static cmif_code diagonalize(double *d, double *e, turning *t, cmif_err *err)
+static cmif_code diagonalize(double *d, double *e, double least, turning *t, cmif_err *err)
 {
     const uint32_t n = t->n;
     for (uint32_t low = 0; low < n; low++) {
         for (uint32_t turns = 0;; turns++) {
             uint32_t high = low;
-            while (high + 1 < n && fabs(e[high]) > 0x1p-53 * (fabs(d[high]) + fabs(d[high + 1]))) {
+            while (high + 1 < n && fabs(e[high]) > fmax(least, 0x1p-53 * (fabs(d[high]) + fabs(d[high + 1])))) {
                 high++;
             }
             if (high == low) {
@@ -398,21 +395,24 @@ cmif_code cmif_matrix_eigen(double *a, uint32_t n, uint32_t threads, double *val
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for the eigenvectors of %u columns", n);
         goto done;
     }
+    double largest_entry = 0;
     for (size_t i = 0; i < (size_t) n * n; i++) {
+        largest_entry = fmax(largest_entry, fabs(a[i]));
         if (!isfinite(a[i])) {
             rc = cmif_fail(err, CMIF_E_RANGE, "a covariance of %u columns holds a number that is not finite", n);
             goto done;
         }
     }
-    double *d = room, *e = room + n, *beta = room + 2 * (size_t) n, *spare = room + 3 * (size_t) n;
-    reduce(a, n, d, e, beta, spare);
+    double      *d = room, *e = room + n, *beta = room + 2 * (size_t) n, *spare = room + 3 * (size_t) n;
+    const double least = largest_entry * 0x1p-54;
+    reduce(a, n, least, d, e, beta, spare);
     gather(a, n, beta, vectors, spare);
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < n; k++) {
             t.z[(i / LANES * n + k) * LANES + i % LANES] = vectors[i * n + k];
         }
     }
-    rc = diagonalize(d, e, &t, err);
+    rc = diagonalize(d, e, least, &t, err);
     if (rc != CMIF_OK) {
         goto done;
     }
