@@ -167,11 +167,14 @@ static cmif_code give_valence(cmif_lexicon *lex, const cmif_source *source, cmif
         }
     }
     while (cmif_lines_next(&lines)) {
-        const char *tab  = memchr(lines.line.data, '\t', lines.line.size);
-        char       *end  = NULL;
-        double      mean = tab ? strtod(tab + 1, &end) : 0;
-        if (!tab || end == tab + 1 || *end != '\t' || !(fabs(mean) <= 4)) {
-            rc = cmif_fail(err, CMIF_E_FORMAT, "'%s' line %zu is not a word, a tab and a valence from -4 to 4",
+        const char *tab = memchr(lines.line.data, '\t', lines.line.size);
+        char       *end = NULL, *next = NULL;
+        double      mean      = tab ? strtod(tab + 1, &end) : 0;
+        double      deviation = end && *end == '\t' ? strtod(end + 1, &next) : -1;
+        if (!tab || end == tab + 1 || *end != '\t' || next == end + 1 || *next != '\t' || !(fabs(mean) <= 4) ||
+            !(deviation >= 0)) {
+            rc = cmif_fail(err, CMIF_E_FORMAT,
+                           "'%s' line %zu is not a word, its valence from -4 to 4, the deviation and votes",
                            source->path, lines.number);
             goto done;
         }

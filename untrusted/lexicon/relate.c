@@ -1,10 +1,9 @@
 #include "lexicon/draft.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { GLOSSES_MAX = 3 /* of a word */, WORD_MAX = 256 };
+enum { GLOSSES_MAX = 3 /* of a word */ };
 
 /* How much a reading counts beside others of the same spelling: SemCor counts lemmas, and a form is a part of its
  * lemma's uses. */
@@ -594,24 +593,10 @@ static cmif_code find_synonyms(relation *r, cmif_err *err)
                 : cmif_fail(err, CMIF_E_MEMORY, "no memory for synonyms");
 }
 
-/* The lemma of word number `number` of a synset. */
-static uint32_t lemma_at(const cmif_wordnet *net, const cmif_synset *synset, uint16_t number)
-{
-    char     lower[WORD_MAX];
-    cmif_str word = net->words[synset->first_word + number - 1];
-    if (word.size > sizeof lower) {
-        return CMIF_MAP_NONE;
-    }
-    for (size_t i = 0; i < word.size; i++) {
-        lower[i] = (char) tolower((unsigned char) word.data[i]);
-    }
-    return cmif_map_get(&net->lemma_of[synset->pos], (cmif_str){lower, word.size});
-}
-
 static bool add_opposites(relation *r, uint32_t a, uint32_t b, const cmif_pointer *pointer)
 {
-    uint32_t from = pointer->from ? lemma_at(r->net, &r->net->synsets[a], pointer->from) : CMIF_MAP_NONE;
-    uint32_t to   = pointer->to ? lemma_at(r->net, &r->net->synsets[b], pointer->to) : CMIF_MAP_NONE;
+    uint32_t from = pointer->from ? cmif_wordnet_lemma(r->net, a, pointer->from - 1u) : CMIF_MAP_NONE;
+    uint32_t to   = pointer->to ? cmif_wordnet_lemma(r->net, b, pointer->to - 1u) : CMIF_MAP_NONE;
     bool     room = true;
     for (size_t i = r->first[a]; i < r->first[a + 1]; i++) {
         for (size_t j = r->first[b]; j < r->first[b + 1]; j++) {

@@ -1,11 +1,18 @@
 #include "lexicon/wordnet.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const pos_name[CMIF_POS_COUNT] = {"noun", "verb", "adj", "adv"};
 
-enum { DATA = 0, INDEX = CMIF_POS_COUNT, EXCEPTIONS = 2 * CMIF_POS_COUNT, COUNTS = 3 * CMIF_POS_COUNT };
+enum {
+    DATA       = 0,
+    INDEX      = CMIF_POS_COUNT,
+    EXCEPTIONS = 2 * CMIF_POS_COUNT,
+    COUNTS     = 3 * CMIF_POS_COUNT,
+    LEMMA_MAX  = 256
+};
 
 /* ---- fields of a line, with single spaces between them; what is not there makes the line bad ---- */
 
@@ -282,6 +289,35 @@ static cmif_code read_counts(cmif_wordnet *net, cmif_err *err)
     return CMIF_OK;
 }
 
+uint32_t cmif_wordnet_lemma(const cmif_wordnet *net, uint32_t synset, uint32_t number)
+{
+    char               lower[LEMMA_MAX];
+    const cmif_synset *of   = &net->synsets[synset];
+    cmif_str           word = net->words[of->first_word + number];
+    if (word.size > sizeof lower) {
+        return CMIF_MAP_NONE;
+    }
+    for (size_t i = 0; i < word.size; i++) {
+        lower[i] = (char) tolower((unsigned char) word.data[i]);
+    }
+    return cmif_map_get(&net->lemma_of[of->pos], (cmif_str){lower, word.size});
+}
+
+/* Every word of a synset is in the index: so an index that was cut off between two lines is seen. */
+static cmif_code check_index(const cmif_wordnet *net, cmif_err *err)
+{
+    for (uint32_t i = 0; i < net->synset_count; i++) {
+        for (uint32_t j = 0; j < net->synsets[i].word_count; j++) {
+            if (cmif_wordnet_lemma(net, i, j) == CMIF_MAP_NONE) {
+                return cmif_fail(err, CMIF_E_FORMAT,
+                                 "'%s' lacks word %u of the synset at %08u; is this WordNet 3.0, whole?",
+                                 net->files[INDEX + net->synsets[i].pos].path, j + 1, net->synsets[i].offset);
+            }
+        }
+    }
+    return CMIF_OK;
+}
+
 cmif_code cmif_wordnet_read(const char *folder, cmif_wordnet *out, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
@@ -311,6 +347,9 @@ cmif_code cmif_wordnet_read(const char *folder, cmif_wordnet *out, cmif_err *err
         if (rc == CMIF_OK) {
             rc = read_exceptions(out, pos, err);
         }
+    }
+    if (rc == CMIF_OK) {
+        rc = check_index(out, err);
     }
     if (rc == CMIF_OK) {
         rc = read_counts(out, err);

@@ -60,6 +60,9 @@ void                    cmif_wordnet_free(cmif_wordnet *wordnet);
 /* The synset at an offset of a file, or CMIF_MAP_NONE. */
 uint32_t                cmif_wordnet_find(const cmif_wordnet *wordnet, int pos, uint32_t offset);
 
+/* The lemma of word number `number` (from 0) of a synset, or CMIF_MAP_NONE. */
+uint32_t                cmif_wordnet_lemma(const cmif_wordnet *wordnet, uint32_t synset, uint32_t number);
+
 /* ---- forms ---- an inflection is the class that a word of it has; superlatives, which are comparatives as a class, are one more. */
 enum { CMIF_INFLECTION_SUPERLATIVE = CMIF_CLASS_COUNT, CMIF_ANALYSES_MAX = 24 };
 
