@@ -213,7 +213,7 @@ static cmif_code calibrated_rows(const table_plan *plan, const long double *u, s
         }
     }
     int side = 0;
-    for (int round = 0; round < 200 && rc == CMIF_OK && over > 0 && under < -1e-10L; round++) {
+    for (int round = 0; round < 200 && rc == CMIF_OK && over > 0 && under < -1e-8L; round++) {
         long double lambda = low - under * (high - low) / (over - under);
         lambda             = lambda > low && lambda < high ? lambda : (low + high) / 2;
         rc                 = noisy_rows(noise, u, n, lambda, p, err);
@@ -449,6 +449,9 @@ static cmif_code check_inputs(const table_plan *plan, cmif_err *err)
     if (!name) {
         return cmif_fail(err, CMIF_E_RANGE, "there is no mechanism %d", (int) options->mechanism);
     }
+    if (plan->words == 0) {
+        return cmif_fail(err, CMIF_E_RANGE, "the lexicon has no words, not even the empty one");
+    }
     if (options->mechanism == CMIF_MECHANISM_RNM && !options->noise) {
         return cmif_fail(err, CMIF_E_RANGE, "rnm needs a noise: laplace, exponential or gumbel");
     }
@@ -566,13 +569,17 @@ cmif_code cmif_mechanism_build(const cmif_mechanism_options *options, const cmif
     if (own.mechanism == CMIF_MECHANISM_CUSTEXT || own.mechanism == CMIF_MECHANISM_CUSTEXT_PLUS) {
         own.noise = CMIF_NOISE_GUMBEL;
     }
-    cmif_code rc = check_inputs(&plan, err);
-    rc           = rc == CMIF_OK ? check_epsilon(&plan, err) : rc;
+    cmif_err  why = {.code = CMIF_OK};
+    cmif_code rc  = check_inputs(&plan, err);
+    rc            = rc == CMIF_OK ? check_epsilon(&plan, err) : rc;
     if (rc == CMIF_OK) {
-        rc = plan_fill(&plan, err);
+        rc = plan_fill(&plan, &why);
         if (rc == CMIF_E_RANGE && plan.bits == 32) { /* 2^32 may be too coarse for the smallest probability */
             plan.bits = 63;
-            rc        = plan_fill(&plan, err);
+            rc        = plan_fill(&plan, &why);
+        }
+        if (rc != CMIF_OK && err) {
+            *err = why;
         }
     }
     rc = rc == CMIF_OK ? plan_write(&plan, path, err) : rc;

@@ -94,6 +94,7 @@ def permute_and_flip(q, rate):
 def laplace(q, rate):
     """In u = e^-t: f and F are a + b u where t is above a score, and c / u where it is below."""
     a = [s * rate for s in q]
+    up, down = [s.exp() / 2 for s in a], [(-s).exp() / 2 for s in a]
     edges = sorted(set(a))
     result = []
     for r in range(len(a)):
@@ -103,11 +104,11 @@ def laplace(q, rate):
             for s, score in enumerate(a):
                 above = low is not None and low >= score
                 if above and s == r:
-                    poly = multiply(poly, Decimal(0), score.exp() / 2)
+                    poly = multiply(poly, Decimal(0), up[s])
                 elif above:
-                    poly = multiply(poly, Decimal(1), -score.exp() / 2)
+                    poly = multiply(poly, Decimal(1), -up[s])
                 else:
-                    poly, shift = [c * (-score).exp() / 2 for c in poly], shift + 1
+                    poly, shift = [c * down[s] for c in poly], shift + 1
             for i, c in enumerate(poly):
                 power = i - shift  # the integral of u^power dt = -u^(power - 1) du
                 if c == 0:

@@ -192,6 +192,11 @@ done:
     return rc;
 }
 
+static bool joining(const table_plan *plan, uint32_t word) /* a function word or a negation */
+{
+    return plan->lexicon->word_class[word] <= CMIF_CLASS_NEGATION;
+}
+
 /* ---- full: k-ary randomized response between classes of all words ---- */
 
 /* Cut ids into `classes` parts of equal size: along the direction in which they differ most, again and again. */
@@ -270,41 +275,38 @@ static uint32_t valence_class(uint32_t classes, float valence)
     return valence > .8F ? 2 : valence < -.8F ? 0 : 1;
 }
 
-/* The member nearest by cosine to the class's weighted mean; without vectors the most frequent one. 0: the class has no
- * word. */
+/* The member nearest by cosine to the class's weighted mean; without vectors the most frequent one. Words that say
+ * something come before those that only join others. 0: the class has no word. */
 static cmif_code find_medoids(const table_plan *plan, uint32_t classes, const uint32_t *class_of, uint32_t *medoid,
                               cmif_err *err)
 {
     const size_t width = plan->vectors ? plan->vectors->width : 0;
-    float       *unit  = calloc(width + 1, sizeof *unit);
-    double      *mean  = calloc(classes * (width + 1), sizeof *mean);
+    double      *mean  = calloc((size_t) classes * (width + 1), sizeof *mean);
     double      *best  = calloc(classes, sizeof *best);
     cmif_code    rc    = CMIF_OK;
-    if (!unit || !mean || !best) {
+    if (!mean || !best) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %" PRIu32 " classes", classes);
         goto done;
     }
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t w = 1; w < plan->words; w++) {
-            double      *centre = mean + class_of[w] * (width + 1);
-            const float *row    = width ? plan_row(plan, w) : unit;
-            double       length = sqrt(plan_dot(row, row, width)), prior = plan->lexicon->prior[w], score = 0;
+            const uint32_t c      = class_of[w];
+            const bool     joins  = joining(plan, w);
+            const float   *row    = width ? plan_row(plan, w) : NULL;
+            const double   length = width ? sqrt(plan_dot(row, row, width)) : 0, prior = plan->lexicon->prior[w];
+            double        *centre = mean + c * (width + 1), score = width ? 0 : prior;
             for (size_t j = 0; j < width && length > 0; j++) {
-                if (pass == 0) {
-                    centre[j] += prior * (double) row[j] / length;
-                } else {
-                    score += centre[j] * (double) row[j] / length;
-                }
+                centre[j] += pass == 0 && !joins ? prior * (double) row[j] / length : 0;
+                score += centre[j] * (double) row[j] / length;
             }
-            score = width ? score : prior;
-            if (pass == 1 && (medoid[class_of[w]] == 0 || score > best[class_of[w]])) {
-                medoid[class_of[w]] = w;
-                best[class_of[w]]   = score;
+            if (pass == 1 && (medoid[c] == 0 || joining(plan, medoid[c]) > joins ||
+                              (joining(plan, medoid[c]) == joins && score > best[c]))) {
+                medoid[c] = w;
+                best[c]   = score;
             }
         }
     }
 done:
-    free(unit);
     free(mean);
     free(best);
     return rc;
@@ -385,9 +387,7 @@ static void find_passing(const table_plan *plan, uint32_t *size, bool *passes)
         size[plan->blocks->block_of[w]]++;
     }
     for (uint32_t w = 1; w < plan->words; w++) {
-        passes[w] = plan->blocks ? size[plan->blocks->block_of[w]] == 1
-                                 : plan->lexicon->word_class[w] == CMIF_CLASS_PASS ||
-                                       plan->lexicon->word_class[w] == CMIF_CLASS_NEGATION;
+        passes[w] = plan->blocks ? size[plan->blocks->block_of[w]] == 1 : joining(plan, w);
     }
 }
 
