@@ -796,11 +796,6 @@ void cmif_bayes_free(cmif_bayes *b)
 
 /* ---- released text -> ids ---- */
 
-static bool is_replaced(const cmif_released_word *word)
-{
-    return !word->passed || word->output == 0;
-}
-
 /* Does a sentence end in what stands between two words? A new line, or one of . ! ? alone with white space behind it.
  */
 static bool ends_sentence(const uint8_t *gap, size_t size)
@@ -823,7 +818,7 @@ static cmif_code sentence_rows(cmif_bayes *b, const cmif_released_word *words, s
     size_t   *at = NULL;
     cmif_code rc = cmif_bayes_posterior(b, words, count, &p, &at, err);
     for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
-        if (is_replaced(&words[i])) {
+        if (!words[i].passed) {
             rc = posterior_row(b, words[i].output, p + at[i], rows + *made * b->width, err);
             *made += 1;
         }
@@ -875,12 +870,7 @@ static cmif_code put_gap(cmif_bayes *b, const cmif_released *text, size_t from, 
     if (!b->prefix || from == 0) {
         return cmif_tokenizer_encode(b->tokenizer, parts + 1, 1, ids, err);
     }
-    if (bytes[from] == ' ' && to - from > 1) { /* the tokenizer puts it back */
-        parts[1].from++;
-        parts[1].size--;
-        return cmif_tokenizer_encode(b->tokenizer, parts + 1, 1, ids, err);
-    }
-    /* It would put a space where there is none: so let the text begin with a line feed, and take that away again. */
+    /* It would put a space in front: so let the text begin with a line feed, and take that away again. */
     cmif_ids     behind = {0};
     const size_t skip   = b->line_feed.count;
     cmif_code    rc     = cmif_tokenizer_encode(b->tokenizer, parts, 2, &behind, err);
@@ -903,7 +893,7 @@ static cmif_code check_words(const cmif_bayes *b, const cmif_released_word *word
             return cmif_fail(err, CMIF_E_RANGE, "word %zu of a released text is not where it should be", i);
         }
         at = words[i].from + words[i].size;
-        *replaced += is_replaced(&words[i]);
+        *replaced += !words[i].passed;
         cmif_code rc = check_output(b, words[i].output, err);
         if (rc != CMIF_OK) {
             return rc;
@@ -934,7 +924,7 @@ cmif_code cmif_bayes_encode(cmif_bayes *b, const cmif_released *text, cmif_ids *
     }
     const size_t first = next;
     for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
-        if (!is_replaced(&words[i])) {
+        if (words[i].passed) {
             continue;
         }
         rc = put_gap(b, text, at, words[i].from, true, ids, err);
