@@ -10,52 +10,71 @@ enum { BATCH = 512 };
  * them depends on what is compared. AVX-512 was no faster than AVX2 on rows of 20 to 100. */
 #define INLINE static inline __attribute__((always_inline))
 
-/* How many of a row's thresholds are below u; all are read, whatever u is. */
-INLINE uint32_t below32(const uint32_t *row, uint32_t stride, uint32_t u)
+/* Rows lie at any multiple of 4 bytes, and a vector that crosses a cache line takes longer. So a row is read as whole
+ * groups of 32 bytes, always the same number of them, and lanes outside of it do not count. A section of a table begins
+ * at a multiple of 64 bytes and is padded to one: what is read lies in it. */
+typedef struct window {
+    size_t   start; /* first element that is read: a multiple of a group */
+    uint32_t lanes; /* elements that are read */
+    uint32_t skip;  /* the row begins so many lanes after start */
+} window;
+
+INLINE window window_of(size_t at, uint32_t count, size_t total, uint32_t group)
 {
-    uint32_t count = 0;
-    for (uint32_t j = 0; j < stride; j++) {
-        count += row[j] < u;
+    const size_t padded = (total + group - 1) & ~(size_t) (group - 1);
+    const size_t wanted = (count + 2 * (size_t) group - 2) & ~(size_t) (group - 1);
+    const size_t lanes  = wanted < padded ? wanted : padded;
+    const size_t before = at & ~(size_t) (group - 1);
+    const size_t start  = before < padded - lanes ? before : padded - lanes;
+    return (window){start, (uint32_t) lanes, (uint32_t) (at - start)};
+}
+
+/* How many thresholds of a row are below u; all are read, whatever u is. */
+INLINE uint32_t below32(const cmif_table *t, uint32_t row, uint32_t u)
+{
+    const window    w      = window_of((size_t) row * t->stride, t->stride, (size_t) t->row_count * t->stride, 8);
+    const uint32_t *values = (const uint32_t *) t->thresholds + w.start;
+    uint32_t        count  = 0;
+    for (uint32_t j = 0; j < w.lanes; j++) {
+        count += (uint32_t) (values[j] < u) & (uint32_t) (j - w.skip < t->stride);
     }
     return count;
 }
 
-INLINE uint32_t below64(const uint64_t *row, uint32_t stride, uint64_t u)
+INLINE uint32_t below64(const cmif_table *t, uint32_t row, uint64_t u)
 {
-    uint64_t count = 0;
-    for (uint32_t j = 0; j < stride; j++) {
-        count += row[j] < u;
+    const window    w      = window_of((size_t) row * t->stride, t->stride, (size_t) t->row_count * t->stride, 4);
+    const uint64_t *values = (const uint64_t *) t->thresholds + w.start;
+    uint64_t        count  = 0;
+    for (uint64_t j = 0; j < w.lanes; j++) {
+        count += (uint64_t) (values[j] < u) & (uint64_t) (j - w.skip < t->stride);
     }
     return (uint32_t) count;
 }
 
-/* values[at], by reading all `count` values. */
-INLINE uint32_t chosen(const uint32_t *values, uint32_t count, uint32_t at)
+INLINE uint32_t below(const cmif_table *t, uint32_t row, uint64_t u)
 {
-    uint32_t value = 0;
-    for (uint32_t j = 0; j < count; j++) {
-        value |= values[j] & (0 - (uint32_t) (j == at));
+    return t->weight_bits == 32 ? below32(t, row, (uint32_t) u) : below64(t, row, u);
+}
+
+/* outputs[at], by reading as much as the largest block has, from `first` on. */
+INLINE uint32_t output_at(const cmif_table *t, uint32_t first, uint32_t at)
+{
+    const window    w      = window_of(first, t->stride + 1, t->output_total, 8);
+    const uint32_t *values = t->outputs + w.start;
+    uint32_t        value  = 0;
+    for (uint32_t j = 0; j < w.lanes; j++) {
+        value |= values[j] & (0 - (uint32_t) (j == w.skip + at));
     }
     return value;
 }
 
-INLINE uint32_t below(const cmif_table *t, uint32_t row, uint64_t u)
-{
-    size_t at = (size_t) row * t->stride;
-    return t->weight_bits == 32 ? below32((const uint32_t *) t->thresholds + at, t->stride, (uint32_t) u)
-                                : below64((const uint64_t *) t->thresholds + at, t->stride, u);
-}
-
 INLINE void scan(const cmif_table *t, const uint32_t *words, const void *uniform, size_t count, uint32_t *outputs)
 {
-    const uint32_t width =
-        t->stride + 1; /* outputs of the largest block; smaller ones are read over their end, or start */
     for (size_t i = 0; i < count; i++) {
-        uint32_t row   = cmif_table_row(t, words[i]);
-        uint32_t first = t->block_at[t->block_of[row]];
-        uint32_t start = first < t->output_total - width ? first : t->output_total - width;
-        uint64_t u     = t->weight_bits == 32 ? ((const uint32_t *) uniform)[i] : ((const uint64_t *) uniform)[i];
-        outputs[i]     = chosen(t->outputs + start, width, first - start + below(t, row, u));
+        uint32_t row = cmif_table_row(t, words[i]);
+        uint64_t u   = t->weight_bits == 32 ? ((const uint32_t *) uniform)[i] : ((const uint64_t *) uniform)[i];
+        outputs[i]   = output_at(t, t->block_at[t->block_of[row]], below(t, row, u));
     }
 }
 

@@ -155,19 +155,26 @@ static inline double rig_chi_square_tail(double x, double degrees)
     return front * h;
 }
 
-/* p-value of the G-test: counts of the `size` outputs of a row against its weights. */
+/* p-value of the G-test: counts of the outputs of a row against its weights. Cells are put together until 10 are expected. */
 static inline double rig_g_test(const cmif_table *table, uint32_t row, const uint64_t *seen)
 {
     uint32_t block = table->block_of[row], size = table->block_at[block + 1] - table->block_at[block];
-    double   total = 0, g = 0;
+    double   total = 0, left, g = 0, cell_seen = 0, cell_expected = 0, cells = 0;
     for (uint32_t j = 0; j < size; j++) {
         total += (double) seen[j];
     }
+    left = total;
     for (uint32_t j = 0; j < size; j++) {
-        double expected = total * ldexp((double) cmif_table_weight(table, row, j), -(int) table->weight_bits);
-        g += seen[j] ? 2 * (double) seen[j] * log((double) seen[j] / expected) : 0;
+        cell_seen += (double) seen[j];
+        cell_expected += total * ldexp((double) cmif_table_weight(table, row, j), -(int) table->weight_bits);
+        if ((cell_expected >= 10 && left - cell_expected >= 10) || j + 1 == size) {
+            g += cell_seen > 0 ? 2 * cell_seen * log(cell_seen / cell_expected) : 0;
+            left -= cell_expected;
+            cell_seen = cell_expected = 0;
+            cells++;
+        }
     }
-    return size > 1 ? rig_chi_square_tail(g, size - 1) : 1;
+    return cells > 1 ? rig_chi_square_tail(g, cells - 1) : 1;
 }
 
 #endif
