@@ -264,8 +264,7 @@ static void place_unknown(run *r, const uint8_t *known)
         }
         large -= r->state[to].words == small;
         r->state[to].words++;
-        r->state[to].top = larger(r->state[to].top, r->pi[i]);
-        r->block[i++]    = to;
+        r->block[i++] = to;
     }
 }
 

@@ -54,7 +54,7 @@ static language language_new(uint32_t words, uint32_t classes, bool pass, uint64
     l.lexicon.count      = count;
     l.lexicon.prior      = calloc(count, sizeof *l.lexicon.prior);
     l.lexicon.word_class = calloc(count, sizeof *l.lexicon.word_class);
-    l.lexicon.antonyms   = calloc(count, 2 * sizeof *l.lexicon.antonyms);
+    l.lexicon.antonyms   = calloc(count, 4 * sizeof *l.lexicon.antonyms);
     l.vectors            = (cmif_vectors){.count = count, .width = WIDTH};
     l.vectors.rows       = calloc(count, WIDTH * sizeof *l.vectors.rows);
     l.vectors.known      = calloc(count, sizeof *l.vectors.known);
@@ -367,23 +367,56 @@ static void j_is_what_its_definition_says_and_falls_with_every_pass(void)
     language_free(&l);
 }
 
+/* With fewer blocks than are looked at, and passes enough, no swap of any two words would lower J. */
+static void it_ends_where_no_swap_helps(void)
+{
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        language            l = language_new(60, 1, false, 50 + seed);
+        cmif_blocks_options o = usual;
+        o.k                   = 10;
+        o.penalty             = .2f;
+        o.passes              = 100;
+        for (uint32_t id = 2; id + 9 < 60; id += 3) {
+            antonyms_add(&l, id, id + 9);
+        }
+        cmif_blocks *blocks = balanced(&l, o);
+        double       ends   = plain_score(&l, blocks, &o);
+        uint32_t     helps  = 0;
+        for (uint32_t x = 1; x <= 60; x++) {
+            for (uint32_t y = 1; y < x; y++) {
+                uint32_t a = blocks->block_of[x], b = blocks->block_of[y];
+                blocks->block_of[x] = b;
+                blocks->block_of[y] = a;
+                helps += plain_score(&l, blocks, &o) < ends - 1e-3;
+                blocks->block_of[x] = a;
+                blocks->block_of[y] = b;
+            }
+        }
+        CHECK(helps == 0);
+        cmif_blocks_free(blocks);
+        language_free(&l);
+    }
+}
+
 static void more_seeds_never_raise_j(void)
 {
     language            l    = language_new(1200, 3, false, 6);
     cmif_blocks_options o    = usual;
     double              best = INFINITY;
-    for (uint32_t s = 0; s < 4; s++) {
-        o.seed              = usual.seed + s;
-        cmif_blocks *blocks = balanced(&l, o);
-        best                = fmin(best, blocks->score);
-        cmif_blocks_free(blocks);
+    for (uint32_t seeds = 1; seeds <= 6; seeds++) {
+        o.seed             = usual.seed + seeds - 1;
+        o.seeds            = 1;
+        cmif_blocks *one   = balanced(&l, o);
+        best               = fmin(best, one->score);
+        o.seed             = usual.seed;
+        o.seeds            = seeds;
+        cmif_blocks *all   = balanced(&l, o);
+        double       plain = plain_score(&l, all, &o);
+        CHECK(all->score <= best && fabs(all->score - plain) < 1e-7 * plain);
+        best = fmin(best, all->score);
+        cmif_blocks_free(one);
+        cmif_blocks_free(all);
     }
-    o.seed              = usual.seed;
-    o.seeds             = 4;
-    cmif_blocks *blocks = balanced(&l, o);
-    double       plain  = plain_score(&l, blocks, &o);
-    CHECK(blocks->score <= best && fabs(blocks->score - plain) < 1e-7 * plain);
-    cmif_blocks_free(blocks);
     language_free(&l);
 }
 
@@ -468,6 +501,21 @@ static void words_without_vectors_get_blocks_by_class_and_prior(void)
     cmif_blocks_free(blocks);
     cmif_blocks_free(near);
     language_free(&l);
+
+    for (uint32_t step = 2; step < 40; step += 7) { /* a few with vectors, or a few without */
+        l = language_new(1007, 2, true, 18);
+        for (uint32_t id = 1; id < l.lexicon.count; id++) {
+            l.vectors.known[id] = step < 20 ? id % step == 0 : id % step != 0;
+        }
+        blocks = balanced(&l, usual);
+        near   = greedy(&l, 20, true, false, 1);
+        check_partition(blocks, &l, true);
+        check_sizes(blocks, &l, usual.k);
+        check_partition(near, &l, true);
+        cmif_blocks_free(blocks);
+        cmif_blocks_free(near);
+        language_free(&l);
+    }
 }
 
 static void the_medoid_is_nearest_to_the_weighted_mean(void)
@@ -496,6 +544,16 @@ static void the_medoid_is_nearest_to_the_weighted_mean(void)
             }
         }
         CHECK(blocks->medoid[b] == nearest);
+    }
+    cmif_blocks_free(blocks);
+    for (uint32_t id = 1; id < l.lexicon.count; id++) { /* all alike: the most frequent of each block */
+        memcpy(l.vectors.rows + (size_t) id * WIDTH, l.vectors.rows, WIDTH * sizeof(float));
+        l.vectors.rows[(size_t) id * WIDTH] = 1;
+        l.valence[id]                       = 0;
+    }
+    blocks = balanced(&l, usual);
+    for (uint32_t id = 1; id < l.lexicon.count; id++) {
+        CHECK(l.lexicon.prior[id] <= l.lexicon.prior[blocks->medoid[blocks->block_of[id]]]);
     }
     cmif_blocks_free(blocks);
     language_free(&l);
@@ -733,6 +791,7 @@ int main(void)
     RUN(nobody_is_alone_in_a_class);
     RUN(threads_and_runs_change_nothing);
     RUN(j_is_what_its_definition_says_and_falls_with_every_pass);
+    RUN(it_ends_where_no_swap_helps);
     RUN(more_seeds_never_raise_j);
     RUN(antonyms_and_opposite_valences_part_though_they_lie_together);
     RUN(the_penalty_is_a_dial);
