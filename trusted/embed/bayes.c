@@ -44,6 +44,7 @@ struct cmif_bayes {
     uint32_t *source_at; /* [words + 2] into sources, by output */
     source   *sources;
 
+    double   *prior; /* [words + 1] by place */
     bool      context;
     double   *share;   /* [words + 1] P(b), by place */
     double   *inverse; /* [words + 1] 1 / (count(a) + BACK_OFF), by place */
@@ -181,24 +182,22 @@ static cmif_code word_row(cmif_bayes *b, uint32_t word, const float **row, doubl
     return CMIF_OK;
 }
 
-/* The row of an output whose candidates have the probabilities p. */
-static cmif_code posterior_row(cmif_bayes *b, uint32_t output, const double *p, float *out, cmif_err *err)
+/* The mean row of candidates that have the probabilities p. */
+static cmif_code mean_row(cmif_bayes *b, const uint32_t *place, const double *p, size_t count, float *out,
+                          cmif_err *err)
 {
-    double  length = 0, norm;
-    double *sum    = calloc(b->width, sizeof *sum);
+    cmif_code rc     = CMIF_OK;
+    double    length = 0, norm;
+    double   *sum    = calloc(b->width, sizeof *sum);
     if (!sum) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a row of %zu numbers", b->width);
     }
-    cmif_code rc = CMIF_OK;
-    for (uint32_t s = b->source_at[output]; s < b->source_at[output + 1]; s++) {
-        const uint32_t block = b->sources[s].block;
-        for (uint32_t place = b->member_at[block]; rc == CMIF_OK && place < b->member_at[block + 1]; place++, p++) {
-            const float *row;
-            rc = word_row(b, b->members[place], &row, &norm, err);
-            if (rc == CMIF_OK) {
-                add_row(sum, row, *p, b->width);
-                length += *p * norm;
-            }
+    for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
+        const float *row;
+        rc = word_row(b, b->members[place[i]], &row, &norm, err);
+        if (rc == CMIF_OK) {
+            add_row(sum, row, p[i], b->width);
+            length += p[i] * norm;
         }
     }
     if (rc == CMIF_OK) {
@@ -210,13 +209,23 @@ static cmif_code posterior_row(cmif_bayes *b, uint32_t output, const double *p, 
 
 /* ---- the posterior ---- */
 
-static size_t candidate_count(const cmif_bayes *b, uint32_t output)
+typedef struct lattice { /* a sequence of outputs, and what each may have been */
+    size_t    count;
+    uint32_t *outputs;
+    size_t   *at;    /* [count + 1] first candidate of an output */
+    uint32_t *place; /* of each candidate, */
+    double   *e;     /* P(output | candidate), up to a factor, */
+    double   *p;     /* posterior */
+} lattice;
+
+static void lattice_wipe(lattice *l)
 {
-    size_t count = 0;
-    for (uint32_t s = b->source_at[output]; s < b->source_at[output + 1]; s++) {
-        count += b->member_at[b->sources[s].block + 1] - b->member_at[b->sources[s].block];
-    }
-    return count;
+    free(l->outputs);
+    free(l->at);
+    free(l->place);
+    free(l->e);
+    free(l->p);
+    *l = (lattice){0};
 }
 
 static cmif_code check_output(const cmif_bayes *b, uint32_t output, cmif_err *err)
@@ -228,15 +237,23 @@ static cmif_code check_output(const cmif_bayes *b, uint32_t output, cmif_err *er
     return CMIF_OK;
 }
 
-/* P(output | x) of each candidate x. */
-static void put_emissions(const cmif_bayes *b, uint32_t output, double *e)
+static size_t candidate_count(const cmif_bayes *b, uint32_t output)
 {
-    const double unit = ldexp(1, -(int) b->table->weight_bits);
+    size_t count = 0;
+    for (uint32_t s = b->source_at[output]; s < b->source_at[output + 1]; s++) {
+        count += b->member_at[b->sources[s].block + 1] - b->member_at[b->sources[s].block];
+    }
+    return count;
+}
+
+static void put_candidates(const cmif_bayes *b, uint32_t output, uint32_t *place, double *e)
+{
     for (uint32_t s = b->source_at[output]; s < b->source_at[output + 1]; s++) {
         const source from = b->sources[s];
-        for (uint32_t place = b->member_at[from.block]; place < b->member_at[from.block + 1]; place++) {
-            const uint32_t row = place < b->words ? cmif_table_row(b->table, b->members[place]) : 0;
-            *e++               = place < b->words ? unit * (double) cmif_table_weight(b->table, row, from.index) : 1;
+        for (uint32_t x = b->member_at[from.block]; x < b->member_at[from.block + 1]; x++) {
+            const uint32_t row = x < b->words ? cmif_table_row(b->table, b->members[x]) : 0;
+            *place++           = x;
+            *e++               = x < b->words ? (double) cmif_table_weight(b->table, row, from.index) : 1;
         }
     }
 }
@@ -248,29 +265,14 @@ static void normalize(double *p, size_t count)
         sum += p[i];
     }
     for (size_t i = 0; i < count; i++) {
-        p[i] = sum > 0 ? p[i] / sum : 1.0 / (double) count; /* nothing can be said: everything is alike */
+        p[i] /= sum; /* above 0: so is every prior, weight and share */
     }
-}
-
-/* e is P(output | x): times the prior, and normalised, it is the posterior without context. */
-static void put_plain(const cmif_bayes *b, uint32_t output, const double *e, double *p)
-{
-    size_t i = 0;
-    for (uint32_t s = b->source_at[output]; s < b->source_at[output + 1]; s++) {
-        const uint32_t block = b->sources[s].block;
-        for (uint32_t place = b->member_at[block]; place < b->member_at[block + 1]; place++, i++) {
-            p[i] = e[i] * (double) b->table->prior[b->members[place]];
-        }
-    }
-    normalize(p, i);
 }
 
 /* The unknown word says nothing of its neighbours. */
-static bool is_break(const cmif_bayes *b, uint32_t output)
+static bool is_break(const lattice *l, size_t i)
 {
-    const source only = b->sources[b->source_at[output]];
-    return output == 0 && b->source_at[1] - b->source_at[0] == 1 &&
-           b->member_at[only.block + 1] - b->member_at[only.block] == 1;
+    return l->outputs[i] == 0 && l->at[i + 1] - l->at[i] == 1;
 }
 
 /* The pairs of the word at `place` whose second word lies in a block. */
@@ -295,43 +297,31 @@ static const pair *pairs_into(const cmif_bayes *b, uint32_t place, uint32_t bloc
     return low;
 }
 
-/* Walk all pairs between candidates of two outputs. Forward, to[y] += from[x] * count; backward, from[x] += to[y] *
- * count. */
-static void walk_pairs(const cmif_bayes *b, uint32_t first, uint32_t second, double *from, double *to, bool forward)
+/* All pairs that were seen between candidates of i and of i + 1: to(y) += from(x) count(x, y) forward, from(x) += to(y)
+ * count(x, y) backward. */
+static void walk_pairs(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to, bool forward)
 {
-    size_t x = 0;
-    for (uint32_t s = b->source_at[first]; s < b->source_at[first + 1]; s++) {
-        const uint32_t block = b->sources[s].block;
-        for (uint32_t place = b->member_at[block]; place < b->member_at[block + 1]; place++, x++) {
-            double *at = to;
-            for (uint32_t t = b->source_at[second]; t < b->source_at[second + 1]; t++) {
-                const uint32_t into = b->sources[t].block;
-                const pair    *end, *p = pairs_into(b, place, into, &end);
-                for (; p < end; p++) {
-                    double *y = at + (p->place - b->member_at[into]);
-                    if (forward) {
-                        *y += from[x] * p->count;
-                    } else {
-                        from[x] += *y * p->count;
-                    }
-                }
-                at += b->member_at[into + 1] - b->member_at[into];
+    const uint32_t next = l->outputs[i + 1];
+    for (size_t x = 0; x < l->at[i + 1] - l->at[i]; x++) {
+        double *y = to; /* of the block's first word */
+        for (uint32_t s = b->source_at[next]; s < b->source_at[next + 1]; s++) {
+            const uint32_t block = b->sources[s].block, first = b->member_at[block];
+            const pair    *end, *p                            = pairs_into(b, l->place[l->at[i] + x], block, &end);
+            for (; p < end; p++) {
+                *(forward ? &y[p->place - first] : &from[x]) += (forward ? from[x] : y[p->place - first]) * p->count;
             }
+            y += b->member_at[block + 1] - first;
         }
     }
 }
 
-/* Sum over the candidates of an output, or do to each: values times one of the numbers kept by place. */
-static double weigh(const cmif_bayes *b, uint32_t output, double *values, const double *by_place)
+/* Each of the values of i's candidates times one of the numbers that are kept by place; their sum. */
+static double weigh(const lattice *l, size_t i, double *values, const double *by_place)
 {
     double sum = 0;
-    size_t i   = 0;
-    for (uint32_t s = b->source_at[output]; s < b->source_at[output + 1]; s++) {
-        const uint32_t block = b->sources[s].block;
-        for (uint32_t place = b->member_at[block]; place < b->member_at[block + 1]; place++, i++) {
-            values[i] *= by_place[place];
-            sum += values[i];
-        }
+    for (size_t x = 0; x < l->at[i + 1] - l->at[i]; x++) {
+        values[x] *= by_place[l->place[l->at[i] + x]];
+        sum += values[x];
     }
     return sum;
 }
@@ -343,37 +333,6 @@ static void fill(double *values, size_t count, double value)
     }
 }
 
-/* next(y) = sum_x before(x) P(y|x), with P(y|x) = (count(x, y) + BACK_OFF P(y)) / (count(x) + BACK_OFF): of rank one,
- * but for the few pairs that were seen. before is spent. */
-static void step_forward(const cmif_bayes *b, uint32_t first, uint32_t second, double *before, double *next,
-                         size_t count)
-{
-    if (is_break(b, second)) {
-        fill(next, count, 1);
-        return;
-    }
-    double mass = is_break(b, first) ? 1 : BACK_OFF * weigh(b, first, before, b->inverse);
-    fill(next, count, mass);
-    weigh(b, second, next, b->share);
-    if (!is_break(b, first)) {
-        walk_pairs(b, first, second, before, next, true);
-    }
-}
-
-/* before(x) = sum_y P(y|x) next(y). scratch has room for next's count. */
-static void step_backward(const cmif_bayes *b, uint32_t first, uint32_t second, double *before, size_t count,
-                          double *next, double *scratch, size_t next_count)
-{
-    if (is_break(b, first) || is_break(b, second)) {
-        fill(before, count, 1);
-        return;
-    }
-    memcpy(scratch, next, next_count * sizeof *scratch);
-    fill(before, count, BACK_OFF * weigh(b, second, scratch, b->share));
-    walk_pairs(b, first, second, before, next, false);
-    weigh(b, first, before, b->inverse);
-}
-
 static void times(double *values, const double *by, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -381,137 +340,168 @@ static void times(double *values, const double *by, size_t count)
     }
 }
 
-/* Forward-backward over the outputs out[0 .. count), of which the first and the last are ends of sentences.
- *   at       [count + 1] where the candidates of each are in e and p
- *   e        emissions
- *   p        the posterior without context; the mixture on return */
-static cmif_code smooth(const cmif_bayes *b, const uint32_t *out, size_t count, const size_t *at, const double *e,
-                        double *p, cmif_err *err)
+/* to(y) = sum_x from(x) P(y|x), x of i, y of i + 1. P(y|x) = (count(x, y) + BACK_OFF P(y)) / (count(x) + BACK_OFF) is
+ * of rank one, but for the few pairs that were seen. from is spent. */
+static void step_forward(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to)
 {
-    size_t most = 0;
-    for (size_t i = 0; i < count; i++) {
+    const size_t count = l->at[i + 2] - l->at[i + 1];
+    if (is_break(l, i + 1)) {
+        fill(to, count, 1);
+    } else if (is_break(l, i)) {
+        fill(to, count, 1);
+        weigh(l, i + 1, to, b->share);
+    } else {
+        fill(to, count, BACK_OFF * weigh(l, i, from, b->inverse));
+        weigh(l, i + 1, to, b->share);
+        walk_pairs(b, l, i, from, to, true);
+    }
+}
+
+/* from(x) = sum_y P(y|x) to(y); scratch as large as to. */
+static void step_backward(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to, double *scratch)
+{
+    const size_t count = l->at[i + 1] - l->at[i];
+    if (is_break(l, i) || is_break(l, i + 1)) {
+        fill(from, count, 1);
+        return;
+    }
+    memcpy(scratch, to, (l->at[i + 2] - l->at[i + 1]) * sizeof *scratch);
+    fill(from, count, BACK_OFF * weigh(l, i + 1, scratch, b->share));
+    walk_pairs(b, l, i, from, to, false);
+    weigh(l, i, from, b->inverse);
+}
+
+/* Forward-backward: mixes the posterior in context into l->p, where the one without is. */
+static cmif_code smooth(const cmif_bayes *b, const lattice *l, cmif_err *err)
+{
+    const size_t *at = l->at, all = at[l->count];
+    size_t        most = 0;
+    for (size_t i = 0; i < l->count; i++) {
         most = at[i + 1] - at[i] > most ? at[i + 1] - at[i] : most;
     }
-    double *memory = calloc(at[count] + 3 * most, sizeof *memory);
+    double *memory = calloc(all + 3 * most, sizeof *memory);
     if (!memory) {
-        return cmif_fail(err, CMIF_E_MEMORY, "no memory for the posterior over %zu words", at[count]);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for the posterior over %zu words", all);
     }
-    double *alpha = memory, *beta = alpha + at[count], *other = beta + most, *scratch = other + most;
+    double *alpha = memory, *beta = alpha + all, *other = beta + most, *scratch = other + most;
 
     alpha[0] = 1;
-    for (size_t i = 1; i < count; i++) {
-        const size_t size = at[i + 1] - at[i];
+    for (size_t i = 1; i < l->count; i++) {
+        const size_t count = at[i + 1] - at[i];
         memcpy(scratch, alpha + at[i - 1], (at[i] - at[i - 1]) * sizeof *scratch);
-        step_forward(b, out[i - 1], out[i], scratch, alpha + at[i], size);
-        times(alpha + at[i], e + at[i], size);
-        normalize(alpha + at[i], size);
+        step_forward(b, l, i - 1, scratch, alpha + at[i]);
+        times(alpha + at[i], l->e + at[i], count);
+        normalize(alpha + at[i], count);
     }
     beta[0] = 1;
-    for (size_t i = count - 1; i-- > 0;) {
-        const size_t size = at[i + 1] - at[i], next_size = at[i + 2] - at[i + 1];
-        times(beta, e + at[i + 1], next_size);
-        step_backward(b, out[i], out[i + 1], other, size, beta, scratch, next_size);
-        normalize(other, size);
+    for (size_t i = l->count - 1; i-- > 0;) {
+        const size_t count = at[i + 1] - at[i];
+        times(beta, l->e + at[i + 1], at[i + 2] - at[i + 1]);
+        step_backward(b, l, i, other, beta, scratch);
+        normalize(other, count);
         double *swap = beta;
         beta         = other;
         other        = swap;
-        times(alpha + at[i], beta, size);
-        normalize(alpha + at[i], size);
-        for (size_t j = at[i]; j < at[i + 1]; j++) {
-            p[j] = (1 - PLAIN_PART) * alpha[j] + PLAIN_PART * p[j];
+        times(alpha + at[i], beta, count);
+        normalize(alpha + at[i], count);
+        for (size_t x = at[i]; x < at[i + 1]; x++) {
+            l->p[x] = (1 - PLAIN_PART) * alpha[x] + PLAIN_PART * l->p[x];
         }
     }
     free(memory);
     return CMIF_OK;
 }
 
-cmif_code cmif_bayes_posterior(const cmif_bayes *b, const cmif_released_word *words, size_t count, double **out_p,
-                               size_t **out_at, cmif_err *err)
+/* The lattice of a sentence. In context the first and the last of its outputs are ends of sentences. */
+static cmif_code make_lattice(const cmif_bayes *b, const cmif_released_word *words, size_t count, bool context,
+                              lattice *l, cmif_err *err)
 {
-    cmif_code rc   = CMIF_OK;
-    size_t    size = 0;
-    uint32_t *out  = NULL;
-    size_t   *at   = NULL;
-    double   *e = NULL, *p = NULL;
+    cmif_code rc = CMIF_OK;
+    size_t    size, all;
     if (!cmif_size_add(count, 3, &size)) {
         return cmif_fail(err, CMIF_E_RANGE, "%zu words are too many", count);
     }
-    /* an end of sentence, the words, an end of sentence */
-    out = calloc(size, sizeof *out);
-    at  = calloc(size, sizeof *at);
-    if (!out || !at) {
+    l->outputs = calloc(size, sizeof *l->outputs);
+    l->at      = calloc(size, sizeof *l->at);
+    if (!l->outputs || !l->at) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu words", count);
         goto done;
     }
-    out[0] = out[count + 1] = b->words;
-    for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
-        out[i + 1] = words[i].output;
-        rc         = check_output(b, words[i].output, err);
+    l->count      = count + 2 * context;
+    l->outputs[0] = l->outputs[count + 1] = b->words;
+    for (size_t i = 0; i < count; i++) {
+        rc = check_output(b, words[i].output, err);
+        if (rc != CMIF_OK) {
+            goto done;
+        }
+        l->outputs[i + context] = words[i].output;
     }
+    for (size_t i = 0; i < l->count; i++) {
+        l->at[i + 1] = l->at[i] + candidate_count(b, l->outputs[i]);
+    }
+    all      = l->at[l->count] + 1;
+    l->place = malloc(all * sizeof *l->place);
+    l->e     = malloc(all * sizeof *l->e);
+    l->p     = malloc(all * sizeof *l->p);
+    if (!l->place || !l->e || !l->p) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for the posterior over %zu words", all);
+        goto done;
+    }
+    for (size_t i = 0; i < l->count; i++) {
+        const size_t from = l->at[i], n = l->at[i + 1] - from;
+        put_candidates(b, l->outputs[i], l->place + from, l->e + from);
+        memcpy(l->p + from, l->e + from, n * sizeof *l->p);
+        weigh(l, i, l->p + from, b->prior);
+        normalize(l->p + from, n);
+    }
+    rc = context ? smooth(b, l, err) : CMIF_OK;
+done:
     if (rc != CMIF_OK) {
-        goto done;
+        lattice_wipe(l);
     }
-    for (size_t i = 0; i < count + 2; i++) {
-        at[i + 1] = at[i] + candidate_count(b, out[i]);
+    return rc;
+}
+
+cmif_code cmif_bayes_posterior(const cmif_bayes *b, const cmif_released_word *words, size_t count, double **p,
+                               size_t **at, cmif_err *err)
+{
+    lattice   l  = {0};
+    cmif_code rc = make_lattice(b, words, count, b->context, &l, err);
+    if (rc != CMIF_OK) {
+        return rc;
     }
-    e = malloc(at[count + 2] * sizeof *e);
-    p = calloc(at[count + 2], sizeof *p);
-    if (!e || !p) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for the posterior over %zu words", at[count + 2]);
-        goto done;
-    }
-    for (size_t i = 0; i < count + 2; i++) {
-        put_emissions(b, out[i], e + at[i]);
-        if (i > 0 && i <= count) {
-            put_plain(b, out[i], e + at[i], p + at[i]);
+    if (b->context) { /* without the ends, which have one candidate each */
+        memmove(l.p, l.p + 1, l.at[count + 1] * sizeof *l.p);
+        for (size_t i = 0; i <= count; i++) {
+            l.at[i] = l.at[i + 1] - 1;
         }
     }
-    rc = b->context ? smooth(b, out, count + 2, at, e, p, err) : CMIF_OK;
-    if (rc != CMIF_OK) {
-        goto done;
-    }
-    /* without the ends, which have one candidate each */
-    memmove(p, p + 1, (at[count + 1] - 1) * sizeof *p);
-    for (size_t i = 0; i <= count; i++) {
-        at[i] = at[i + 1] - 1;
-    }
-    *out_p  = p;
-    *out_at = at;
-    p       = NULL;
-    at      = NULL;
-done:
-    free(out);
-    free(at);
-    free(e);
-    free(p);
-    return rc;
+    *p   = l.p;
+    *at  = l.at;
+    l.p  = NULL;
+    l.at = NULL;
+    lattice_wipe(&l);
+    return CMIF_OK;
 }
 
 static cmif_code plain_row(cmif_bayes *b, uint32_t output, const float **out, cmif_err *err)
 {
-    cmif_code rc = check_output(b, output, err);
-    if (rc != CMIF_OK || b->plain[output]) {
-        *out = rc == CMIF_OK ? b->plain[output] : NULL;
-        return rc;
+    cmif_released_word word = {.output = output};
+    lattice            l    = {0};
+    if (output < b->words && b->plain[output]) {
+        *out = b->plain[output];
+        return CMIF_OK;
     }
-    size_t  count = candidate_count(b, output);
-    double *e = malloc(count * sizeof *e), *p = malloc(count * sizeof *p);
-    float  *row = malloc(b->width * sizeof *row);
-    if (!e || !p || !row) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a row over %zu words", count);
-        goto done;
-    }
-    put_emissions(b, output, e);
-    put_plain(b, output, e, p);
-    rc = posterior_row(b, output, p, row, err);
+    float    *row = malloc(b->width * sizeof *row);
+    cmif_code rc  = row ? make_lattice(b, &word, 1, false, &l, err)
+                        : cmif_fail(err, CMIF_E_MEMORY, "no memory for a row of %zu numbers", b->width);
+    rc            = rc == CMIF_OK ? mean_row(b, l.place, l.p, l.at[1], row, err) : rc;
     if (rc == CMIF_OK) {
         *out             = row;
         b->plain[output] = row;
         row              = NULL;
     }
-done:
-    free(e);
-    free(p);
+    lattice_wipe(&l);
     free(row);
     return rc;
 }
@@ -555,9 +545,10 @@ static cmif_code index_table(cmif_bayes *b, uint32_t *place_of, cmif_err *err)
     b->members          = new_array((size_t) b->words + 1, sizeof *b->members);
     b->source_at        = new_array((size_t) b->words + 2, sizeof *b->source_at);
     b->sources          = new_array((size_t) t->output_total + 1, sizeof *b->sources);
+    b->prior            = new_array((size_t) b->words + 1, sizeof *b->prior);
     uint32_t *next      = new_array((size_t) t->block_count + 1, sizeof *next);
     uint32_t *put       = new_array((size_t) b->words + 1, sizeof *put);
-    if (!b->member_at || !b->members || !b->source_at || !b->sources || !next || !put) {
+    if (!b->member_at || !b->members || !b->source_at || !b->sources || !b->prior || !next || !put) {
         free(next);
         free(put);
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for the words of %u blocks", t->block_count);
@@ -572,9 +563,11 @@ static cmif_code index_table(cmif_bayes *b, uint32_t *place_of, cmif_err *err)
     for (uint32_t word = 0; word < b->words; word++) {
         place_of[word]             = next[cmif_table_block(t, word)]++;
         b->members[place_of[word]] = word;
+        b->prior[place_of[word]]   = t->prior[word];
     }
     b->member_at[t->block_count + 1] = b->words + 1; /* the end of a sentence */
     b->members[b->words] = place_of[b->words] = b->words;
+    b->prior[b->words]                        = 1;
 
     for (uint32_t i = 0; i < t->output_total; i++) {
         b->source_at[t->outputs[i] + 1]++;
@@ -780,6 +773,7 @@ void cmif_bayes_free(cmif_bayes *b)
     free(b->members);
     free(b->source_at);
     free(b->sources);
+    free(b->prior);
     free(b->share);
     free(b->inverse);
     free(b->pair_at);
@@ -814,17 +808,15 @@ static bool ends_sentence(const uint8_t *gap, size_t size)
 static cmif_code sentence_rows(cmif_bayes *b, const cmif_released_word *words, size_t count, float *rows, size_t *made,
                                cmif_err *err)
 {
-    double   *p  = NULL;
-    size_t   *at = NULL;
-    cmif_code rc = cmif_bayes_posterior(b, words, count, &p, &at, err);
+    lattice   l  = {0};
+    cmif_code rc = make_lattice(b, words, count, true, &l, err);
     for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
         if (!words[i].passed) {
-            rc = posterior_row(b, words[i].output, p + at[i], rows + *made * b->width, err);
-            *made += 1;
+            const size_t at = l.at[i + 1];
+            rc              = mean_row(b, l.place + at, l.p + at, l.at[i + 2] - at, rows + (*made)++ * b->width, err);
         }
     }
-    free(p);
-    free(at);
+    lattice_wipe(&l);
     return rc;
 }
 
