@@ -6,9 +6,9 @@
  * others, "dude, is my code constant time?", 2017), over 10^6 measurements each cropped at four percentiles. Exit 0:
  *                         |t| < 4.5 for the scan, and not so for a control that stops at the first threshold not below.
  *                         The table is small and lies in the cache: addresses do depend on the word. */
+#include "audit_rig.h"
 #include "dp/draw.h"
 #include "dp/release.h"
-#include "dp/rig.h"
 
 #include <time.h>
 #include <x86intrin.h>

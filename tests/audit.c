@@ -13,8 +13,8 @@
  *  reseed      the generator starts again at every call
  *
  * Exit 0: as it must be; 1: not so; 2: no such table. Linked with --wrap=cmif_noise_take, for the last fault. */
+#include "audit_rig.h"
 #include "dp/draw.h"
-#include "dp/rig.h"
 
 #include <getopt.h>
 

@@ -1,8 +1,8 @@
 /* Linked with --wrap=getrandom, for a system that has no random bytes. */
 #include "dp/draw.h"
 
+#include "audit_rig.h"
 #include "base/check.h"
-#include "dp/rig.h"
 
 #include <errno.h>
 

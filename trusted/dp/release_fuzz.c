@@ -1,5 +1,5 @@
-/* Whatever bytes are released through a channel, no letter of them leaves (release_property.h). */
-#include "dp/release_property.h"
+/* Whatever bytes are released through a channel, no letter of them leaves (audit_property.h). */
+#include "audit_property.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,8 +1,8 @@
 /* Linked with --wrap for malloc, calloc, realloc and mmap, to make the n-th one fail. */
 #include "dp/released_ids.h"
 
+#include "audit_property.h"
 #include "base/check.h"
-#include "dp/release_property.h"
 
 #include <errno.h>
 #include <sys/mman.h>

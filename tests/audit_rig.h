@@ -1,8 +1,8 @@
-/* rig - tables and statistics for the tests, the audit and the benchmarks of drawing. No part of any program people run.
+/* audit_rig - tables and statistics for the tests, the audit and the benchmarks of drawing. No part of any program people run.
  *
  * Tables go through the writer and are opened again, so that they are certified like any other. */
-#ifndef CMIF_DP_RIG_H
-#define CMIF_DP_RIG_H
+#ifndef CMIF_TESTS_AUDIT_RIG_H
+#define CMIF_TESTS_AUDIT_RIG_H
 
 #include "side.h"
 

@@ -1,11 +1,11 @@
-/* release_property - what must hold of any bytes that are released through a channel; for release_test and release_fuzz. */
-#ifndef CMIF_DP_RELEASE_PROPERTY_H
-#define CMIF_DP_RELEASE_PROPERTY_H
+/* audit_property - what must hold of any bytes that are released through a channel; for release_test and release_fuzz. */
+#ifndef CMIF_TESTS_AUDIT_PROPERTY_H
+#define CMIF_TESTS_AUDIT_PROPERTY_H
 
 #include "side.h"
 
 #include "dp/release.h"
-#include "dp/rig.h"
+#include "audit_rig.h"
 
 #include <utf8proc.h>
 
