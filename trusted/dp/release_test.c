@@ -275,6 +275,82 @@ static void look_up_finds_the_words_of_the_table_and_no_others(void)
     cmif_table_free(table);
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* Every letter that Unicode can take apart, written in parts, and with its marks in another order, is found as a whole.
+ */
+static void composed_and_decomposed_words_are_one(void)
+{
+    enum { MOST = 20000 };
+    char          **whole = calloc(MOST, sizeof *whole), *text = calloc(MOST, 64), *expected = calloc(MOST, 64);
+    cmif_str       *words = calloc(MOST, sizeof *words);
+    uint32_t       *block = calloc(MOST, sizeof *block), count = 1, reordered = 0;
+    cmif_sanitizer *s    = NULL;
+    size_t          size = 0, expected_size = 0;
+    CHECK(whole && text && expected && words && block);
+    whole[0] = strdup("");
+    for (int32_t code = 0xc0; code < 0x30000 && count < MOST; code++) {
+        utf8proc_category_t category = utf8proc_category(code);
+        utf8proc_uint8_t    bytes[5] = {0};
+        if ((category != UTF8PROC_CATEGORY_LL && category != UTF8PROC_CATEGORY_LO) || utf8proc_tolower(code) != code) {
+            continue;
+        }
+        utf8proc_encode_char(code, bytes);
+        utf8proc_uint8_t *apart = utf8proc_NFD(bytes), *again = utf8proc_NFC(bytes);
+        if (strcmp((char *) apart, (char *) bytes) != 0 && strcmp((char *) again, (char *) bytes) == 0) {
+            whole[count++] = strdup((char *) bytes);
+        }
+        free(apart);
+        free(again);
+    }
+    qsort(whole, count, sizeof *whole, by_bytes);
+    for (uint32_t w = 0; w < count; w++) {
+        words[w] = (cmif_str){whole[w], strlen(whole[w])};
+        block[w] = w;
+    }
+    cmif_table *table = rig_blocks(words, block, count, count, 32, 1, boosted);
+    CHECK(table && count > 11000 && cmif_sanitizer_new(table, false, &s, NULL) == CMIF_OK);
+    for (uint32_t w = 1; w < count; w++) {
+        utf8proc_uint8_t *apart = utf8proc_NFD((utf8proc_uint8_t *) whole[w]);
+        int32_t           codes[8], first = 0, n = 0;
+        for (size_t at = 0; apart[at] && n < 8; n++) {
+            at += (size_t) utf8proc_iterate(apart + at, -1, &codes[n]);
+        }
+        bool two = n == 3; /* two marks of different classes may come in any order */
+        for (int i = 1; i < 3 && two; i++) {
+            int class = utf8proc_get_property(codes[i])->combining_class;
+            two       = class && class != first;
+            first     = class;
+        }
+        reordered += two;
+        for (int turn = 0; turn < 1 + two; turn++) {
+            for (int i = 0; i < n; i++) {
+                size += (size_t) utf8proc_encode_char(codes[turn && i ? 3 - i : i], (utf8proc_uint8_t *) text + size);
+            }
+            text[size++] = ' ';
+            memcpy(expected + expected_size, whole[w], words[w].size);
+            expected_size += words[w].size;
+            expected[expected_size++] = ' ';
+        }
+        free(apart);
+    }
+    CHECK(reordered > 20);
+    CHECK(s && leaves_as(s, text, size, expected, expected_size));
+    for (uint32_t w = 0; w < count; w++) {
+        free(whole[w]);
+    }
+    free(whole);
+    free(text);
+    free(expected);
+    free(words);
+    free(block);
+    cmif_sanitizer_free(s);
+    cmif_table_free(table);
+}
+
 /* What is drawn stays in its block, is noisy, and is what the spans say. */
 static void words_are_drawn_from_their_rows(void)
 {
@@ -578,6 +654,7 @@ int main(void)
     RUN(texts_leave_as_the_contract_says);
     RUN(words_are_counted_and_marked);
     RUN(look_up_finds_the_words_of_the_table_and_no_others);
+    RUN(composed_and_decomposed_words_are_one);
     RUN(words_are_drawn_from_their_rows);
     RUN(no_letter_of_any_text_leaves);
     RUN(long_words_take_linear_time);
