@@ -358,6 +358,14 @@ static void forms_know_their_lemma(void)
     CHECK(built->lemma[id_of(built, "zorg")] == id_of(built, "zorg"));
 }
 
+static void centibels_are_hundredths_of_powers_of_ten(void)
+{
+    for (uint32_t i = 0; i < 900; i++) {
+        double expected = pow(10, -(double) i / 100);
+        CHECK(fabs(cmif_centibels(i) - expected) <= 1e-12 * expected);
+    }
+}
+
 static void priors_are_shares_of_all_text(void)
 {
     double total = 0, sum = 0;
@@ -398,7 +406,7 @@ static void synonyms_weigh_the_smaller_share(void)
     CHECK(near(synonym("dog", "hound"), 1));
     CHECK(near(synonym("film", "movie"), film));
     CHECK(near(synonym("films", "movies"), film)); /* only between equal inflections */
-    CHECK(synonym("film", "movies") == 0 && synonym("dog", "hounds") == 0);
+    CHECK(synonym("film", "movies") == 0 && synonym("dog", "hounds") == 0 && synonym("dogs", "animal") == 0);
     CHECK(near(synonym("dog", "animal"), .3) && near(synonym("dogs", "animals"), .3)); /* hypernym */
     CHECK(near(synonym("good", "superb"), .5));                                        /* similar */
     CHECK(near(synonym("saw", "seen"), .3));                                           /* forms of one lemma */
@@ -434,6 +442,8 @@ static void glosses_are_definitions_without_examples(void)
     CHECK(strcmp(gloss_of("film", 2), "") == 0);
     CHECK(strcmp(gloss_of("superb", 0), "superb: very good") == 0);
     CHECK(strcmp(gloss_of("zorg", 0), "") == 0);
+    uint32_t loved = built->gloss_first[id_of(built, "loved")]; /* a form of a verb counts .3 */
+    CHECK(near((double) built->sense_weight[loved], .3 * 4.5));
     uint32_t at = built->gloss_first[id_of(built, "film")];
     CHECK(near((double) built->sense_weight[at], 7.5) && near((double) built->sense_weight[at + 1], 1.25));
 }
@@ -758,6 +768,12 @@ static void a_changed_lexicon_is_refused(void)
     refuse_u32("cmif.lexicon.gloss_first", 0, 1, "word 0 has senses 1");
     refuse_u32("cmif.lexicon.gloss_first", built->count, 9999, "senses");
     refuse_u32("cmif.lexicon.gloss_first", built->count, built->gloss_first[built->count] + 1, "sense_gloss has");
+    uint32_t *four = calloc(built->count + 1, sizeof *four), senses = built->gloss_first[built->count];
+    for (uint32_t i = 0; i <= built->count; i++) { /* the last word has four senses, others at most three */
+        four[i] = i == built->count ? senses : 3 * i < senses - 4 ? 3 * i : senses - 4;
+    }
+    open_refuses("cmif.lexicon.gloss_first", 0, four, (built->count + 1) * sizeof *four, 0, "expected at most 3");
+    free(four);
     refuse_u32("cmif.lexicon.sense_gloss", 2, built->gloss_count, "sense 2 is gloss");
     refuse_f32("cmif.lexicon.sense_weight", 2, NAN, "sense 2 is gloss");
     refuse_f32("cmif.lexicon.sense_weight", 2, 0, "sense 2 is gloss");
@@ -975,6 +991,7 @@ int main(void)
     RUN(a_word_has_the_class_of_its_heaviest_reading);
     RUN(seed_is_no_form_of_see_and_bed_none_of_be);
     RUN(forms_know_their_lemma);
+    RUN(centibels_are_hundredths_of_powers_of_ten);
     RUN(priors_are_shares_of_all_text);
     RUN(valence_is_given_where_it_is_listed);
     RUN(topics_come_from_the_roots_of_wordnet);

@@ -105,14 +105,18 @@ static kind kind_at(const char *text, size_t size, utf8proc_int32_t *code, size_
     }
     utf8proc_ssize_t taken = utf8proc_iterate((const uint8_t *) text, (utf8proc_ssize_t) size, code);
     if (taken <= 0) {
+        *code = 0xfffd;
         return BETWEEN;
     }
-    *used                        = (size_t) taken;
+    *used = (size_t) taken;
+    if (*code == 0x2019) {
+        return APOSTROPHE;
+    }
     utf8proc_category_t category = utf8proc_category(*code);
-    return *code == 0x2019                                                        ? APOSTROPHE
-           : category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO ? LETTER /* letters, marks, numbers */
-           : category == UTF8PROC_CATEGORY_CF                                     ? FORMAT
-                                                                                  : BETWEEN;
+    if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO) {
+        return LETTER; /* or a mark, or a number */
+    }
+    return category == UTF8PROC_CATEGORY_CF ? FORMAT : BETWEEN;
 }
 
 /* A word in lower case, NFC, without format characters; both apostrophes are U+0027. false: in no lexicon. */

@@ -147,7 +147,8 @@ static void sentences_end_at_lines_and_marks(void)
 {
     SEQUENCE("dog. ran", "dog", NULL, "ran");
     SEQUENCE("dog! ran", "dog", NULL, "ran");
-    SEQUENCE("dog? ... \n\n. ran", "dog", NULL, "ran");
+    SEQUENCE("dog? ran", "dog", NULL, "ran");
+    SEQUENCE("dog ... \n\n. ran", "dog", NULL, "ran");
     SEQUENCE("dog\r\nran", "dog", NULL, "ran");
     SEQUENCE("dog, ran; the: barked - a", "dog", "ran", "the", "barked", "a");
 }
@@ -164,6 +165,7 @@ static void words_are_split_as_the_sanitizer_splits_them(void)
     SEQUENCE("dog-ran", "dog", "ran");
     SEQUENCE("12 dog 3rd", "", "dog", "3rd");
     SEQUENCE("caf\xc3\xa9 dog", "caf\xc3\xa9", "dog");
+    SEQUENCE("CAF\xc3\x89 dog", "caf\xc3\xa9", "dog");
     SEQUENCE("CAFE\xcc\x81 dog", "caf\xc3\xa9", "dog"); /* lower case, NFC */
     SEQUENCE("do\xc2\xadg ran", "dog", "ran");          /* a soft hyphen is nothing to see */
     SEQUENCE("dog\xff"
