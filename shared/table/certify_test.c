@@ -184,6 +184,56 @@ static void the_worst_pair_is_found(void)
     CHECK(book_ties > 1000 && alike > 10 && alike < 300);
 }
 
+/* Rows of 60 to 200 outputs, all alike but for one weight (and the last, or the one before, that gives way): wherever
+ * it is. */
+static void the_worst_output_is_found_wherever_it_is(void)
+{
+    enum { MOST = 200 };
+    static char     text[MOST][8];
+    static cmif_str words[MOST];
+    static uint32_t prior[MOST], row_of[MOST], outputs[MOST];
+    static uint64_t weights[2][MOST];
+    for (uint32_t n = 60; n <= MOST; n += n < 132 ? 1 : 17) {
+        for (uint32_t i = 0; i < n; i++) {
+            snprintf(text[i], sizeof text[i], "w%03u", i);
+            words[i]   = (cmif_str){text[i], i ? 4 : 0};
+            prior[i]   = 1;
+            row_of[i]  = i % 2;
+            outputs[i] = i;
+        }
+        const uint32_t at = sample_below(4) ? sample_below(n) : n - 1, other = (at + 1) % n;
+        const uint64_t total = (uint64_t) 1 << 32, each = total / n;
+        for (uint32_t j = 0; j < n; j++) {
+            weights[0][j] = weights[1][j] = each + (j == other) * (total - n * each);
+        }
+        weights[0][at] -= each / 2; /* a ratio of about 2 there, of about 3/2 where it goes */
+        weights[0][other] += each / 2;
+        cmif_table      *table = table_of(&(cmif_table_draft){
+                 .claim         = {.mechanism   = CMIF_MECHANISM_RNM,
+                                   .adjacency   = CMIF_ADJACENT_ANY,
+                                   .k           = n,
+                                   .epsilon_num = 1,
+                                   .epsilon_den = 1},
+                 .weight_bits   = 32,
+                 .word_count    = n,
+                 .row_count     = 2,
+                 .block_count   = 1,
+                 .words         = words,
+                 .prior         = prior,
+                 .row_of        = row_of,
+                 .block_of      = (uint32_t[]){0, 0},
+                 .block_at      = (uint32_t[]){0, n},
+                 .outputs       = outputs,
+                 .weights       = &weights[0][0],
+                 .weight_stride = MOST,
+        });
+        cmif_certificate c;
+        cmif_table_certify(table, CMIF_ADJACENT_ANY, &c);
+        CHECK(c.output == at && c.word_high == 1 && c.word_low == 0 && c.high == each && c.low == each - each / 2);
+        cmif_table_free(table);
+    }
+}
+
 static void outputs_that_differ_have_a_delta(void)
 {
     /* word 0: {0, 1}; word 1: {1, 2}; word 2 as word 0 */
@@ -605,6 +655,7 @@ int main(void)
     RUN(ratios_are_compared_with_e_to_the_x_exactly);
     RUN(millionths_are_the_fewest);
     RUN(the_worst_pair_is_found);
+    RUN(the_worst_output_is_found_wherever_it_is);
     RUN(outputs_that_differ_have_a_delta);
     RUN(a_corruption_that_loses_more_is_refused);
     RUN(laplace_at_half_the_scale_is_refused);
