@@ -16,8 +16,8 @@
 #include <stdint.h>
 
 typedef enum cmif_word_class { /* words of two classes never share a block */
-    CMIF_CLASS_PASS = 0,       /* function words and clitics: pass.txt */
-    CMIF_CLASS_NEGATION,       /* not, never, without, hardly, ...: negations.txt */
+    CMIF_CLASS_PASS = 0,       /* function words and clitics: pass.c */
+    CMIF_CLASS_NEGATION,       /* not, never, without, hardly, ...: pass.c */
     CMIF_CLASS_NOUN, CMIF_CLASS_NOUNS, CMIF_CLASS_VERB, CMIF_CLASS_VERB_S, CMIF_CLASS_VERB_D, CMIF_CLASS_VERB_G,
     CMIF_CLASS_ADJECTIVE, CMIF_CLASS_COMPARATIVE, CMIF_CLASS_ADVERB,
     CMIF_CLASS_UNKNOWN,        /* no analysis: mostly names */
@@ -61,7 +61,7 @@ typedef struct cmif_lexicon_sources { /* folders and files of packages; see tool
     const char *frequencies;       /* wordfreq's large_en.msgpack.gz */
     const char *valence;           /* vader_lexicon.txt */
     const char *pass, *negations;  /* word lists, one a line; NULL: the built-in ones */
-    uint32_t    words;             /* keep so many, most frequent first; 0: the study's 59,464 */
+    uint32_t    words;             /* keep so many, most frequent first, and the listed ones; 0: all by the study's rule (59,572) */
 } cmif_lexicon_sources;
 
 /* done of total; return false to stop (CANCELLED). */
@@ -71,13 +71,15 @@ typedef bool (*cmif_progress)(void *context, const char *what, uint64_t done, ui
 CMIF_MUST_USE cmif_code cmif_lexicon_build(const cmif_lexicon_sources *sources, const char *path, cmif_progress progress,
                                            void *context, cmif_err *err);
 /* From the whole words of a model's own vocabulary alone (every token that stands for a space and letters, or a word-initial piece);
- * prior 1 / (rank + 10) by token id; the built-in pass list; no glosses, no valence. */
+ * prior 1 / (rank + 10) by token id, a twentieth of all text outside; the built-in pass list; no glosses, no valence. */
 CMIF_MUST_USE cmif_code cmif_lexicon_build_from_model(const char *gguf, const char *path, cmif_err *err);
-/* A word list, one a line, most frequent first (or `word<TAB>count`): prior 1 / (rank + 10), or the counts. */
+/* A word list, one a line, most frequent first (or `word<TAB>count`): prior 1 / (rank + 10), or the counts; otherwise as
+ * from a model. Words are lower case, NFC, at most 64 bytes. */
 CMIF_MUST_USE cmif_code cmif_lexicon_build_from_list(const char *list, const char *path, cmif_err *err);
 
 /* A bigram model (trusted/embed/lm.h has the file's keys) over the lexicon's words from text files (one sentence a line; words are
- * split as trusted/dp/release.h says), or from WordNet's glosses and examples (wordnet folder) when there is none. */
+ * split as trusted/dp/release.h says; a sentence also ends at . ! ?), or from WordNet's glosses and examples (wordnet folder) when
+ * count is 0. Errors: IO, FORMAT (no words), RANGE (a count beyond 32 bits), MEMORY, CANCELLED. */
 CMIF_MUST_USE cmif_code cmif_lm_build(const cmif_lexicon *lexicon, const char *wordnet, const char *const *texts, size_t count,
                                       const char *path, cmif_progress progress, void *context, cmif_err *err);
 
