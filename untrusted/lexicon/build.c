@@ -579,12 +579,13 @@ cmif_code cmif_lexicon_build_from_model(const char *gguf, const char *path, cmif
     for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
         rc = word_of_token(tokens[i], cmif_str_is(model, "gpt2"), &words[i], err);
         if (rc == CMIF_OK && words[i]) {
-            double share = 1 / ((double) i + 10);
+            double share = 1 / ((double) found + 10);
             rc           = add_word(&b, (cmif_str){words[i], strlen(words[i])}, share, CMIF_CLASS_UNKNOWN, &id, err);
-            if (rc == CMIF_OK && b.words[id].share == 0) { /* a pass word */
+            if (rc == CMIF_OK &&
+                (b.words[id].share == 0 || b.words[id].word.data == words[i])) { /* a pass word, or a new one */
                 b.words[id].share = share;
+                found++;
             }
-            found++;
         }
     }
     if (rc == CMIF_OK && found == 0) {
