@@ -31,6 +31,17 @@ uint32_t cmif_items_threads(uint32_t asked)
     return cores < 1 ? 1 : cores > 256 ? 256 : (uint32_t) cores;
 }
 
+static double prior_of(const cmif_lexicon *lexicon, uint32_t id)
+{
+    return lexicon->prior[id] ? (double) lexicon->prior[id] : 1;
+}
+
+/* prior^(3/4): not pow(), because square roots have the same bits in every C library. */
+static double weight_of(double prior)
+{
+    return sqrt(prior) * sqrt(sqrt(prior));
+}
+
 /* ---- items ---- */
 
 typedef struct item_key {
@@ -137,24 +148,18 @@ static void fill_rows(cmif_items *items, const cmif_vectors *vectors, const cmif
     }
 }
 
-static void fill_priors(cmif_items *items, const item_key *keys)
+/* Scaled over the whole lexicon, so that blocks of content words do not depend on whether others are protected too. */
+static void fill_priors(cmif_items *items, const cmif_lexicon *lexicon)
 {
     double pi_sum = 0, weight_sum = 0;
 
-    for (int all = 0; all < 2 && pi_sum <= 0; all++) { /* all: there are pass words and negations only */
-        for (uint32_t i = 0; i < items->count; i++) {
-            double root      = sqrt((double) keys[i].prior);
-            items->pi[i]     = (double) keys[i].prior;
-            items->weight[i] = root * sqrt(root); /* not pow(): square roots are the same bits in every C library */
-            if (all || (items->word_class[i] != CMIF_CLASS_PASS && items->word_class[i] != CMIF_CLASS_NEGATION)) {
-                pi_sum += items->pi[i];
-                weight_sum += items->weight[i];
-            }
-        }
+    for (uint32_t id = 1; id < lexicon->count; id++) {
+        pi_sum += prior_of(lexicon, id);
+        weight_sum += weight_of(prior_of(lexicon, id));
     }
     for (uint32_t i = 0; i < items->count; i++) {
-        items->pi[i] *= 1000 / pi_sum;
-        items->weight[i] *= 1000 / weight_sum;
+        items->pi[i]     = prior_of(lexicon, items->id[i]) * 1000 / pi_sum;
+        items->weight[i] = weight_of(prior_of(lexicon, items->id[i])) * 1000 / weight_sum;
     }
 }
 
@@ -193,8 +198,7 @@ cmif_code cmif_items_init(cmif_items *items, const cmif_lexicon *lexicon, const 
             goto done;
         }
         if (!options->pass || (c != CMIF_CLASS_PASS && c != CMIF_CLASS_NEGATION)) {
-            uint32_t prior     = lexicon->prior[id] ? lexicon->prior[id] : 1;
-            keys[made.count++] = (item_key){options->by_class ? c : CMIF_CLASS_UNKNOWN, prior, id};
+            keys[made.count++] = (item_key){options->by_class ? c : CMIF_CLASS_UNKNOWN, lexicon->prior[id], id};
         }
     }
     if (made.count == 1 || (options->by_class && !join_lone_classes(keys, made.count))) {
@@ -225,7 +229,7 @@ cmif_code cmif_items_init(cmif_items *items, const cmif_lexicon *lexicon, const 
         made.id[i]         = keys[i].id;
         made.word_class[i] = (uint8_t) keys[i].word_class;
     }
-    fill_priors(&made, keys);
+    fill_priors(&made, lexicon);
     fill_rows(&made, vectors, options, length);
     *items = made;
     made   = (cmif_items){0};
@@ -382,7 +386,7 @@ cmif_code cmif_blocks_measure(const cmif_blocks *blocks, const cmif_lexicon *lex
     }
     for (uint32_t id = 0; id < lexicon->count; id++) {
         block_sums *b  = &sums[blocks->block_of[id]];
-        double      pi = lexicon->prior[id] ? (double) lexicon->prior[id] : 1;
+        double      pi = prior_of(lexicon, id);
         b->words++;
         b->mass += pi;
         b->entropy += pi * log(pi);

@@ -31,7 +31,7 @@ typedef struct cmif_blocks_options {
 /* The balanced partition: in each class a tree of balanced 2-means, then swaps under
  * J = sum_b [ sum_x w_x |x - m_b|^2 + lam * max_x pi_x ] + 5 * antonym pairs inside + 5 * min(#valence > 1, #valence < -1 inside).
  * x is the word's vector at length 1 with w_v * valence / 2 behind it; pi is the prior and w its 3/4 power, each scaled to a sum of
- * 1000 over the words that are neither pass words nor negations.
+ * 1000 over the whole lexicon but word 0.
  * Word 0, pass words and negations are alone in their blocks (unless protect_all: then word 0 only). A class of n words has floor(n / k)
  * blocks of n / floor(n / k) words, rounded down or up, or one block when n < k; a class of one word joins UNKNOWN, so that no
  * protected word is alone. Words without a vector are placed by class and prior alone.

@@ -185,8 +185,8 @@ static double plain_score(const language *l, const cmif_blocks *blocks, const cm
     double              pi_sum = 0, w_sum = 0, score = 0;
 
     for (uint32_t id = 1; id < x->count; id++) {
-        pi_sum += passes(l, id) ? 0 : x->prior[id];
-        w_sum += passes(l, id) ? 0 : pow(x->prior[id], .75);
+        pi_sum += x->prior[id];
+        w_sum += pow(x->prior[id], .75);
     }
     for (uint32_t b = 0; b < blocks->count; b++) {
         double   mean[WIDTH + 1] = {0}, row[WIDTH + 1], mass = 0, top = 0;

@@ -14,7 +14,7 @@ typedef struct cmif_items {
     uint8_t  *known;      /* [count] 0: its row is zero */
     float    *row;        /* (count, stride) */
     double   *norm2;      /* [count] squared length of the row */
-    double   *pi;         /* [count] prior; sums to 1000 over the words that are neither pass words nor negations */
+    double   *pi;         /* [count] prior; sums to 1000 over the whole lexicon but word 0 */
     double   *weight;     /* [count] prior^(3/4), scaled likewise; 0 where the row is not known */
 } cmif_items;
 
