@@ -307,7 +307,7 @@ typedef struct channel_options {
     const char *penalty;
     uint32_t    k, seeds, boost, classes, threads;
     uint64_t    seed;
-    bool        calibrate, counterfit, protect_all, euclidean;
+    bool        calibrate, counterfit, protect_all, euclidean, control;
 } channel_options;
 
 typedef struct profile {
@@ -530,6 +530,37 @@ static cmif_code take_vectors(const channel_options *o, const cmif_lexicon *lexi
     return rc;
 }
 
+/* All protected words in one block, under the commonest of them: what is released tells nothing, so what a model still
+ * gets right is the true zero of every scale. */
+static cmif_code one_block(const cmif_lexicon *lexicon, cmif_blocks **out, cmif_err *err)
+{
+    cmif_blocks *blocks = calloc(1, sizeof *blocks);
+    uint32_t     rest = UINT32_MAX, best = 0;
+    if (!blocks || !(blocks->block_of = calloc(lexicon->count, sizeof *blocks->block_of)) ||
+        !(blocks->medoid = calloc(lexicon->count, sizeof *blocks->medoid))) {
+        cmif_blocks_free(blocks);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for the blocks of %u words", lexicon->count);
+    }
+    for (uint32_t w = 0; w < lexicon->count; w++) {
+        bool alone = w == 0 || lexicon->word_class[w] <= CMIF_CLASS_NEGATION;
+        if (alone || rest == UINT32_MAX) {
+            blocks->medoid[blocks->count] = w;
+            rest                          = alone ? rest : blocks->count;
+            blocks->block_of[w]           = blocks->count++;
+        } else {
+            blocks->block_of[w] = rest;
+        }
+        best = !alone && lexicon->prior[w] > lexicon->prior[best] * (best != 0) ? w : best;
+    }
+    if (rest == UINT32_MAX) {
+        cmif_blocks_free(blocks);
+        return cmif_fail(err, CMIF_E_RANGE, "the lexicon has no word that would be drawn: all %u pass", lexicon->count);
+    }
+    blocks->medoid[rest] = best;
+    *out                 = blocks;
+    return CMIF_OK;
+}
+
 static const char *const channel_notes =
     "Profiles: paper (rnm, laplace, K 20, epsilon 1), default (general, K 100), strict (general, K 200).\n"
     "Mechanisms: rnm subset krr general metric full, and the baselines paper custext custext+ santext santext+.\n"
@@ -629,6 +660,9 @@ static int channel_main(int argc, char **argv)
         m.mechanism == CMIF_MECHANISM_PAPER) {
         m.k = o.k ? o.k : 20; /* published */
     }
+    if (rc == CMIF_OK && o.control && m.mechanism != CMIF_MECHANISM_GENERAL) {
+        rc = cmif_fail(&err, CMIF_E_RANGE, "--control is one block under one word: it goes with general only");
+    }
     if (m.mechanism == CMIF_MECHANISM_GENERAL) {
         m.epsilon_num = 0;
         if (rc == CMIF_OK && o.epsilon) {
@@ -658,7 +692,9 @@ static int channel_main(int argc, char **argv)
     if (rc == CMIF_OK) {
         rc = take_vectors(&o, lexicon, !balanced, o.threads, &vectors, valence, &err);
     }
-    if (rc == CMIF_OK && balanced) {
+    if (rc == CMIF_OK && o.control) {
+        rc = one_block(lexicon, &blocks, &err);
+    } else if (rc == CMIF_OK && balanced) {
         rc = cmif_blocks_balanced(lexicon, vectors, valence, &b, tool_bar_draw, &bar, &blocks, &err);
     } else if (rc == CMIF_OK && greedy) {
         rc = cmif_blocks_greedy(lexicon, vectors, m.k, m.mechanism == CMIF_MECHANISM_CUSTEXT_PLUS, o.euclidean,
@@ -668,11 +704,11 @@ static int channel_main(int argc, char **argv)
         snprintf(recipe, sizeof recipe,
                  "mechanism %s noise %s calibrate %d epsilon %llu/%llu k %u boost %u classes %u valence %.9g penalty "
                  "%.9g seed "
-                 "%llu seeds %u protect-all %d euclidean %d",
+                 "%llu seeds %u protect-all %d euclidean %d control %d",
                  cmif_mechanism_name(m.mechanism), cmif_noise_name(m.noise), m.calibrate,
                  (unsigned long long) m.epsilon_num, (unsigned long long) m.epsilon_den, m.k, m.boost, m.classes,
                  (double) b.valence_weight, (double) b.penalty, (unsigned long long) b.seed, b.seeds, b.protect_all,
-                 o.euclidean);
+                 o.euclidean, o.control);
         hash_text(recipe, m.recipe_hash);
         rc = cmif_mechanism_build(&m, lexicon, vectors, valence, blocks, o.output, tool_bar_draw, &bar, &err);
     }
