@@ -153,6 +153,23 @@ done:
 
 /* ---- valence: word TAB mean TAB deviation TAB votes ---- */
 
+static bool parse_valence(cmif_str line, cmif_str *word, double *mean)
+{
+    const char *tab = memchr(line.data, '\t', line.size); /* a source ends in a zero byte, so strtod stays inside */
+    if (!tab) {
+        return false;
+    }
+    char *end = NULL;
+    *word     = (cmif_str){line.data, (size_t) (tab - line.data)};
+    *mean     = strtod(tab + 1, &end);
+    if (end == tab + 1 || *end != '\t' || !(fabs(*mean) <= 4)) {
+        return false;
+    }
+    const char *second    = end + 1;
+    double      deviation = strtod(second, &end);
+    return end != second && *end == '\t' && deviation >= 0;
+}
+
 static cmif_code give_valence(cmif_lexicon *lex, const cmif_source *source, cmif_err *err)
 {
     cmif_lines lines = {.source = source};
@@ -167,18 +184,15 @@ static cmif_code give_valence(cmif_lexicon *lex, const cmif_source *source, cmif
         }
     }
     while (cmif_lines_next(&lines)) {
-        const char *tab = memchr(lines.line.data, '\t', lines.line.size);
-        char       *end = NULL, *next = NULL;
-        double      mean      = tab ? strtod(tab + 1, &end) : 0;
-        double      deviation = end && *end == '\t' ? strtod(end + 1, &next) : -1;
-        if (!tab || end == tab + 1 || *end != '\t' || next == end + 1 || *next != '\t' || !(fabs(mean) <= 4) ||
-            !(deviation >= 0)) {
+        cmif_str word;
+        double   mean;
+        if (!parse_valence(lines.line, &word, &mean)) {
             rc = cmif_fail(err, CMIF_E_FORMAT,
                            "'%s' line %zu is not a word, its valence from -4 to 4, the deviation and votes",
                            source->path, lines.number);
             goto done;
         }
-        uint32_t id = cmif_map_get(&ids, (cmif_str){lines.line.data, (size_t) (tab - lines.line.data)});
+        uint32_t id = cmif_map_get(&ids, word);
         if (id != CMIF_MAP_NONE) {
             lex->valence[id] = (float) mean;
         }

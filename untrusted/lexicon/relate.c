@@ -202,7 +202,7 @@ static cmif_code add_glosses(relation *r, const size_t *first_of_word, cmif_err 
 {
     cmif_code     rc   = CMIF_OK;
     cmif_lexicon *lex  = r->lex;
-    size_t        most = GLOSSES_MAX * (size_t) lex->count, count = 0, room = 1, used = 0;
+    size_t        most = GLOSSES_MAX * ((size_t) lex->count + 1), count = 0, room = 1, used = 0;
     gloss_use    *uses = malloc(most * sizeof *uses);
     char         *text = NULL;
     entry         heaviest[GLOSSES_MAX + 1];
@@ -488,12 +488,12 @@ static void give_topics(relation *r, const size_t *first_of_word)
         if (r->lex->word_class[word] == CMIF_CLASS_PASS || r->lex->word_class[word] == CMIF_CLASS_NEGATION) {
             continue;
         }
-        for (uint16_t topic = 1; topic <= CMIF_TOPIC_FAMILY; topic = (uint16_t) (topic << 1)) {
+        for (unsigned topic = 1; topic <= CMIF_TOPIC_FAMILY; topic <<= 1) {
             double share = 0;
             for (size_t i = first_of_word[word]; i < first_of_word[word + 1]; i++) {
                 share += r->topics[r->entries[i].synset] & topic ? r->entries[i].share : 0;
             }
-            r->lex->topics[word] |= share >= .2 ? topic : 0;
+            r->lex->topics[word] |= (uint16_t) (share >= .2 ? topic : 0);
         }
     }
 }
