@@ -1,7 +1,8 @@
 /* draw - from a row of a certified table, by one uniform word and a fixed-time scan.
  *
  * No floats, no rejection, no branch and no address that depends on the uniform word or on the result. The address of the row
- * depends on the word; reading all rows instead is a later step, in this file alone.
+ * depends on the word; reading all rows instead is a later step, in this file alone. Rows are read as whole groups of 32 bytes:
+ * the table is one that cmif_table_open opened, whose sections begin at multiples of 64 bytes and are padded to them.
  *
  * Sees    secret word ids.
  * Source  design.md sections 4 and 8; research note on oblivious selection. */

@@ -5,6 +5,7 @@
 #include "base/check.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 static bool no_random;
 ssize_t     __real_getrandom(void *to, size_t size, unsigned flags);
@@ -125,6 +126,41 @@ static void all_instruction_sets_give_what_adding_weights_gives(void)
     }
     CHECK(tried[CMIF_SCAN_PLAIN]);
     printf("       tables tried: plain %u, AVX2 %u\n", tried[0], tried[1]);
+}
+
+/* A copy that is padded to 64 bytes, as sections are, before a page that cannot be read. */
+static void *at_a_cliff(const void *from, size_t size)
+{
+    size_t page = (size_t) sysconf(_SC_PAGESIZE), padded = (size + 63) / 64 * 64,
+           pages = (padded + page - 1) / page * page;
+    uint8_t *at  = mmap(NULL, pages + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(at != MAP_FAILED && mprotect(at + pages, page, PROT_NONE) == 0);
+    return memcpy(at + pages - padded, from, size);
+}
+
+static void nothing_is_read_outside_of_the_tables_sections(void)
+{
+    for (uint32_t k = 1; k < 40; k++) {
+        for (uint32_t bits = 32; bits <= 63; bits += 31) {
+            cmif_table *t = rig_made_up(2 + 2 * k, k, bits, 32, uneven), edge;
+            CHECK(t != NULL);
+            if (!t) {
+                return;
+            }
+            edge            = *t;
+            edge.thresholds = at_a_cliff(t->thresholds, (size_t) t->row_count * t->stride * (bits == 32 ? 4 : 8));
+            edge.outputs    = at_a_cliff(t->outputs, (size_t) t->output_total * 4);
+            for (uint32_t word = 0; word < t->word_count; word++) {
+                uint64_t u      = next() >> (64 - bits);
+                uint32_t narrow = (uint32_t) u, plain = 0, vectors = 1;
+                CHECK(cmif_dp_scan(CMIF_SCAN_PLAIN, &edge, &word, bits == 32 ? (void *) &narrow : &u, 1, &plain));
+                CHECK(!cmif_dp_scan(CMIF_SCAN_AVX2, &edge, &word, bits == 32 ? (void *) &narrow : &u, 1, &vectors) ||
+                      vectors == plain);
+                CHECK(plain == t->outputs[t->block_at[t->block_of[word]] + by_adding(t, word, u)]);
+            }
+            cmif_table_free(t); /* the copies stay: they are small */
+        }
+    }
 }
 
 /* A row shared by several words, a block whose rows differ, one output for all: not what rig_blocks makes. */
@@ -298,6 +334,7 @@ int main(void)
 {
     RUN(every_edge_falls_on_its_own_side);
     RUN(all_instruction_sets_give_what_adding_weights_gives);
+    RUN(nothing_is_read_outside_of_the_tables_sections);
     RUN(shared_rows_are_drawn_from);
     RUN(draws_have_the_weights_of_the_row);
     RUN(every_draw_has_a_uniform_of_its_own);
