@@ -1,0 +1,39 @@
+/* lists - public names that the entity finder knows, and topics of words: one file made from pinned public packages.
+ *
+ * File    GGUF, general.architecture "cmif-lists": for each list an array of strings in ascending byte order, folded as scan.h folds, and
+ *         parallel u32 flags. Made by `cmif lexicon lists build` (untrusted/lexicon/lists.c).
+ * Sees    public files only. Look-up searches: it becomes oblivious in a later step, in this file alone. */
+#ifndef CMIF_SANITIZER_LISTS_H
+#define CMIF_SANITIZER_LISTS_H
+
+#include "side.h"
+
+#include "base/err.h"
+#include "gguf/gguf.h"
+
+#include <stdint.h>
+
+typedef enum cmif_list {
+    CMIF_LIST_GIVEN = 0,    /* given names; flags: 1 female, 2 male */
+    CMIF_LIST_FAMILY,       /* family names */
+    CMIF_LIST_PLACE,        /* cities, regions, countries and their adjectives, of up to 5 words; flags: 1 country, 2 city, 4 region, 8 also an ordinary word */
+    CMIF_LIST_ORGANISATION, /* of up to 6 words */
+    CMIF_LIST_PERSON,       /* well-known persons, of up to 5 words */
+    CMIF_LIST_WORD,         /* the public vocabulary; flags: bits of cmif_topic (untrusted/lexicon/lexicon.h), 1 << 16 passes, 1 << 17 ordinary even when capitalised */
+    CMIF_LIST_COUNT
+} cmif_list;
+
+typedef struct cmif_lists cmif_lists;
+
+/* Errors: IO, FORMAT (not such a file; unordered or repeated strings), MEMORY. */
+CMIF_MUST_USE cmif_code cmif_lists_open(const char *path, cmif_lists **out, cmif_err *err);
+void                    cmif_lists_free(cmif_lists *lists); /* NULL is welcome */
+const uint8_t          *cmif_lists_hash(const cmif_lists *lists); /* [32] SHA-256 of the file */
+/* flags of a string of a list (*flags may be 0); false: it is not there. */
+bool     cmif_lists_find(const cmif_lists *lists, cmif_list list, cmif_str word, uint32_t *flags);
+/* Whether some entry of the list begins with these words and a space: how far to look for a name of several words. */
+bool     cmif_lists_begins(const cmif_lists *lists, cmif_list list, cmif_str words);
+size_t   cmif_lists_count(const cmif_lists *lists, cmif_list list);
+cmif_str cmif_lists_at(const cmif_lists *lists, cmif_list list, size_t index, uint32_t *flags);
+
+#endif
