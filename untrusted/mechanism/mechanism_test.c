@@ -397,6 +397,10 @@ static void every_mechanism_makes_a_table_that_keeps_its_claim(void)
                     CHECK(cmif_table_passes(table, word));
                 }
             }
+            CHECK(table->weight_bits == (mechanism == CMIF_MECHANISM_METRIC || mechanism == CMIF_MECHANISM_SANTEXT ||
+                                                 mechanism == CMIF_MECHANISM_SANTEXT_PLUS
+                                             ? 63
+                                             : 32));
             if (adjacency != CMIF_ADJACENT_NONE) {
                 CHECK(found.pure && found.epsilon_micro <= micro);
             }
