@@ -11,7 +11,7 @@
 
 /* ---- closed forms: p (n) from scores q (n) at lambda = 1 / noise scale; accurate to 1e-15 ---- */
 void cmif_closed_gumbel(const long double *q, size_t n, long double lambda, long double *p); /* the exponential mechanism */
-/* Permute-and-flip, and the noise that has no name of its own. Errors: MEMORY. */
+/* Permute-and-flip, and Laplace noise. Errors: MEMORY. */
 CMIF_MUST_USE cmif_code cmif_closed_exponential(const long double *q, size_t n, long double lambda, long double *p, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_closed_laplace(const long double *q, size_t n, long double lambda, long double *p, cmif_err *err);
 /* The loss of rows (m, n) of probabilities: ln of the largest ratio in a column. */
