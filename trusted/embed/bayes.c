@@ -269,12 +269,6 @@ static void normalize(double *p, size_t count)
     }
 }
 
-/* The unknown word says nothing of its neighbours. */
-static bool is_break(const lattice *l, size_t i)
-{
-    return l->outputs[i] == 0 && l->at[i + 1] - l->at[i] == 1;
-}
-
 /* The pairs of the word at `place` whose second word lies in a block. */
 static const pair *pairs_into(const cmif_bayes *b, uint32_t place, uint32_t block, const pair **end)
 {
@@ -344,29 +338,16 @@ static void times(double *values, const double *by, size_t count)
  * of rank one, but for the few pairs that were seen. from is spent. */
 static void step_forward(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to)
 {
-    const size_t count = l->at[i + 2] - l->at[i + 1];
-    if (is_break(l, i + 1)) {
-        fill(to, count, 1);
-    } else if (is_break(l, i)) {
-        fill(to, count, 1);
-        weigh(l, i + 1, to, b->share);
-    } else {
-        fill(to, count, BACK_OFF * weigh(l, i, from, b->inverse));
-        weigh(l, i + 1, to, b->share);
-        walk_pairs(b, l, i, from, to, true);
-    }
+    fill(to, l->at[i + 2] - l->at[i + 1], BACK_OFF * weigh(l, i, from, b->inverse));
+    weigh(l, i + 1, to, b->share);
+    walk_pairs(b, l, i, from, to, true);
 }
 
 /* from(x) = sum_y P(y|x) to(y); scratch as large as to. */
 static void step_backward(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to, double *scratch)
 {
-    const size_t count = l->at[i + 1] - l->at[i];
-    if (is_break(l, i) || is_break(l, i + 1)) {
-        fill(from, count, 1);
-        return;
-    }
     memcpy(scratch, to, (l->at[i + 2] - l->at[i + 1]) * sizeof *scratch);
-    fill(from, count, BACK_OFF * weigh(l, i + 1, scratch, b->share));
+    fill(from, l->at[i + 1] - l->at[i], BACK_OFF * weigh(l, i + 1, scratch, b->share));
     walk_pairs(b, l, i, from, to, false);
     weigh(l, i, from, b->inverse);
 }

@@ -40,7 +40,10 @@ CMIF_MUST_USE cmif_code cmif_bayes_encode(cmif_bayes *bayes, const cmif_released
 CMIF_MUST_USE cmif_code cmif_bayes_row(cmif_bayes *bayes, uint32_t output, float *row, cmif_err *err);
 
 /* The posterior over the words of each released word's block, in context (lm) or without.
- *   p     for word i, (members of its block) doubles from p[at[i]] on; at (count + 1), both the caller's to free
+ *   words  of one sentence; an unknown word is a link of the chain like any other. cmif_bayes_encode cuts a text at new lines and
+ *          behind single . ! ? before white space
+ *   p      for word i, doubles from p[at[i]] on: the members of its block ascending, or of each block that can give it, in order;
+ *          at (count + 1), both the caller's to free
  * Used by cmif_bayes_encode; public for tests and for attacks on it: it is what an attacker would compute. */
 CMIF_MUST_USE cmif_code cmif_bayes_posterior(const cmif_bayes *bayes, const cmif_released_word *words, size_t count,
                                              double **p, size_t **at, cmif_err *err);
