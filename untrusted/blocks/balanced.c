@@ -45,6 +45,7 @@ typedef struct block_state {
     uint32_t words, known, positive, negative, antonyms;
     double   mass;      /* sum of weights */
     double   gain;      /* |sum w x|^2 / mass: J counts sum w |x|^2 less this */
+    double   square;    /* |mean|^2 */
     double   top, next; /* the two largest priors */
     bool     touched, touched_before;
 } block_state;
@@ -80,7 +81,6 @@ typedef struct run { /* one class and seed; items are counted from the first of 
     block_state *state;  /* [blocks] */
     double      *sum;    /* (blocks, stride) sum of w x */
     float       *mean;   /* (blocks, stride) */
-    float       *square; /* [blocks] |mean|^2 */
     double      *part;   /* (2, stride) scratch */
     float       *axis;   /* (stride) scratch */
     double       score;
@@ -308,8 +308,8 @@ static void refresh(run *r, uint32_t b)
         sq += sum[j] * sum[j];
         mean[j] = s->known ? (float) (sum[j] / s->mass) : 0;
     }
-    s->gain      = s->known ? sq / s->mass : 0;
-    r->square[b] = s->known ? (float) (sq / (s->mass * s->mass)) : 0;
+    s->gain   = s->known ? sq / s->mass : 0;
+    s->square = s->known ? sq / (s->mass * s->mass) : 0;
     s->top = s->next = 0;
     s->positive = s->negative = s->antonyms = 0;
     for (uint32_t at = r->first[b]; at < r->first[b + 1]; at++) {
@@ -415,7 +415,7 @@ static uint32_t near_blocks(const run *r, uint32_t x, bool all, uint32_t *near, 
             along[count++] = dot;
             continue;
         }
-        float    d  = r->square[b] - 2 * dot;
+        float    d  = (float) r->state[b].square - 2 * dot;
         uint32_t at = count;
         if (count == NEAR && !(d < distance[NEAR - 1])) {
             continue;
@@ -433,7 +433,11 @@ static uint32_t near_blocks(const run *r, uint32_t x, bool all, uint32_t *near, 
     return count;
 }
 
-/* The best partner of x in block b: the seat, if J falls by more than -*best as far as single precision can tell. */
+/* The best partner of x in block b: the seat, if J falls by more than -*best as far as single precision can tell.
+ *
+ * With both means held, a swap changes the distortion by w_x (|x - m_b|^2 - |x - m_a|^2) + w_y (|y - m_a|^2 - |y -
+ * m_b|^2); the means then move, which takes off |w_y (y - m_a) - w_x (x - m_a)|^2 / mass of the new a, and likewise for
+ * b. The numerator is at most twice the sum of both squares, so for most y the product of x and y need not be known. */
 static void best_partner(const run *r, uint32_t at_x, uint32_t x_in_a, uint32_t b, double x_along_b, double *best,
                          uint32_t *partner)
 {
@@ -442,21 +446,29 @@ static void best_partner(const run *r, uint32_t at_x, uint32_t x_in_a, uint32_t 
     uint32_t          a      = r->block[x->i];
     uint32_t          x_in_b = x->antonyms ? antonyms_in(r, x->i, b) : 0;
     const block_state from_a = r->state[a], from_b = r->state[b];
-    const float      *mean_a   = r->mean + a * r->stride;
-    double            square_a = from_a.gain * from_a.mass, square_b = from_b.gain * from_b.mass;
+    const float      *mean_a = r->mean + a * r->stride;
+    double            w_x = x->weight, x_to_a = x->norm2 - 2 * x->along + from_a.square;
+    double            x_to_b = x->norm2 - 2 * x_along_b + from_b.square;
 
     for (uint32_t at = r->first[b]; at < r->first[b + 1]; at++) {
         const seat  *y     = &r->seats[at];
         const float *row_y = r->seated + at * r->stride;
         block_state  to_a, to_b;
-        double       change = other_terms(r, x, a, x_in_a, x_in_b, y, b, &to_a, &to_b);
-        double       along =
-            from_a.mass * (y->weight * (double) cmif_items_dot(mean_a, row_y, r->stride) - x->weight * x->along);
-        double across = from_b.mass * (y->weight * y->along - x->weight * x_along_b);
-        double moved  = y->weight * y->weight * y->norm2 + x->weight * x->weight * x->norm2 -
-                       2 * x->weight * y->weight * (double) cmif_items_dot(row_x, row_y, r->stride);
-        change += from_a.gain - (to_a.known ? (square_a + 2 * along + moved) / to_a.mass : 0);
-        change += from_b.gain - (to_b.known ? (square_b - 2 * across + moved) / to_b.mass : 0);
+        double       change    = other_terms(r, x, a, x_in_a, x_in_b, y, b, &to_a, &to_b);
+        double       w_y       = y->weight;
+        double       y_along_a = (double) cmif_items_dot(mean_a, row_y, r->stride);
+        double       y_to_a    = y->norm2 - 2 * y_along_a + from_a.square;
+        double       y_to_b    = y->norm2 - 2 * y->along + from_b.square;
+        double       by_a = to_a.known ? 1 / to_a.mass : 0, by_b = to_b.known ? 1 / to_b.mass : 0;
+        double square_a = w_x * w_x * x_to_a + w_y * w_y * y_to_a, square_b = w_x * w_x * x_to_b + w_y * w_y * y_to_b;
+
+        change += w_x * (x_to_b - x_to_a) + w_y * (y_to_a - y_to_b);
+        if (change - 2 * (square_a * by_a + square_b * by_b) >= *best) {
+            continue;
+        }
+        double product = (double) cmif_items_dot(row_x, row_y, r->stride);
+        change -= (square_a - 2 * w_x * w_y * (product - x->along - y_along_a + from_a.square)) * by_a;
+        change -= (square_b - 2 * w_x * w_y * (product - x_along_b - y->along + from_b.square)) * by_b;
         if (change < *best) {
             *best    = change;
             *partner = at;
@@ -572,13 +584,12 @@ static cmif_code build_class(builder *all, uint32_t seed, const group *g, uint32
     r.state  = cmif_items_array(r.blocks, sizeof *r.state, err);
     r.sum    = cmif_items_array(r.blocks, r.stride * sizeof *r.sum, err);
     r.mean   = cmif_items_array(r.blocks, r.stride * sizeof *r.mean, err);
-    r.square = cmif_items_array(r.blocks, sizeof *r.square, err);
     r.part   = cmif_items_array(2, r.stride * sizeof *r.part, err);
     r.axis   = cmif_items_array(1, r.stride * sizeof *r.axis, err);
     near     = cmif_items_array(r.blocks + NEAR, sizeof *near, err);
     along    = cmif_items_array(r.blocks + NEAR, sizeof *along, err);
     if (!r.order || !r.first || !r.seats || !r.seated || !r.slot || !r.picks || !r.state || !r.sum || !r.mean ||
-        !r.square || !r.part || !r.axis || !near || !along) {
+        !r.part || !r.axis || !near || !along) {
         goto done;
     }
 
@@ -609,7 +620,6 @@ done:
     free(r.state);
     free(r.sum);
     free(r.mean);
-    free(r.square);
     free(r.part);
     free(r.axis);
     free(near);
