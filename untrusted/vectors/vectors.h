@@ -26,7 +26,7 @@ CMIF_MUST_USE cmif_code cmif_vectors_of_words(const cmif_lexicon *lexicon, const
 CMIF_MUST_USE cmif_code cmif_vectors_of_glosses(const cmif_lexicon *lexicon, const char *gguf, uint32_t threads,
                                                 cmif_progress progress, void *context, cmif_vectors **out, cmif_err *err);
 /* A text file in word2vec or GloVe form ("word n n n ...", an optional first line "count width").
- * Errors: IO, FORMAT (line, unequal width, a number that is not finite, a word twice), MEMORY. */
+ * Errors: IO, FORMAT (line, unequal width, a number that is not finite, a word of the lexicon twice), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_vectors_of_file(const cmif_lexicon *lexicon, const char *path, cmif_vectors **out, cmif_err *err);
 
 /* Each part centred over its known rows, rows scaled to length 1 and weighted, side by side; then the leading `width` principal
@@ -37,12 +37,12 @@ CMIF_MUST_USE cmif_code cmif_vectors_join(const cmif_vectors_part *parts, size_t
 CMIF_MUST_USE cmif_code cmif_vectors_project(const cmif_vectors *in, uint32_t width, uint32_t threads, cmif_vectors **out, cmif_err *err);
 /* Pull synonyms together and push antonyms apart: `rounds` times v <- unit(v0 + S v - sum 2 * .25 * cos * v_antonym over cos > 0). In place. */
 CMIF_MUST_USE cmif_code cmif_vectors_counterfit(cmif_vectors *vectors, const cmif_lexicon *lexicon, uint32_t rounds, cmif_err *err);
-/* Valence of every word: the listed ones as they are, the others by ridge regression (lambda 10) on the joined vectors.
- * out (lexicon->count) floats. */
+/* Valence of every word: the listed ones as they are, the others by ridge regression on the joined vectors (lambda 3 for rows of length
+ * 1, which is the study's 10 for its longer ones; 6,000 unlisted words count as neutral, weight .3). out (lexicon->count) floats. */
 CMIF_MUST_USE cmif_code cmif_vectors_valence(const cmif_vectors *vectors, const cmif_lexicon *lexicon, float *out, cmif_err *err);
 
-/* The study's recipe (section 3): gloss 1, word .6, rows of `decoder` .7, rows of `encoder` .7; 256 components; counter-fitted; 96
- * components. Either model may be NULL: its parts are left out. valence: (lexicon->count) floats, may be NULL. */
+/* The study's recipe (section 3): gloss 1, word .6, rows of `decoder` .7 (without their 10 leading components), rows of `encoder` .7;
+ * 256 components; counter-fitted; 96 components. Either model may be NULL: its parts are left out. valence: (lexicon->count) floats, may be NULL. */
 CMIF_MUST_USE cmif_code cmif_vectors_recipe(const cmif_lexicon *lexicon, const char *encoder, const char *decoder, uint32_t threads,
                                             cmif_progress progress, void *context, cmif_vectors **out, float *valence, cmif_err *err);
 
