@@ -61,15 +61,21 @@ typedef struct lab {
     size_t          width;
 } lab;
 
+typedef enum channel {
+    RANDOM,     /* each word has a row of random weights over its block */
+    GENERAL,    /* a block gives its first word, whatever was there */
+    OVERLAPPING /* as RANDOM, and the words of the next block, too: a word may have come from two */
+} channel;
+
 /* A table of count words (the empty one included). names NULL: "aaaa", "aaab", ... Word w > 0 is in block[w], numbered
- * as they first appear; block 0 is the empty word's own. general: a block gives its first word, whatever was there;
- * else each word has a row of random weights over its block. */
+ * as they first appear; block 0 is the empty word's own. */
 static void make_table(lab *l, uint32_t count, const char *const *names, const uint32_t *block, const uint32_t *prior,
-                       bool general)
+                       channel kind)
 {
     static char     made[WORDS_MAX][NAME];
     static cmif_str words[WORDS_MAX];
     static uint32_t block_of[WORDS_MAX], row_of[WORDS_MAX], at[WORDS_MAX + 1], size[WORDS_MAX], outputs[WORDS_MAX];
+    const bool      general = kind == GENERAL;
     uint32_t        blocks = 0, most = 0, total = 0;
     memset(size, 0, sizeof size);
     for (uint32_t w = 0; w < count; w++) {
@@ -83,7 +89,8 @@ static void make_table(lab *l, uint32_t count, const char *const *names, const u
     for (uint32_t b = 0; b < blocks; b++) {
         at[b] = total;
         for (uint32_t w = 0, n = 0; w < count; w++) {
-            if (block[w] == b && (!general || n++ == 0)) {
+            bool next = kind == OVERLAPPING && b > 0 && block[w] == b % (blocks - 1) + 1;
+            if (next || (block[w] == b && (!general || n++ == 0))) {
                 outputs[total++] = w;
             }
         }
@@ -103,9 +110,11 @@ static void make_table(lab *l, uint32_t count, const char *const *names, const u
         weights[(size_t) row * most + n - 1] = left;
     }
     memcpy(row_of, block, count * sizeof *row_of);
-    cmif_table_draft draft = {.claim         = {.mechanism   = general ? CMIF_MECHANISM_GENERAL : CMIF_MECHANISM_RNM,
+    cmif_table_draft draft = {.claim         = {.mechanism   = kind == GENERAL  ? CMIF_MECHANISM_GENERAL
+                                                               : kind == RANDOM ? CMIF_MECHANISM_RNM
+                                                                                : CMIF_MECHANISM_PAPER,
                                                 .noise       = general ? CMIF_NOISE_NONE : CMIF_NOISE_LAPLACE,
-                                                .adjacency   = CMIF_ADJACENT_BLOCK,
+                                                .adjacency   = kind == OVERLAPPING ? CMIF_ADJACENT_NONE : CMIF_ADJACENT_BLOCK,
                                                 .k           = 20,
                                                 .epsilon_num = 32,
                                                 .epsilon_den = 1},
@@ -343,12 +352,12 @@ static void rows_are_the_posterior_mean_of_their_definition(void)
         const char *vocabulary, *before;
     } models[] = {{"bert-bge", ""}, {"llama-spm", ""}, {"gpt-2", " "}};
     for (size_t m = 0; m < 3; m++) {
-        for (int general = 0; general < 2; general++) {
+        for (channel kind = RANDOM; kind <= OVERLAPPING; kind++) {
             lab    l     = {0};
             double p[61] = {0}, mean[32];
             float  row[32];
             size_t rows_seen = 0;
-            make_table(&l, 61, NULL, turns(61, 3), priors(61), general);
+            make_table(&l, 61, NULL, turns(61, 3), priors(61), kind);
             make_model(&l, models[m].vocabulary, 32);
             start(&l);
             for (uint32_t y = 1; y < 61; y++) {
@@ -369,7 +378,7 @@ static void rows_are_the_posterior_mean_of_their_definition(void)
                 CHECK(is_near(row, mean, 32, 1.5, 1e-6));
                 rows_seen++;
             }
-            CHECK(rows_seen == (general ? 3 : 60));
+            CHECK(rows_seen == (kind == GENERAL ? 3 : 60));
             CHECK(cmif_bayes_row(l.bayes, 61, row, NULL) == CMIF_E_RANGE);
             end(&l);
         }
@@ -385,7 +394,7 @@ static void the_closed_form_is_what_drawing_gives_on_20_words(void)
     static uint32_t    xs[DRAWS], ys[DRAWS], seen[COUNT][COUNT], total[COUNT];
     uint32_t           sum  = 0, bounds[COUNT];
     cmif_released_word word = {0};
-    make_table(&l, COUNT, NULL, turns(COUNT, 1), priors(COUNT), false);
+    make_table(&l, COUNT, NULL, turns(COUNT, 1), priors(COUNT), RANDOM);
     make_model(&l, "bert-bge", 32);
     start(&l);
     CHECK(cmif_noise_new(&noise, NULL) == CMIF_OK);
@@ -434,7 +443,7 @@ static void a_general_row_is_the_mean_weighted_by_the_prior(void)
     lab                   l       = {0};
     static const char    *names[] = {"", "bad", "film", "good", "movie"};
     static const uint32_t block[] = {0, 1, 2, 1, 2}, prior[] = {7, 10, 60, 30, 20};
-    make_table(&l, 5, names, block, prior, true);
+    make_table(&l, 5, names, block, prior, GENERAL);
     make_model(&l, "bert-bge", 32);
     start(&l);
     double a[32], b[32], mean[32], norm = 0;
@@ -462,7 +471,7 @@ static void the_unknown_word_is_the_mean_of_the_rarer_half(void)
     lab                   l       = {0};
     static const char    *names[] = {"", "bad", "film", "good", "movie", "zebra"};
     static const uint32_t block[] = {0, 1, 2, 1, 2, 3}, prior[] = {90, 10, 60, 30, 20, 60};
-    make_table(&l, 6, names, block, prior, true);
+    make_table(&l, 6, names, block, prior, GENERAL);
     make_model(&l, "bert-bge", 32);
     start(&l);
     double p[6] = {0, 1 / 3.0, 0, 1 / 3.0, 1 / 3.0, 0}, mean[32]; /* three of five */
@@ -530,8 +539,9 @@ static double worst_difference(const lab *l, const uint32_t *ys, size_t count)
             all += sum[i * words + x];
             plain += chance(l->table, x, ys[i]) * l->table->prior[x];
         }
-        for (uint32_t x = 0; x < words; x++) {
-            double e = chance(l->table, x, ys[i]);
+        for (uint32_t k = 0; k < l->table->block_count * words; k++) { /* block by block */
+            const uint32_t x = k % words;
+            double         e = cmif_table_block(l->table, x) == k / words ? chance(l->table, x, ys[i]) : 0;
             if (e > 0) {
                 double expected = 0.9 * sum[i * words + x] / all + 0.1 * e * l->table->prior[x] / plain;
                 worst           = fmax(worst, fabs(p[n++] - expected));
@@ -559,7 +569,7 @@ static void three_words_by_hand(void)
     cmif_released_word    words[3]   = {{.output = 1}, {.output = 3}, {.output = 1}};
     double               *p;
     size_t               *at;
-    make_table(&l, 5, names, block, prior, true);
+    make_table(&l, 5, names, block, prior, GENERAL);
     make_model(&l, "bert-bge", 32);
     CHECK(write_lm(&d, "", &l.lm, NULL) == CMIF_OK);
     start(&l);
@@ -584,16 +594,16 @@ static void three_words_by_hand(void)
 static void forward_backward_is_the_sum_over_all_sequences(void)
 {
     double worst = 0;
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 21; round++) {
         lab l = {0};
-        make_table(&l, 19, NULL, turns(19, 6), priors(19), round % 2);
+        make_table(&l, 19, NULL, turns(19, 6), priors(19), (channel) (round % 3));
         make_model(&l, "bert-bge", 32);
         make_lm(&l, 8);
         start(&l);
         for (int k = 0; k < 20; k++) {
             uint32_t ys[4];
             for (size_t i = 0; i < 4; i++) { /* general: words 1 to 6 are the first of their blocks */
-                ys[i] = round % 2 ? 1 + random_below(6) : 1 + random_below(18);
+                ys[i] = round % 3 == GENERAL ? 1 + random_below(6) : 1 + random_below(18);
             }
             worst = fmax(worst, worst_difference(&l, ys, 4));
         }
@@ -608,7 +618,7 @@ static void passed_and_unknown_words_are_links_of_the_chain(void)
     lab                   l       = {0};
     static const uint32_t block[] = {0, 1, 2, 2, 3, 2, 4, 3, 3}; /* words 1 and 6 are alone */
     double                worst   = 0;
-    make_table(&l, 9, NULL, block, priors(9), false);
+    make_table(&l, 9, NULL, block, priors(9), RANDOM);
     make_model(&l, "bert-bge", 32);
     make_lm(&l, 8);
     start(&l);
@@ -640,7 +650,8 @@ static void make_texts(lab *l, const char *vocabulary, bool context)
 {
     static const char    *names[] = {"", "and", "bad", "cat", "dog", "film", "good", "movie", "of", "the", "zebra"};
     static const uint32_t block[] = {0, 1, 2, 3, 3, 4, 2, 4, 5, 6, 3};
-    make_table(l, 11, names, block, priors(11), true);
+    state = 1; /* the same language model, whatever ran before: one in which neighbours matter */
+    make_table(l, 11, names, block, priors(11), GENERAL);
     make_model(l, vocabulary, 32);
     if (context) {
         make_lm(l, 6);
@@ -906,13 +917,13 @@ static void a_language_model_of_other_words_is_refused(void)
     lab      l = {0}, other = {0};
     cmif_err err = {0};
     make_texts(&l, "bert-bge", false);
-    make_table(&other, 12, NULL, turns(12, 3), priors(12), true);
+    make_table(&other, 12, NULL, turns(12, 3), priors(12), GENERAL);
     make_lm(&other, 3);
     cmif_bayes *bayes = NULL;
     CHECK(cmif_bayes_new(l.table, other.lm, l.tokenizer, l.embed, &bayes, &err) == CMIF_E_FORMAT && !bayes);
     CHECK(strstr(err.text, "another lexicon"));
     end(&other);
-    make_table(&other, 11, NULL, turns(11, 3), priors(11), true);
+    make_table(&other, 11, NULL, turns(11, 3), priors(11), GENERAL);
     make_lm(&other, 3);
     other.lm->lexicon_hash[31] ^= 1;
     CHECK(cmif_bayes_new(l.table, other.lm, l.tokenizer, l.embed, &bayes, &err) == CMIF_E_FORMAT && !bayes);
@@ -985,7 +996,7 @@ static void context_of_200_words_in_blocks_of_200_is_fast(void)
 {
     enum { COUNT = 16001, TEXT = 200, ROUNDS = 5 };
     lab l = {0};
-    make_table(&l, COUNT, NULL, turns(COUNT, 80), priors(COUNT), true);
+    make_table(&l, COUNT, NULL, turns(COUNT, 80), priors(COUNT), GENERAL);
     make_model(&l, "bert-bge", 384);
     make_lm(&l, 200);
     double from = seconds();
