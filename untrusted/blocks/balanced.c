@@ -304,6 +304,10 @@ static void refresh(run *r, uint32_t b)
     float        *mean = r->mean + b * r->stride;
     double        sq   = 0;
 
+    s->known = 0;
+    for (uint32_t at = r->first[b]; at < r->first[b + 1]; at++) {
+        s->known += r->seats[at].weight > 0;
+    }
     for (size_t j = 0; j < r->stride; j++) {
         sq += sum[j] * sum[j];
         mean[j] = s->known ? (float) (sum[j] / s->mass) : 0;
@@ -324,56 +328,68 @@ static void refresh(run *r, uint32_t b)
     s->antonyms /= 2; /* each pair was met twice */
 }
 
-/* The block after `out` left and `in` came, as far as J asks: known, mass, top, constraints; not gain. */
-static block_state after(block_state s, const seat *out, const seat *in, uint32_t antonyms_out, uint32_t antonyms_new)
+/* A block after `out` left and `in` came: the mass (0: no known word is left), and the largest prior. */
+static double mass_after(const block_state *s, const seat *out, const seat *in)
 {
-    s.top      = larger(out->pi >= s.top ? s.next : s.top, in->pi);
-    s.antonyms = s.antonyms - antonyms_out + antonyms_new;
-    s.positive = s.positive - (out->sign > 0) + (in->sign > 0);
-    s.negative = s.negative - (out->sign < 0) + (in->sign < 0);
-    s.known    = s.known - (out->weight > 0) + (in->weight > 0);
-    s.mass     = s.known ? s.mass - out->weight + in->weight : 0;
-    return s;
+    uint32_t known = s->known - (out->weight > 0) + (in->weight > 0);
+    return known ? s->mass - out->weight + in->weight : 0;
 }
 
-/* What swapping x of block a with y of block b adds to the terms of J that are not distortion; *to_a, *to_b: the blocks
- * after it. */
-static double other_terms(const run *r, const seat *x, uint32_t a, uint32_t x_in_a, uint32_t x_in_b, const seat *y,
-                          uint32_t b, block_state *to_a, block_state *to_b)
+static double top_after(const block_state *s, const seat *out, const seat *in)
 {
-    uint32_t y_in_a = 0, y_in_b = 0, pair = 0;
-    if (y->antonyms > 0) {
-        y_in_a = antonyms_in(r, y->i, a);
-        y_in_b = antonyms_in(r, y->i, b);
-        pair   = are_antonyms(r, x->i, y->i);
+    return larger(out->pi >= s->top ? s->next : s->top, in->pi);
+}
+
+static uint32_t mixed_after(const block_state *s, const seat *out, const seat *in)
+{
+    return least(s->positive - (out->sign > 0) + (in->sign > 0), s->negative - (out->sign < 0) + (in->sign < 0));
+}
+
+/* What swapping x of block a with y of block b adds to the terms of J that are not distortion. */
+static double other_terms(const run *r, const seat *x, uint32_t a, uint32_t x_in_a, uint32_t x_in_b, const seat *y,
+                          uint32_t b)
+{
+    const block_state *s_a = &r->state[a], *s_b = &r->state[b];
+    double             change =
+        (double) r->all->options->penalty * (top_after(s_a, x, y) + top_after(s_b, y, x) - s_a->top - s_b->top);
+
+    if (x->sign || y->sign) {
+        change +=
+            CONSTRAINT * ((double) mixed_after(s_a, x, y) + (double) mixed_after(s_b, y, x) -
+                          (double) least(s_a->positive, s_a->negative) - (double) least(s_b->positive, s_b->negative));
     }
-    *to_a = after(r->state[a], x, y, x_in_a, y_in_a - pair);
-    *to_b = after(r->state[b], y, x, y_in_b, x_in_b - pair);
-    return (double) r->all->options->penalty * (to_a->top + to_b->top - r->state[a].top - r->state[b].top) +
-           constraints(to_a) + constraints(to_b) - constraints(&r->state[a]) - constraints(&r->state[b]);
+    if (x->antonyms || y->antonyms) {
+        double inside = (double) x_in_b - (double) x_in_a;
+        if (y->antonyms) { /* a pair that swaps places was in neither block, and will be in neither */
+            inside += (double) antonyms_in(r, y->i, a) - (double) antonyms_in(r, y->i, b);
+            inside -= are_antonyms(r, x->i, y->i) ? 2 : 0;
+        }
+        change += CONSTRAINT * inside;
+    }
+    return change;
 }
 
 /* Swap x and y if J falls, decided in double precision. */
 static bool try_swap(run *r, uint32_t at_x, uint32_t at_y)
 {
-    seat        x = r->seats[at_x], y = r->seats[at_y];
-    float      *row_x = r->seated + at_x * r->stride, *row_y = r->seated + at_y * r->stride;
-    uint32_t    a = r->block[x.i], b = r->block[y.i];
-    block_state to_a, to_b;
-    double      change = other_terms(r, &x, a, antonyms_in(r, x.i, a), antonyms_in(r, x.i, b), &y, b, &to_a, &to_b);
-    double     *sum_a = r->sum + a * r->stride, *sum_b = r->sum + b * r->stride;
-    double     *new_a = r->part, *new_b = r->part + r->stride;
-    double      square_a = 0, square_b = 0;
+    seat     x = r->seats[at_x], y = r->seats[at_y];
+    float   *row_x = r->seated + at_x * r->stride, *row_y = r->seated + at_y * r->stride;
+    uint32_t a = r->block[x.i], b = r->block[y.i];
+    double   change = other_terms(r, &x, a, antonyms_in(r, x.i, a), antonyms_in(r, x.i, b), &y, b);
+    double   mass_a = mass_after(&r->state[a], &x, &y), mass_b = mass_after(&r->state[b], &y, &x);
+    double  *sum_a = r->sum + a * r->stride, *sum_b = r->sum + b * r->stride;
+    double  *new_a = r->part, *new_b = r->part + r->stride;
+    double   square_a = 0, square_b = 0;
 
     for (size_t j = 0; j < r->stride; j++) {
         double moved = y.weight * (double) row_y[j] - x.weight * (double) row_x[j];
-        new_a[j]     = to_a.known ? sum_a[j] + moved : 0;
-        new_b[j]     = to_b.known ? sum_b[j] - moved : 0;
+        new_a[j]     = mass_a > 0 ? sum_a[j] + moved : 0;
+        new_b[j]     = mass_b > 0 ? sum_b[j] - moved : 0;
         square_a += new_a[j] * new_a[j];
         square_b += new_b[j] * new_b[j];
     }
-    change += r->state[a].gain - (to_a.known ? square_a / to_a.mass : 0);
-    change += r->state[b].gain - (to_b.known ? square_b / to_b.mass : 0);
+    change += r->state[a].gain - (mass_a > 0 ? square_a / mass_a : 0);
+    change += r->state[b].gain - (mass_b > 0 ? square_b / mass_b : 0);
     if (!(change < -LEAST_GAIN)) {
         return false;
     }
@@ -384,15 +400,15 @@ static bool try_swap(run *r, uint32_t at_x, uint32_t at_y)
         row_x[j]    = row_y[j];
         row_y[j]    = moved;
     }
-    r->seats[at_x] = y;
-    r->seats[at_y] = x;
-    r->slot[x.i]   = at_y;
-    r->slot[y.i]   = at_x;
-    r->block[x.i]  = b;
-    r->block[y.i]  = a;
-    to_a.touched = to_b.touched = true;
-    r->state[a]                 = to_a;
-    r->state[b]                 = to_b;
+    r->seats[at_x]      = y;
+    r->seats[at_y]      = x;
+    r->slot[x.i]        = at_y;
+    r->slot[y.i]        = at_x;
+    r->block[x.i]       = b;
+    r->block[y.i]       = a;
+    r->state[a].mass    = mass_a;
+    r->state[b].mass    = mass_b;
+    r->state[a].touched = r->state[b].touched = true;
     refresh(r, a);
     refresh(r, b);
     r->score += change;
@@ -451,15 +467,15 @@ static void best_partner(const run *r, uint32_t at_x, uint32_t x_in_a, uint32_t 
     double            x_to_b = x->norm2 - 2 * x_along_b + from_b.square;
 
     for (uint32_t at = r->first[b]; at < r->first[b + 1]; at++) {
-        const seat  *y     = &r->seats[at];
-        const float *row_y = r->seated + at * r->stride;
-        block_state  to_a, to_b;
-        double       change    = other_terms(r, x, a, x_in_a, x_in_b, y, b, &to_a, &to_b);
+        const seat  *y      = &r->seats[at];
+        const float *row_y  = r->seated + at * r->stride;
+        double       change = other_terms(r, x, a, x_in_a, x_in_b, y, b);
+        double       mass_a = mass_after(&from_a, x, y), mass_b = mass_after(&from_b, y, x);
         double       w_y       = y->weight;
         double       y_along_a = (double) cmif_items_dot(mean_a, row_y, r->stride);
         double       y_to_a    = y->norm2 - 2 * y_along_a + from_a.square;
         double       y_to_b    = y->norm2 - 2 * y->along + from_b.square;
-        double       by_a = to_a.known ? 1 / to_a.mass : 0, by_b = to_b.known ? 1 / to_b.mass : 0;
+        double       by_a = mass_a > 0 ? 1 / mass_a : 0, by_b = mass_b > 0 ? 1 / mass_b : 0;
         double square_a = w_x * w_x * x_to_a + w_y * w_y * y_to_a, square_b = w_x * w_x * x_to_b + w_y * w_y * y_to_b;
 
         change += w_x * (x_to_b - x_to_a) + w_y * (y_to_a - y_to_b);
@@ -525,7 +541,6 @@ static void begin_swaps(run *r)
         double      *sum = r->sum + r->block[i] * r->stride;
         const float *row = row_of(r, i);
         b->words++;
-        b->known += r->weight[i] > 0;
         b->mass += r->weight[i];
         for (size_t j = 0; j < r->stride; j++) {
             sum[j] += r->weight[i] * (double) row[j];
