@@ -589,6 +589,7 @@ static int channel_main(int argc, char **argv)
         {0, "valence-weight", "W", CMIF_OPTION_TEXT, &o.valence, 0, 0, "of the polarity axis, 0 to 4 (profile's)"},
         {0, "penalty", "L", CMIF_OPTION_TEXT, &o.penalty, 0, 0, "on attack success: the privacy dial (profile's)"},
         {0, "protect-all", NULL, CMIF_OPTION_FLAG, &o.protect_all, 0, 0, "draw stop words and negations, too"},
+        {0, "control", NULL, CMIF_OPTION_FLAG, &o.control, 0, 0, "one block of all words: the zero of every scale"},
         {0, "seed", "N", CMIF_OPTION_SEED, &o.seed, 0, 0, "of the block search (default 0)"},
         {0, "seeds", "N", CMIF_OPTION_COUNT, &o.seeds, 1, 64, "try N seeds, keep the best by its score (default 1)"},
         {0, "threads", "N", CMIF_OPTION_COUNT, &o.threads, 1, 1024, "default: all cores; the result is the same"},
