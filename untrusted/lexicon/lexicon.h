@@ -83,4 +83,11 @@ CMIF_MUST_USE cmif_code cmif_lexicon_build_from_list(const char *list, const cha
 CMIF_MUST_USE cmif_code cmif_lm_build(const cmif_lexicon *lexicon, const char *wordnet, const char *const *texts, size_t count,
                                       const char *path, cmif_progress progress, void *context, cmif_err *err);
 
+/* Lists of names and words for the sanitizer (trusted/sanitizer/lists.h).
+ *   names       folder of `tools/fetch names`: census.tsv, faker.tsv, geonames.tsv, iso.tsv
+ *   dictionary  words one a line, names with a capital: Debian's wamerican
+ * Errors: IO, FORMAT (a source is not what it should be: which, line), MEMORY. */
+CMIF_MUST_USE cmif_code cmif_lists_build(const cmif_lexicon *lexicon, const char *wordnet, const char *names, const char *dictionary,
+                                         const char *path, cmif_err *err);
+
 #endif
