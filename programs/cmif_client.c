@@ -156,9 +156,10 @@ static cmif_code open_table(cmif_client *c, cmif_err *err)
     cmif_code rc = CMIF_OK;
     if (c->options.channel) {
         rc = cmif_table_open(c->options.channel, &c->table, &c->certificate, err);
-        if (rc == CMIF_OK) {
-            rc = cmif_sanitizer_new(c->table, c->options.no_guarantee, &c->sanitizer, err);
+        if (rc != CMIF_OK) {
+            return rc;
         }
+        rc = cmif_sanitizer_new(c->table, c->options.no_guarantee, &c->sanitizer, err);
         if (rc != CMIF_OK) {
             cmif_err_context(err, "channel '%s'", c->options.channel);
             return rc;

@@ -1,5 +1,6 @@
-/* released_ids - growing a cmif_ids. Included by the three modules that may: tokenizer/ (from a cmif_released or the
- * model file's own public text), chat/ (pieces of the model file), session/ (ids the server produced).
+/* released_ids - growing a cmif_ids. Included by the modules that may: tokenizer/ (from a cmif_released or the
+ * model file's own public text), chat/ (pieces of the model file), session/ (ids the server produced), embed/bayes.c (rows of
+ * released words).
  * tests/boundary checks that nobody else does. */
 #ifndef CMIF_DP_RELEASED_IDS_H
 #define CMIF_DP_RELEASED_IDS_H
