@@ -1,0 +1,965 @@
+#include "ledger/ledger.h"
+
+#include "base/bytes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <openssl/evp.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    APPLICATION_ID = 0x434d4c31, /* "CML1" */
+    VERSION        = 1,
+    BUSY_SECONDS   = 30,
+    SMALL_SIZE     = 1 << 20, /* checked whole when opened */
+    DAY            = 86400,
+    CHECKSUM_SIZE  = 8,
+    NO_BUDGET      = -1
+};
+
+struct cmif_ledger {
+    sqlite3 *db;
+    char    *path;
+    pid_t    owner;    /* a connection does not survive a fork */
+    int64_t  patience; /* until then we wait for others; milliseconds */
+};
+
+static const char schema[] =
+    "CREATE TABLE total(key TEXT PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, newest INTEGER NOT NULL,"
+    " requests INTEGER NOT NULL, draws INTEGER NOT NULL, epsilon INTEGER NOT NULL, day_epsilon INTEGER NOT NULL,"
+    " surrogates INTEGER NOT NULL, passed INTEGER NOT NULL, budget_request INTEGER NOT NULL,"
+    " budget_day INTEGER NOT NULL, budget_key INTEGER NOT NULL, checksum BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE entry(id INTEGER PRIMARY KEY, time INTEGER NOT NULL, draws INTEGER NOT NULL,"
+    " epsilon INTEGER NOT NULL, surrogates INTEGER NOT NULL, passed INTEGER NOT NULL, key TEXT NOT NULL,"
+    " delta REAL NOT NULL, epsilon_at_delta REAL NOT NULL, conversation BLOB NOT NULL, table_hash BLOB NOT NULL,"
+    " policy_hash BLOB NOT NULL, checksum BLOB NOT NULL) STRICT;"
+    "CREATE INDEX entry_by_key ON entry(key);"; /* and by id within a key */
+
+typedef enum total_field { /* columns of total after key */
+                           TOTAL_FIRST,
+                           TOTAL_LAST,   /* also the latest day seen */
+                           TOTAL_NEWEST, /* id of the newest entry */
+                           TOTAL_REQUESTS,
+                           TOTAL_DRAWS,
+                           TOTAL_EPSILON,
+                           TOTAL_DAY_EPSILON, /* of the day of last */
+                           TOTAL_SURROGATES,
+                           TOTAL_PASSED,
+                           TOTAL_BUDGET_REQUEST,
+                           TOTAL_BUDGET_DAY,
+                           TOTAL_BUDGET_KEY,
+                           TOTAL_FIELDS
+} total_field;
+
+typedef struct total { /* of one key */
+    int64_t at[TOTAL_FIELDS];
+} total;
+
+typedef enum entry_field {
+    ENTRY_ID,
+    ENTRY_TIME,
+    ENTRY_DRAWS,
+    ENTRY_EPSILON,
+    ENTRY_SURROGATES,
+    ENTRY_PASSED,
+    ENTRY_FIELDS
+} entry_field;
+/* Those come first: */
+static const char entry_columns[] = "id, time, draws, epsilon, surrogates, passed, key, delta, epsilon_at_delta,"
+                                    " conversation, table_hash, policy_hash, checksum";
+
+typedef struct entry {
+    int64_t    at[ENTRY_FIELDS];
+    char       key[CMIF_LEDGER_KEY_MAX + 1];
+    cmif_spend what; /* its key is the one above */
+} entry;
+
+/* ---- errors ---- */
+
+static cmif_code damaged(const cmif_ledger *l, const char *what, cmif_err *err)
+{
+    return cmif_fail(err, CMIF_E_FORMAT,
+                     "the ledger %s is damaged (%s): move it away with its -wal file, bring back a copy or set budgets "
+                     "anew; nothing was sent",
+                     l->path, what);
+}
+
+static cmif_code full(const cmif_ledger *l, cmif_err *err)
+{
+    return cmif_fail(
+        err, CMIF_E_IO,
+        "the ledger %s cannot be written and nothing was sent: the disk is full, or fails; make room, then try again",
+        l->path);
+}
+
+/* What SQLite's code means for a person. */
+static cmif_code failed(const cmif_ledger *l, int code, cmif_err *err)
+{
+    const int reason = l->db ? sqlite3_system_errno(l->db) : 0;
+
+    switch (code & 0xff) {
+    case SQLITE_FULL:
+        return full(l, err);
+    case SQLITE_READONLY:
+        return cmif_fail(err, CMIF_E_IO,
+                         "the ledger %s is read-only and nothing was sent: allow writing to it and to its folder, then "
+                         "try again",
+                         l->path);
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return cmif_fail(err, CMIF_E_IO, "cannot open the ledger %s: %s; allow reading and writing it and its folder",
+                         l->path, reason ? strerror(reason) : "not a file that may be opened");
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+        return cmif_fail(
+            err, CMIF_E_IO,
+            "another program has held the ledger %s for %d seconds: end it, then try again; nothing was sent", l->path,
+            BUSY_SECONDS);
+    case SQLITE_NOTADB:
+        return cmif_fail(err, CMIF_E_FORMAT,
+                         "%s is not a ledger, or its first page is damaged: move it away or name another file",
+                         l->path);
+    case SQLITE_CORRUPT:
+    case SQLITE_MISMATCH:
+    case SQLITE_CONSTRAINT:
+    case SQLITE_SCHEMA:
+    case SQLITE_ERROR: /* our statements are right: the tables are not */
+        return damaged(l, "SQLite cannot read a page", err);
+    case SQLITE_NOMEM:
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for the ledger %s", l->path);
+    default:
+        if (code == SQLITE_IOERR_WRITE || code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_SHMSIZE) {
+            return full(l, err);
+        }
+        return cmif_fail(err, CMIF_E_IO, "the ledger %s cannot be read or written: %s (SQLite %d); nothing was sent",
+                         l->path, reason ? strerror(reason) : "the disk fails", code);
+    }
+}
+
+/* ---- statements ---- */
+
+static int64_t milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Others hold the ledger: wait a little, each a different time, so that nobody starves. */
+static int wait_for_others(void *context, int tries)
+{
+    const cmif_ledger *l = context;
+    struct timespec    pause;
+    clock_gettime(CLOCK_MONOTONIC, &pause);
+    pause = (struct timespec){.tv_nsec = 200000 + (pause.tv_nsec / 64 + tries * 7919) % 4096 * 1000};
+    nanosleep(&pause, NULL);
+    return milliseconds() < l->patience;
+}
+
+static cmif_code run(cmif_ledger *l, const char *sql, cmif_err *err)
+{
+    int code = sqlite3_exec(l->db, sql, NULL, NULL, NULL);
+    return code == SQLITE_OK ? CMIF_OK : failed(l, code, err);
+}
+
+static cmif_code prepare(cmif_ledger *l, const char *sql, sqlite3_stmt **out, cmif_err *err)
+{
+    int code = sqlite3_prepare_v2(l->db, sql, -1, out, NULL);
+    return code == SQLITE_OK ? CMIF_OK : failed(l, code, err);
+}
+
+/* The next row: *there says whether there is one. */
+static cmif_code step(cmif_ledger *l, sqlite3_stmt *statement, bool *there, cmif_err *err)
+{
+    int code = sqlite3_step(statement);
+    *there   = code == SQLITE_ROW;
+    return code == SQLITE_ROW || code == SQLITE_DONE ? CMIF_OK : failed(l, code, err);
+}
+
+static cmif_code ask_number(cmif_ledger *l, const char *sql, int64_t *out, cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    cmif_code     rc        = prepare(l, sql, &statement, err);
+    rc                      = rc == CMIF_OK ? step(l, statement, &there, err) : rc;
+    if (rc == CMIF_OK) {
+        *out = there ? sqlite3_column_int64(statement, 0) : 0;
+    }
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+static cmif_code begin(cmif_ledger *l, bool to_write, cmif_err *err)
+{
+    if (l->owner != getpid()) {
+        return cmif_fail(err, CMIF_E_IO, "the ledger %s was opened before a fork: open it again", l->path);
+    }
+    l->patience = milliseconds() + BUSY_SECONDS * 1000;
+    return run(l, to_write ? "BEGIN IMMEDIATE" : "BEGIN", err);
+}
+
+static void roll_back(cmif_ledger *l)
+{
+    if (l->owner == getpid() && !sqlite3_get_autocommit(l->db)) {
+        (void) sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+}
+
+/* ---- rows, with their checksums ---- */
+
+static cmif_code checksum(const void *bytes, size_t size, uint8_t out[static CHECKSUM_SIZE], cmif_err *err)
+{
+    uint8_t  hash[EVP_MAX_MD_SIZE];
+    unsigned hash_size = 0;
+    if (!EVP_Digest(bytes, size, hash, &hash_size, EVP_sha256(), NULL)) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for SHA-256");
+    }
+    memcpy(out, hash, CHECKSUM_SIZE);
+    return CMIF_OK;
+}
+
+static cmif_code total_checksum(const char *key, const total *t, uint8_t out[static CHECKSUM_SIZE], cmif_err *err)
+{
+    uint8_t     bytes[1 + CMIF_LEDGER_KEY_MAX + 8 * TOTAL_FIELDS];
+    cmif_writer w = cmif_writer_over(bytes, sizeof bytes);
+    cmif_write_u8(&w, 'T');
+    for (size_t i = 0; i < TOTAL_FIELDS; i++) {
+        cmif_write_u64(&w, (uint64_t) t->at[i]);
+    }
+    cmif_write_bytes(&w, key, strlen(key));
+    return checksum(bytes, w.at, out, err);
+}
+
+static cmif_code entry_checksum(const entry *e, uint8_t out[static CHECKSUM_SIZE], cmif_err *err)
+{
+    const cmif_spend *s = &e->what;
+    uint8_t           bytes[1 + 8 * ENTRY_FIELDS + 16 + sizeof s->conversation + 64 + CMIF_LEDGER_KEY_MAX];
+    cmif_writer       w = cmif_writer_over(bytes, sizeof bytes);
+    uint64_t          reals[2];
+
+    cmif_write_u8(&w, 'E');
+    for (size_t i = 0; i < ENTRY_FIELDS; i++) {
+        cmif_write_u64(&w, (uint64_t) e->at[i]);
+    }
+    memcpy(&reals[0], &s->delta, sizeof reals[0]);
+    memcpy(&reals[1], &s->epsilon_at_delta, sizeof reals[1]);
+    cmif_write_u64(&w, reals[0]);
+    cmif_write_u64(&w, reals[1]);
+    cmif_write_bytes(&w, s->conversation, sizeof s->conversation);
+    cmif_write_bytes(&w, s->table_hash, sizeof s->table_hash);
+    cmif_write_bytes(&w, s->policy_hash, sizeof s->policy_hash);
+    cmif_write_bytes(&w, e->key, strlen(e->key));
+    return checksum(bytes, w.at, out, err);
+}
+
+/* Copy a blob of exactly this size; false: it is another. */
+static bool take_blob(sqlite3_stmt *statement, int column, uint8_t *out, size_t size)
+{
+    const void *blob = sqlite3_column_blob(statement, column);
+    if (!blob || (size_t) sqlite3_column_bytes(statement, column) != size) {
+        return false;
+    }
+    memcpy(out, blob, size);
+    return true;
+}
+
+static bool take_key(sqlite3_stmt *statement, int column, char out[static CMIF_LEDGER_KEY_MAX + 1])
+{
+    const unsigned char *text = sqlite3_column_text(statement, column);
+    const int            size = sqlite3_column_bytes(statement, column);
+    if (!text || size < 1 || size > CMIF_LEDGER_KEY_MAX || strlen((const char *) text) != (size_t) size) {
+        return false;
+    }
+    memcpy(out, text, (size_t) size + 1);
+    return true;
+}
+
+/* The entry of a statement that asked for entry_columns. */
+static cmif_code take_entry(cmif_ledger *l, sqlite3_stmt *statement, entry *e, cmif_err *err)
+{
+    uint8_t kept[CHECKSUM_SIZE], right[CHECKSUM_SIZE];
+
+    for (int i = 0; i < ENTRY_FIELDS; i++) {
+        e->at[i] = sqlite3_column_int64(statement, i);
+    }
+    if (!take_key(statement, 6, e->key) || !take_blob(statement, 9, e->what.conversation, 16) ||
+        !take_blob(statement, 10, e->what.table_hash, 32) || !take_blob(statement, 11, e->what.policy_hash, 32) ||
+        !take_blob(statement, 12, kept, sizeof kept)) {
+        return damaged(l, "an entry is not whole", err);
+    }
+    e->what.key              = e->key;
+    e->what.draws            = (uint64_t) e->at[ENTRY_DRAWS];
+    e->what.epsilon_micro    = (uint64_t) e->at[ENTRY_EPSILON];
+    e->what.surrogates       = (uint64_t) e->at[ENTRY_SURROGATES];
+    e->what.passed           = (uint64_t) e->at[ENTRY_PASSED];
+    e->what.delta            = sqlite3_column_double(statement, 7);
+    e->what.epsilon_at_delta = sqlite3_column_double(statement, 8);
+    cmif_code rc             = entry_checksum(e, right, err);
+    if (rc == CMIF_OK && memcmp(kept, right, sizeof kept) != 0) {
+        rc = damaged(l, "the checksum of an entry", err);
+    }
+    return rc;
+}
+
+/* The row of key, or zeros and no budgets. What stands beside it must agree: an entry without a row, or a row without
+ * its newest entry, is a page that was lost. */
+static cmif_code read_total(cmif_ledger *l, const char *key, total *t, cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    uint8_t       kept[CHECKSUM_SIZE], right[CHECKSUM_SIZE];
+    cmif_code     rc = prepare(l,
+                               "SELECT first, last, newest, requests, draws, epsilon, day_epsilon, surrogates, passed,"
+                                   " budget_request, budget_day, budget_key, checksum,"
+                                   " (SELECT max(id) FROM entry WHERE key = ?1) FROM (SELECT 1) LEFT JOIN total ON key = ?1",
+                               &statement, err);
+
+    *t = (total){.at = {[TOTAL_BUDGET_REQUEST] = NO_BUDGET, NO_BUDGET, NO_BUDGET}};
+    if (rc == CMIF_OK) {
+        sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
+        rc = step(l, statement, &there, err);
+    }
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    if (sqlite3_column_type(statement, TOTAL_FIELDS) != SQLITE_NULL) {
+        for (int i = 0; i < TOTAL_FIELDS; i++) {
+            t->at[i] = sqlite3_column_int64(statement, i);
+        }
+        rc = total_checksum(key, t, right, err);
+        if (rc == CMIF_OK &&
+            (!take_blob(statement, TOTAL_FIELDS, kept, sizeof kept) || memcmp(kept, right, sizeof kept))) {
+            rc = damaged(l, "the checksum of a sum", err);
+        }
+    }
+    if (rc == CMIF_OK && sqlite3_column_int64(statement, TOTAL_FIELDS + 1) != t->at[TOTAL_NEWEST]) {
+        rc = damaged(l, "entries or sums are lost", err);
+    }
+done:
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+static cmif_code write_total(cmif_ledger *l, const char *key, const total *t, cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    uint8_t       sum[CHECKSUM_SIZE];
+    cmif_code     rc = total_checksum(key, t, sum, err);
+    rc               = rc == CMIF_OK
+                           ? prepare(l, "INSERT OR REPLACE INTO total VALUES (?, ?,?,?,?,?,?,?,?,?,?,?,?, ?)", &statement, err)
+                           : rc;
+    if (rc == CMIF_OK) {
+        sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
+        for (int i = 0; i < TOTAL_FIELDS; i++) {
+            sqlite3_bind_int64(statement, 2 + i, t->at[i]);
+        }
+        sqlite3_bind_blob(statement, 2 + TOTAL_FIELDS, sum, sizeof sum, SQLITE_STATIC);
+        rc = step(l, statement, &there, err);
+    }
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+static cmif_code write_entry(cmif_ledger *l, const entry *e, cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    uint8_t       sum[CHECKSUM_SIZE];
+    cmif_code     rc = entry_checksum(e, sum, err);
+    rc = rc == CMIF_OK ? prepare(l, "INSERT INTO entry VALUES (?,?,?,?,?,?, ?, ?,?, ?,?,?, ?)", &statement, err) : rc;
+    if (rc == CMIF_OK) {
+        for (int i = 0; i < ENTRY_FIELDS; i++) {
+            sqlite3_bind_int64(statement, 1 + i, e->at[i]);
+        }
+        sqlite3_bind_text(statement, 7, e->key, -1, SQLITE_STATIC);
+        sqlite3_bind_double(statement, 8, e->what.delta);
+        sqlite3_bind_double(statement, 9, e->what.epsilon_at_delta);
+        sqlite3_bind_blob(statement, 10, e->what.conversation, 16, SQLITE_STATIC);
+        sqlite3_bind_blob(statement, 11, e->what.table_hash, 32, SQLITE_STATIC);
+        sqlite3_bind_blob(statement, 12, e->what.policy_hash, 32, SQLITE_STATIC);
+        sqlite3_bind_blob(statement, 13, sum, sizeof sum, SQLITE_STATIC);
+        rc = step(l, statement, &there, err);
+    }
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+/* ---- open ---- */
+
+/* The folders of path that are missing, readable by nobody else. */
+static cmif_code make_folders(const char *path, cmif_err *err)
+{
+    char folder[PATH_MAX];
+    if (snprintf(folder, sizeof folder, "%s", path) >= (int) sizeof folder - 16) {
+        return cmif_fail(err, CMIF_E_IO, "the ledger's name is too long");
+    }
+    for (char *slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(folder, 0700) < 0 && errno != EEXIST && access(folder, F_OK) != 0) {
+            return cmif_fail(err, CMIF_E_IO, "cannot make the folder %s for the ledger: %s", folder, strerror(errno));
+        }
+        *slash = '/';
+    }
+    return CMIF_OK;
+}
+
+/* That a new file is in its folder must be on disk, too. */
+static cmif_code sync_folder(const char *path, cmif_err *err)
+{
+    char folder[PATH_MAX] = ".";
+    if (strrchr(path, '/')) {
+        snprintf(folder, sizeof folder, "%.*s", (int) (strrchr(path, '/') - path + 1), path);
+    }
+    int       fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cmif_code rc = fd >= 0 && fsync(fd) == 0
+                       ? CMIF_OK
+                       : cmif_fail(err, CMIF_E_IO, "cannot write the folder %s: %s", folder, strerror(errno));
+    if (fd >= 0) {
+        close(fd);
+    }
+    return rc;
+}
+
+/* WAL, which SQLite may refuse for a moment without asking wait_for_others. */
+static cmif_code set_wal(cmif_ledger *l, cmif_err *err)
+{
+    for (int tries = 0;; tries++) {
+        sqlite3_stmt *statement = NULL;
+        int           code      = sqlite3_prepare_v2(l->db, "PRAGMA journal_mode = WAL", -1, &statement, NULL);
+        bool          wal       = false;
+        if (code == SQLITE_OK) {
+            code                      = sqlite3_step(statement);
+            const unsigned char *mode = code == SQLITE_ROW ? sqlite3_column_text(statement, 0) : NULL;
+            wal                       = mode && !strcmp((const char *) mode, "wal");
+        }
+        sqlite3_finalize(statement);
+        if (wal) {
+            return CMIF_OK;
+        }
+        if (code == SQLITE_ROW) {
+            return cmif_fail(
+                err, CMIF_E_UNSUPPORTED,
+                "the folder of %s cannot hold a ledger (no write-ahead log there): take one on a local disk", l->path);
+        }
+        if ((code & 0xff) != SQLITE_BUSY || !wait_for_others(l, tries)) {
+            return failed(l, code, err);
+        }
+    }
+}
+
+/* Ours, of a version that we know? *fresh: there is nothing in it. */
+static cmif_code identify(cmif_ledger *l, bool *fresh, cmif_err *err)
+{
+    int64_t   application = 0, version = 0, tables = 0;
+    cmif_code rc = ask_number(l, "PRAGMA application_id", &application, err);
+    rc           = rc == CMIF_OK ? ask_number(l, "PRAGMA user_version", &version, err) : rc;
+    rc           = rc == CMIF_OK ? ask_number(l, "SELECT count(*) FROM sqlite_schema", &tables, err) : rc;
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    *fresh = !application && !version && !tables;
+    if (!*fresh && application != APPLICATION_ID) {
+        return cmif_fail(err, CMIF_E_FORMAT, "%s is the database of another program, not a ledger: name another file",
+                         l->path);
+    }
+    if (!*fresh && version != VERSION) {
+        return cmif_fail(err, CMIF_E_FORMAT,
+                         "the ledger %s has version %" PRId64 " and this program knows %d: use a newer cmif", l->path,
+                         version, VERSION);
+    }
+    return CMIF_OK;
+}
+
+static cmif_code make_tables(cmif_ledger *l, cmif_err *err)
+{
+    char      pragmas[96];
+    bool      fresh = false;
+    cmif_code rc    = begin(l, true, err);
+    rc              = rc == CMIF_OK ? identify(l, &fresh, err) : rc; /* another program may have been faster */
+    if (rc == CMIF_OK && fresh) {
+        snprintf(pragmas, sizeof pragmas, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
+                 VERSION);
+        rc = run(l, schema, err);
+        rc = rc == CMIF_OK ? run(l, pragmas, err) : rc;
+    }
+    rc = rc == CMIF_OK ? run(l, "COMMIT", err) : rc;
+    roll_back(l);
+    return rc == CMIF_OK ? sync_folder(l->path, err) : rc;
+}
+
+/* SQLite makes files as the umask says, and its -wal file like the ledger: nothing is in it yet. */
+static cmif_code hide(const cmif_ledger *l, cmif_err *err)
+{
+    struct stat info;
+    if (stat(l->path, &info) < 0 || ((info.st_mode & 077) && chmod(l->path, info.st_mode & 0700) < 0)) {
+        return cmif_fail(err, CMIF_E_IO, "cannot keep others from reading the ledger %s: %s", l->path, strerror(errno));
+    }
+    return CMIF_OK;
+}
+
+cmif_code cmif_ledger_open(const char *path, cmif_ledger **out, cmif_err *err)
+{
+    cmif_code    rc    = CMIF_OK;
+    bool         fresh = false;
+    int64_t      pages = 0, page_size = 0;
+    cmif_ledger *l = calloc(1, sizeof *l);
+
+    if (!l || !(l->path = strdup(path))) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a ledger");
+        goto done;
+    }
+    l->owner    = getpid();
+    l->patience = milliseconds() + BUSY_SECONDS * 1000;
+    rc          = make_folders(path, err);
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    int code = sqlite3_open_v2(
+        path, &l->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (code != SQLITE_OK || sqlite3_db_readonly(l->db, "main") == 1) {
+        rc = failed(l, code != SQLITE_OK ? code : SQLITE_READONLY, err);
+        goto done;
+    }
+    rc = hide(l, err);
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    sqlite3_busy_handler(l->db, wait_for_others, l);
+    sqlite3_db_config(l->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(l->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    rc = run(l, "PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL", err);
+    rc = rc == CMIF_OK ? identify(l, &fresh, err) : rc;
+    rc = rc == CMIF_OK ? set_wal(l, err) : rc;
+    rc = rc == CMIF_OK && fresh ? make_tables(l, err) : rc;
+    rc = rc == CMIF_OK ? ask_number(l, "PRAGMA page_count", &pages, err) : rc;
+    rc = rc == CMIF_OK ? ask_number(l, "PRAGMA page_size", &page_size, err) : rc;
+    if (rc == CMIF_OK && pages * page_size <= SMALL_SIZE) {
+        rc = cmif_ledger_check(l, err);
+    }
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    *out = l;
+    l    = NULL;
+done:
+    cmif_ledger_free(l);
+    return rc;
+}
+
+void cmif_ledger_free(cmif_ledger *l)
+{
+    if (l) {
+        if (l->owner == getpid()) {
+            sqlite3_close_v2(l->db);
+        }
+        free(l->path);
+        free(l);
+    }
+}
+
+/* ---- spending ---- */
+
+static cmif_code check_key(const char *key, cmif_err *err)
+{
+    const size_t size = strnlen(key, CMIF_LEDGER_KEY_MAX + 1);
+    bool         good = size >= 1 && size <= CMIF_LEDGER_KEY_MAX;
+    for (size_t i = 0; good && i < size; i++) {
+        good = key[i] >= ' ' && key[i] <= '~' && key[i] != '"' && key[i] != '\\';
+    }
+    return good ? CMIF_OK
+                : cmif_fail(err, CMIF_E_RANGE, "the name of a key has 1 to %d printable ASCII letters but \" and \\",
+                            CMIF_LEDGER_KEY_MAX);
+}
+
+/* In millionths; NO_BUDGET when there is none. */
+static cmif_code to_micro(double budget, int64_t *out, cmif_err *err)
+{
+    if (isnan(budget) || budget < 0) {
+        return cmif_fail(err, CMIF_E_RANGE, "a budget of %g: it must be 0 or more", budget);
+    }
+    *out = budget * 1e6 < 9e18 ? (int64_t) llround(budget * 1e6) : NO_BUDGET;
+    return CMIF_OK;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a == NO_BUDGET || (b != NO_BUDGET && b < a) ? b : a;
+}
+
+static cmif_code check_spend(const cmif_spend *what, int64_t now, cmif_err *err)
+{
+    cmif_code rc = check_key(what->key, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    if (what->draws > INT64_MAX || what->epsilon_micro > INT64_MAX || what->surrogates > INT64_MAX ||
+        what->passed > INT64_MAX) {
+        return cmif_fail(err, CMIF_E_RANGE, "a request counts at most 2^63 - 1 of anything");
+    }
+    if (!(what->delta >= 0 && what->delta <= 1) || !(what->epsilon_at_delta >= 0) ||
+        !isfinite(what->epsilon_at_delta)) {
+        return cmif_fail(err, CMIF_E_RANGE, "epsilon %g at delta %g is no guarantee", what->epsilon_at_delta,
+                         what->delta);
+    }
+    if (now < 0 || now > INT64_MAX / 2) {
+        return cmif_fail(err, CMIF_E_RANGE, "the clock says %" PRId64 " seconds since 1970: set it", now);
+    }
+    return CMIF_OK;
+}
+
+/* Whether `asked` fits beside `spent`; if not, the sentence that says why. All in millionths. */
+static cmif_code check_budget(const char *name, const char *renewal, int64_t budget, int64_t spent, int64_t asked,
+                              cmif_err *err)
+{
+    const int64_t left = budget > spent ? budget - spent : 0;
+    if (budget == NO_BUDGET || asked <= left) {
+        return CMIF_OK;
+    }
+    return cmif_fail(err, CMIF_E_BUDGET,
+                     "the privacy budget of the %s is spent: this needs epsilon %.10g, and %.10g of %.10g is left; %s; "
+                     "nothing was sent",
+                     name, (double) asked / 1e6, (double) left / 1e6, (double) budget / 1e6, renewal);
+}
+
+static cmif_code check_budgets(const total *t, const cmif_budgets *budgets, int64_t asked, int64_t time, cmif_err *err)
+{
+    int64_t   request = NO_BUDGET, day = NO_BUDGET, key = NO_BUDGET;
+    char      renewal[64];
+    struct tm when  = {0};
+    time_t    first = (time_t) ((time / DAY + 1) * DAY);
+    cmif_code rc    = CMIF_OK;
+
+    if (budgets) {
+        rc = to_micro(budgets->request, &request, err);
+        rc = rc == CMIF_OK ? to_micro(budgets->day, &day, err) : rc;
+        rc = rc == CMIF_OK ? to_micro(budgets->key, &key, err) : rc;
+    }
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    gmtime_r(&first, &when);
+    strftime(renewal, sizeof renewal, "it renews at %Y-%m-%d 00:00 UTC", &when);
+    const int64_t today = t->at[TOTAL_LAST] / DAY == time / DAY ? t->at[TOTAL_DAY_EPSILON] : 0;
+    rc = check_budget("request", "shorten the text", smaller(request, t->at[TOTAL_BUDGET_REQUEST]), 0, asked, err);
+    rc = rc == CMIF_OK ? check_budget("day", renewal, smaller(day, t->at[TOTAL_BUDGET_DAY]), today, asked, err) : rc;
+    return rc == CMIF_OK ? check_budget("key", "it does not renew: 'cmif budget set' raises it",
+                                        smaller(key, t->at[TOTAL_BUDGET_KEY]), t->at[TOTAL_EPSILON], asked, err)
+                         : rc;
+}
+
+static cmif_code add_to_total(total *t, const entry *e, cmif_err *err)
+{
+    static const struct {
+        total_field to;
+        entry_field from;
+    } sums[] = {{TOTAL_DRAWS, ENTRY_DRAWS},
+                {TOTAL_EPSILON, ENTRY_EPSILON},
+                {TOTAL_DAY_EPSILON, ENTRY_EPSILON},
+                {TOTAL_SURROGATES, ENTRY_SURROGATES},
+                {TOTAL_PASSED, ENTRY_PASSED}};
+
+    if (t->at[TOTAL_LAST] / DAY != e->at[ENTRY_TIME] / DAY) {
+        t->at[TOTAL_DAY_EPSILON] = 0;
+    }
+    for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
+        if (__builtin_add_overflow(t->at[sums[i].to], e->at[sums[i].from], &t->at[sums[i].to])) {
+            return cmif_fail(err, CMIF_E_RANGE, "the sums of a key end at 2^63 - 1: take another key");
+        }
+    }
+    t->at[TOTAL_FIRST]  = t->at[TOTAL_REQUESTS] ? t->at[TOTAL_FIRST] : e->at[ENTRY_TIME];
+    t->at[TOTAL_LAST]   = e->at[ENTRY_TIME];
+    t->at[TOTAL_NEWEST] = e->at[ENTRY_ID];
+    t->at[TOTAL_REQUESTS]++;
+    return CMIF_OK;
+}
+
+cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
+                            uint64_t *id, cmif_err *err)
+{
+    total     t;
+    entry     e      = {.what = *what};
+    int64_t   newest = 0;
+    cmif_code rc     = check_spend(what, now, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    rc = begin(l, true, err);
+    rc = rc == CMIF_OK ? read_total(l, what->key, &t, err) : rc;
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    const int64_t time = now > t.at[TOTAL_LAST] ? now : t.at[TOTAL_LAST];
+    rc                 = check_budgets(&t, budgets, (int64_t) what->epsilon_micro, time, err);
+    rc                 = rc == CMIF_OK ? ask_number(l, "SELECT max(id) FROM entry", &newest, err) : rc;
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    snprintf(e.key, sizeof e.key, "%s", what->key);
+    e.at[ENTRY_ID]         = newest + 1;
+    e.at[ENTRY_TIME]       = time;
+    e.at[ENTRY_DRAWS]      = (int64_t) what->draws;
+    e.at[ENTRY_EPSILON]    = (int64_t) what->epsilon_micro;
+    e.at[ENTRY_SURROGATES] = (int64_t) what->surrogates;
+    e.at[ENTRY_PASSED]     = (int64_t) what->passed;
+
+    rc = add_to_total(&t, &e, err);
+    rc = rc == CMIF_OK ? write_entry(l, &e, err) : rc;
+    rc = rc == CMIF_OK ? write_total(l, e.key, &t, err) : rc;
+    rc = rc == CMIF_OK ? run(l, "COMMIT", err) : rc;
+    if (rc == CMIF_OK) {
+        *id = (uint64_t) e.at[ENTRY_ID];
+    }
+done:
+    roll_back(l);
+    return rc;
+}
+
+/* ---- asking ---- */
+
+static void add_spent(cmif_spent *sum, const total *t)
+{
+    if (!t->at[TOTAL_REQUESTS]) {
+        return;
+    }
+    sum->first = !sum->requests || t->at[TOTAL_FIRST] < sum->first ? t->at[TOTAL_FIRST] : sum->first;
+    sum->last  = t->at[TOTAL_LAST] > sum->last ? t->at[TOTAL_LAST] : sum->last;
+    sum->requests += (uint64_t) t->at[TOTAL_REQUESTS];
+    sum->draws += (uint64_t) t->at[TOTAL_DRAWS];
+    sum->epsilon_micro += (uint64_t) t->at[TOTAL_EPSILON];
+    sum->surrogates += (uint64_t) t->at[TOTAL_SURROGATES];
+    sum->passed += (uint64_t) t->at[TOTAL_PASSED];
+}
+
+/* Entries of a key never go back in time: the newest first, until one is too old. */
+static cmif_code sum_since(cmif_ledger *l, const char *key, int64_t since, cmif_spent *sum, cmif_err *err)
+{
+    char          sql[256];
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    entry         e;
+    total         t;
+    cmif_code     rc = read_total(l, key, &t, err);
+
+    t = (total){0};
+    snprintf(sql, sizeof sql, "SELECT %s FROM entry WHERE key = ? ORDER BY id DESC", entry_columns);
+    rc = rc == CMIF_OK ? prepare(l, sql, &statement, err) : rc;
+    if (rc == CMIF_OK) {
+        sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
+    }
+    while (rc == CMIF_OK) {
+        rc = step(l, statement, &there, err);
+        rc = rc == CMIF_OK && there ? take_entry(l, statement, &e, err) : rc;
+        if (rc != CMIF_OK || !there || e.at[ENTRY_TIME] < since) {
+            break;
+        }
+        const int64_t last = t.at[TOTAL_REQUESTS] ? t.at[TOTAL_LAST] : e.at[ENTRY_TIME];
+        rc                 = add_to_total(&t, &e, err);
+        t.at[TOTAL_FIRST]  = e.at[ENTRY_TIME];
+        t.at[TOTAL_LAST]   = last;
+    }
+    sqlite3_finalize(statement);
+    if (rc == CMIF_OK) {
+        add_spent(sum, &t);
+    }
+    return rc;
+}
+
+static cmif_code sum_key(cmif_ledger *l, const char *key, int64_t since, cmif_spent *sum, cmif_err *err)
+{
+    total t;
+    if (since > 0) {
+        return sum_since(l, key, since, sum, err);
+    }
+    cmif_code rc = read_total(l, key, &t, err);
+    if (rc == CMIF_OK) {
+        add_spent(sum, &t);
+    }
+    return rc;
+}
+
+cmif_code cmif_ledger_sum(cmif_ledger *l, const char *key, int64_t since, cmif_spent *out, cmif_err *err)
+{
+    cmif_spent    sum       = {0};
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    char          name[CMIF_LEDGER_KEY_MAX + 1];
+    cmif_code     rc = begin(l, false, err);
+
+    if (rc == CMIF_OK && key) {
+        rc = sum_key(l, key, since, &sum, err);
+        goto done;
+    }
+    rc = rc == CMIF_OK ? prepare(l, "SELECT key FROM total ORDER BY key", &statement, err) : rc;
+    while (rc == CMIF_OK) {
+        rc = step(l, statement, &there, err);
+        if (rc != CMIF_OK || !there) {
+            break;
+        }
+        rc = take_key(statement, 0, name) ? sum_key(l, name, since, &sum, err) : damaged(l, "the name of a key", err);
+    }
+    sqlite3_finalize(statement);
+done:
+    roll_back(l);
+    if (rc == CMIF_OK) {
+        *out = sum;
+    }
+    return rc;
+}
+
+cmif_code cmif_ledger_set(cmif_ledger *l, const char *key, const cmif_budgets *budgets, cmif_err *err)
+{
+    total     t;
+    int64_t   micro[3];
+    cmif_code rc = check_key(key, err);
+    rc           = rc == CMIF_OK ? to_micro(budgets->request, &micro[0], err) : rc;
+    rc           = rc == CMIF_OK ? to_micro(budgets->day, &micro[1], err) : rc;
+    rc           = rc == CMIF_OK ? to_micro(budgets->key, &micro[2], err) : rc;
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    rc = begin(l, true, err);
+    rc = rc == CMIF_OK ? read_total(l, key, &t, err) : rc;
+    if (rc == CMIF_OK) {
+        memcpy(&t.at[TOTAL_BUDGET_REQUEST], micro, sizeof micro);
+        rc = write_total(l, key, &t, err);
+    }
+    rc = rc == CMIF_OK ? run(l, "COMMIT", err) : rc;
+    roll_back(l);
+    return rc;
+}
+
+cmif_code cmif_ledger_get(cmif_ledger *l, const char *key, cmif_budgets *out, cmif_err *err)
+{
+    total     t;
+    double    budgets[3];
+    cmif_code rc = check_key(key, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    rc = begin(l, false, err);
+    rc = rc == CMIF_OK ? read_total(l, key, &t, err) : rc;
+    roll_back(l);
+    if (rc == CMIF_OK) {
+        for (size_t i = 0; i < 3; i++) {
+            const int64_t micro = t.at[TOTAL_BUDGET_REQUEST + i];
+            budgets[i]          = micro == NO_BUDGET ? (double) INFINITY : (double) micro / 1e6;
+        }
+        *out = (cmif_budgets){budgets[0], budgets[1], budgets[2]};
+    }
+    return rc;
+}
+
+cmif_code cmif_ledger_keys(cmif_ledger *l, cmif_ledger_key each, void *context, cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = true;
+    char          key[CMIF_LEDGER_KEY_MAX + 1];
+    cmif_code     rc = begin(l, false, err);
+    rc               = rc == CMIF_OK ? prepare(l, "SELECT key FROM total ORDER BY key", &statement, err) : rc;
+    while (rc == CMIF_OK && there) {
+        rc = step(l, statement, &there, err);
+        if (rc == CMIF_OK && there) {
+            rc    = take_key(statement, 0, key) ? CMIF_OK : damaged(l, "the name of a key", err);
+            there = rc == CMIF_OK && each(context, key);
+        }
+    }
+    sqlite3_finalize(statement);
+    roll_back(l);
+    return rc;
+}
+
+cmif_code cmif_ledger_history(cmif_ledger *l, size_t count, cmif_ledger_entry each, void *context, cmif_err *err)
+{
+    char          sql[256];
+    sqlite3_stmt *statement = NULL;
+    bool          there     = true;
+    entry         e;
+    cmif_code     rc = begin(l, false, err);
+
+    snprintf(sql, sizeof sql, "SELECT %s FROM entry ORDER BY id DESC", entry_columns);
+    rc = rc == CMIF_OK ? prepare(l, sql, &statement, err) : rc;
+    for (size_t i = 0; rc == CMIF_OK && there && i < count; i++) {
+        rc = step(l, statement, &there, err);
+        if (rc == CMIF_OK && there) {
+            rc    = take_entry(l, statement, &e, err);
+            there = rc == CMIF_OK && each(context, (uint64_t) e.at[ENTRY_ID], e.at[ENTRY_TIME], &e.what);
+        }
+    }
+    sqlite3_finalize(statement);
+    roll_back(l);
+    return rc;
+}
+
+/* ---- checking ---- */
+
+static cmif_code check_pages(cmif_ledger *l, cmif_err *err)
+{
+    sqlite3_stmt *statement     = NULL;
+    bool          there         = false;
+    cmif_code     rc            = prepare(l, "PRAGMA integrity_check(1)", &statement, err);
+    rc                          = rc == CMIF_OK ? step(l, statement, &there, err) : rc;
+    const unsigned char *answer = rc == CMIF_OK && there ? sqlite3_column_text(statement, 0) : NULL;
+    if (rc == CMIF_OK && (!answer || strcmp((const char *) answer, "ok") != 0)) {
+        rc = damaged(l, "SQLite finds a broken page", err);
+    }
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+/* The sums that are kept for key must be those of its entries. */
+static cmif_code check_total(cmif_ledger *l, const char *key, total *right, cmif_err *err)
+{
+    total     kept;
+    cmif_code rc = read_total(l, key, &kept, err);
+    if (rc == CMIF_OK) {
+        memcpy(&right->at[TOTAL_BUDGET_REQUEST], &kept.at[TOTAL_BUDGET_REQUEST], 3 * sizeof kept.at[0]);
+        rc = memcmp(&kept, right, sizeof kept) == 0 ? CMIF_OK : damaged(l, "sums are not those of the entries", err);
+    }
+    *right = (total){0};
+    return rc;
+}
+
+cmif_code cmif_ledger_check(cmif_ledger *l, cmif_err *err)
+{
+    char          sql[256], key[CMIF_LEDGER_KEY_MAX + 1] = "";
+    sqlite3_stmt *statement = NULL;
+    bool          there     = true;
+    entry         e;
+    total         sum  = {0};
+    int64_t       keys = 0, totals = 0;
+    cmif_code     rc = begin(l, false, err);
+    rc               = rc == CMIF_OK ? check_pages(l, err) : rc;
+
+    snprintf(sql, sizeof sql, "SELECT %s FROM entry ORDER BY key, id", entry_columns);
+    rc = rc == CMIF_OK ? prepare(l, sql, &statement, err) : rc;
+    while (rc == CMIF_OK && there) {
+        rc = step(l, statement, &there, err);
+        rc = rc == CMIF_OK && there ? take_entry(l, statement, &e, err) : rc;
+        if (rc == CMIF_OK && key[0] && (!there || strcmp(key, e.key) != 0)) {
+            rc = check_total(l, key, &sum, err);
+        }
+        if (rc == CMIF_OK && there) {
+            keys += strcmp(key, e.key) != 0;
+            memcpy(key, e.key, sizeof key);
+            rc = add_to_total(&sum, &e, err);
+        }
+    }
+    rc = rc == CMIF_OK ? ask_number(l, "SELECT count(*) FROM total WHERE requests <> 0", &totals, err) : rc;
+    if (rc == CMIF_OK && keys != totals) {
+        rc = damaged(l, "entries are lost", err);
+    }
+    sqlite3_finalize(statement);
+    roll_back(l);
+    return rc;
+}

@@ -1,0 +1,624 @@
+/* ledger_test [--full] [--kills N]: --full is 64 threads of 1,000 requests each; N children are killed (default 20). */
+#include "ledger/ledger.h"
+
+#include "base/check.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NOON (20000 * (int64_t) 86400 + 43200)
+
+static char   folder[64], path[128];
+static int    requests_each = 4, kills = 20;
+static double unlimited = INFINITY;
+
+static cmif_spend spend_of(const char *key, uint64_t epsilon_micro)
+{
+    return (cmif_spend){.key              = key,
+                        .conversation     = {1, 2, 3},
+                        .table_hash       = {4},
+                        .policy_hash      = {5},
+                        .draws            = 7,
+                        .epsilon_micro    = epsilon_micro,
+                        .delta            = 1e-5,
+                        .epsilon_at_delta = 0.5,
+                        .surrogates       = 2,
+                        .passed           = 11};
+}
+
+static cmif_ledger *open_ledger(void)
+{
+    cmif_ledger *l   = NULL;
+    cmif_err     err = {0};
+    if (cmif_ledger_open(path, &l, &err) != CMIF_OK) {
+        fprintf(stderr, "%s\n", err.text);
+    }
+    return l;
+}
+
+static void forget(void)
+{
+    char other[140];
+    unlink(path);
+    snprintf(other, sizeof other, "%s-wal", path);
+    unlink(other);
+    snprintf(other, sizeof other, "%s-shm", path);
+    unlink(other);
+}
+
+static cmif_code spend(cmif_ledger *l, const char *key, double epsilon, const cmif_budgets *budgets, int64_t now,
+                       cmif_err *err)
+{
+    cmif_spend what = spend_of(key, (uint64_t) llround(epsilon * 1e6));
+    uint64_t   id   = 0;
+    return cmif_ledger_spend(l, &what, budgets, now, &id, err);
+}
+
+static bool says(const cmif_err *err, const char *text)
+{
+    if (!strstr(err->text, text)) {
+        fprintf(stderr, "no '%s' in: %s\n", text, err->text);
+        return false;
+    }
+    return true;
+}
+
+/* ---- what is entered stays ---- */
+
+static bool see(void *context, uint64_t id, int64_t when, const cmif_spend *what)
+{
+    cmif_spend right = spend_of("local", 1000 * id);
+    uint64_t  *next  = context;
+    CHECK(id == *next && when == NOON + (int64_t) id && !strcmp(what->key, "local"));
+    CHECK(what->draws == right.draws && what->epsilon_micro == right.epsilon_micro && what->passed == right.passed);
+    CHECK(what->delta == right.delta && what->epsilon_at_delta == right.epsilon_at_delta);
+    CHECK(!memcmp(what->conversation, right.conversation, 16) && !memcmp(what->table_hash, right.table_hash, 32) &&
+          !memcmp(what->policy_hash, right.policy_hash, 32) && what->surrogates == right.surrogates);
+    return --*next > 2;
+}
+
+static void entries_are_there_when_it_is_opened_again(void)
+{
+    cmif_spent   sum  = {0};
+    uint64_t     next = 5;
+    struct stat  info;
+    cmif_ledger *l = open_ledger();
+    for (uint64_t i = 1; i <= 5 && l; i++) {
+        cmif_spend what = spend_of("local", 1000 * i);
+        uint64_t   id   = 0;
+        CHECK(cmif_ledger_spend(l, &what, NULL, NOON + (int64_t) i, &id, NULL) == CMIF_OK && id == i);
+    }
+    cmif_ledger_free(l);
+    CHECK(stat(path, &info) == 0 && (info.st_mode & 07777) == 0600);
+
+    l = open_ledger();
+    CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK);
+    CHECK(sum.requests == 5 && sum.draws == 35 && sum.epsilon_micro == 15000 && sum.surrogates == 10 &&
+          sum.passed == 55 && sum.first == NOON + 1 && sum.last == NOON + 5);
+    CHECK(cmif_ledger_sum(l, "local", NOON + 4, &sum, NULL) == CMIF_OK && sum.requests == 2 &&
+          sum.epsilon_micro == 9000 && sum.first == NOON + 4 && sum.last == NOON + 5);
+    CHECK(cmif_ledger_sum(l, "nobody", 0, &sum, NULL) == CMIF_OK && sum.requests == 0 && sum.last == 0);
+    CHECK(spend(l, "other", 1, NULL, NOON, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_sum(l, NULL, 0, &sum, NULL) == CMIF_OK && sum.requests == 6 && sum.epsilon_micro == 1015000);
+    CHECK(cmif_ledger_sum(l, NULL, NOON + 5, &sum, NULL) == CMIF_OK && sum.requests == 1);
+    CHECK(cmif_ledger_check(l, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+
+    forget();
+    l = open_ledger();
+    for (uint64_t i = 1; i <= 5; i++) {
+        cmif_spend what = spend_of("local", 1000 * i);
+        uint64_t   id   = 0;
+        CHECK(cmif_ledger_spend(l, &what, NULL, NOON + (int64_t) i, &id, NULL) == CMIF_OK);
+    }
+    CHECK(cmif_ledger_history(l, 100, see, &next, NULL) == CMIF_OK && next == 2); /* see() stopped it */
+    next = 5;
+    CHECK(cmif_ledger_history(l, 1, see, &next, NULL) == CMIF_OK && next == 4);
+    cmif_ledger_free(l);
+    forget();
+}
+
+/* ---- budgets ---- */
+
+static void a_spent_budget_refuses_and_says_what_is_left(void)
+{
+    cmif_ledger *l       = open_ledger();
+    cmif_budgets request = {2, unlimited, unlimited}, day = {unlimited, 3, unlimited}, key = {unlimited, unlimited, 4};
+    cmif_spent   sum = {0};
+    cmif_err     err = {0};
+
+    CHECK(spend(l, "local", 2.000001, &request, NOON, &err) == CMIF_E_BUDGET);
+    CHECK(says(&err, "of the request") && says(&err, "epsilon 2.000001, and 2 of 2") && says(&err, "shorten the text"));
+    CHECK(spend(l, "local", 2, &request, NOON, &err) == CMIF_OK); /* all of it may be spent */
+    CHECK(spend(l, "local", 1.25, &day, NOON, &err) == CMIF_E_BUDGET);
+    CHECK(says(&err, "of the day") && says(&err, "epsilon 1.25, and 1 of 3") &&
+          says(&err, "renews at 2024-10-05 00:00 UTC"));
+    CHECK(spend(l, "local", 1, &day, NOON, &err) == CMIF_OK);
+    CHECK(spend(l, "local", 1.5, &key, NOON, &err) == CMIF_E_BUDGET);
+    CHECK(says(&err, "of the key") && says(&err, "1 of 4 is left") && says(&err, "does not renew"));
+    CHECK(spend(l, "local", 1, &key, NOON, &err) == CMIF_OK);
+    CHECK(spend(l, "local", 0.000001, &key, NOON + 86400, &err) == CMIF_E_BUDGET);
+    CHECK(spend(l, "local", 0, &key, NOON, &err) == CMIF_OK);
+    CHECK(spend(l, "other", 4, &key, NOON, &err) == CMIF_OK); /* each key has its own */
+    CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.epsilon_micro == 4000000 && sum.requests == 4);
+    cmif_ledger_free(l);
+    forget();
+}
+
+static void a_new_day_renews_and_a_clock_set_back_does_not(void)
+{
+    cmif_ledger *l   = open_ledger();
+    cmif_budgets day = {unlimited, 3, unlimited};
+    cmif_err     err = {0};
+    cmif_spent   sum;
+
+    CHECK(spend(l, "local", 3, &day, NOON, &err) == CMIF_OK);
+    CHECK(spend(l, "local", 1, &day, NOON + 43199, &err) == CMIF_E_BUDGET);
+    CHECK(spend(l, "local", 2, &day, NOON + 43200, &err) == CMIF_OK); /* midnight */
+    CHECK(spend(l, "local", 2, &day, NOON, &err) == CMIF_E_BUDGET);   /* back to a day, spent or not, gives nothing */
+    CHECK(spend(l, "local", 2, &day, NOON - 10 * 86400, &err) == CMIF_E_BUDGET);
+    CHECK(says(&err, "1 of 3 is left") && says(&err, "2024-10-06"));
+    CHECK(spend(l, "local", 1, &day, NOON - 10 * 86400, &err) == CMIF_OK);
+    CHECK(spend(l, "local", 1, &day, NOON + 43200, &err) == CMIF_E_BUDGET);
+    CHECK(cmif_ledger_sum(l, "local", NOON + 43200, &sum, NULL) == CMIF_OK && sum.epsilon_micro == 3000000);
+    CHECK(cmif_ledger_check(l, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+    forget();
+}
+
+static bool list_key(void *context, const char *key)
+{
+    strncat(context, key, 8);
+    strncat(context, ",", 2);
+    return true;
+}
+
+static void budgets_are_kept_and_the_smaller_one_counts(void)
+{
+    cmif_ledger *l    = open_ledger();
+    cmif_budgets kept = {1.5, 0.3, unlimited}, got = {0}, large = {9, 9, 9}, small = {9, 0.1, 9};
+    char         keys[32] = "";
+
+    CHECK(cmif_ledger_get(l, "local", &got, NULL) == CMIF_OK);
+    CHECK(isinf(got.request) && isinf(got.day) && isinf(got.key));
+    CHECK(cmif_ledger_set(l, "local", &kept, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+    l = open_ledger();
+    CHECK(cmif_ledger_get(l, "local", &got, NULL) == CMIF_OK);
+    CHECK(got.request == 1.5 && got.day == 0.3 && isinf(got.key));
+    CHECK(spend(l, "local", 0.2, &small, NOON, NULL) == CMIF_E_BUDGET);
+    CHECK(spend(l, "local", 0.2, NULL, NOON, NULL) == CMIF_OK);
+    CHECK(spend(l, "local", 0.2, NULL, NOON, NULL) == CMIF_E_BUDGET);
+    CHECK(spend(l, "local", 0.2, &large, NOON, NULL) == CMIF_E_BUDGET);
+    kept.day = 0.4;
+    CHECK(cmif_ledger_set(l, "local", &kept, NULL) == CMIF_OK); /* what was spent stays spent */
+    CHECK(spend(l, "local", 0.200001, &large, NOON, NULL) == CMIF_E_BUDGET);
+    CHECK(spend(l, "local", 0.2, &large, NOON, NULL) == CMIF_OK);
+    CHECK(spend(l, "bob", 0.2, &large, NOON, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_keys(l, list_key, keys, NULL) == CMIF_OK && !strcmp(keys, "bob,local,"));
+    CHECK(cmif_ledger_check(l, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+    forget();
+}
+
+static void nonsense_is_refused_and_not_entered(void)
+{
+    cmif_ledger *l = open_ledger();
+    cmif_spent   sum;
+    char         name[80];
+    uint64_t     id  = 77;
+    cmif_budgets bad = {-1, 1, 1}, nan_day = {1, NAN, 1};
+
+    memset(name, 'k', sizeof name);
+    name[65]               = '\0';
+    const char *const no[] = {"", name, "a\"b", "a\\b", "a\nb", "\xc3\xa9"};
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+        CHECK(spend(l, no[i], 1, NULL, NOON, NULL) == CMIF_E_RANGE);
+    }
+    name[64] = '\0';
+    CHECK(spend(l, name, 1, NULL, NOON, NULL) == CMIF_OK);
+    CHECK(spend(l, "local", 1, &bad, NOON, NULL) == CMIF_E_RANGE);
+    CHECK(spend(l, "local", 1, &nan_day, NOON, NULL) == CMIF_E_RANGE);
+    CHECK(cmif_ledger_set(l, "local", &bad, NULL) == CMIF_E_RANGE);
+    CHECK(spend(l, "local", 1, NULL, -1, NULL) == CMIF_E_RANGE);
+    cmif_spend what = spend_of("local", UINT64_MAX);
+    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL) == CMIF_E_RANGE && id == 77);
+    what.epsilon_micro = INT64_MAX;
+    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL) == CMIF_E_RANGE); /* sums do not wrap */
+    what       = spend_of("local", 1);
+    what.delta = NAN;
+    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL) == CMIF_E_RANGE);
+    CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 1 && sum.epsilon_micro == INT64_MAX);
+    cmif_ledger_free(l);
+    forget();
+}
+
+/* ---- many at once ---- */
+
+static void *spend_many(void *context)
+{
+    int         *done   = context;
+    cmif_budgets budget = {unlimited, unlimited, (double) (16 * requests_each)}; /* a quarter of what is asked */
+    cmif_ledger *l      = open_ledger();
+    for (int i = 0; l && i < requests_each; i++) {
+        cmif_err err = {0};
+        if (spend(l, "open", 1, NULL, NOON + i, &err) != CMIF_OK) {
+            fprintf(stderr, "%s\n", err.text);
+        } else {
+            done[0]++;
+        }
+        done[1] += spend(l, "tight", 1, &budget, NOON + i, NULL) == CMIF_OK;
+    }
+    cmif_ledger_free(l);
+    return NULL;
+}
+
+static void sixty_four_threads_count_every_request_once(void)
+{
+    pthread_t       threads[64];
+    int             done[64][2] = {{0}}, open = 0, tight = 0;
+    cmif_spent      sum = {0};
+    struct timespec from, to;
+
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (size_t i = 0; i < 64; i++) {
+        CHECK(pthread_create(&threads[i], NULL, spend_many, done[i]) == 0);
+    }
+    for (size_t i = 0; i < 64; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+        open += done[i][0];
+        tight += done[i][1];
+    }
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    double seconds = (double) (to.tv_sec - from.tv_sec) + 1e-9 * (double) (to.tv_nsec - from.tv_nsec);
+    printf("       64 threads x %d x 2 requests: %.1f s, %.0f entries a second\n", requests_each, seconds,
+           (open + tight) / seconds);
+    cmif_ledger *l = open_ledger();
+    CHECK(open == 64 * requests_each && tight == 16 * requests_each);
+    CHECK(cmif_ledger_sum(l, "open", 0, &sum, NULL) == CMIF_OK && sum.requests == (uint64_t) open);
+    CHECK(sum.epsilon_micro == (uint64_t) open * 1000000 && sum.draws == (uint64_t) open * 7);
+    CHECK(cmif_ledger_sum(l, "tight", 0, &sum, NULL) == CMIF_OK && sum.requests == (uint64_t) tight);
+    CHECK(cmif_ledger_check(l, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+    forget();
+}
+
+/* Enter requests of epsilon 1 until killed; a byte to pipe for each that is said to be on disk. */
+static void spend_until_killed(int pipe)
+{
+    cmif_ledger *l = NULL;
+    if (cmif_ledger_open(path, &l, NULL) != CMIF_OK) {
+        _exit(3);
+    }
+    while (spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK) {
+        if (write(pipe, "", 1) != 1) {
+            _exit(4);
+        }
+    }
+    _exit(5);
+}
+
+static void killed_at_any_moment_it_never_under_counts(void)
+{
+    uint64_t acknowledged = 0, over = 0;
+
+    srand(1);
+    for (int i = 0; i < kills; i++) {
+        int     ends[2];
+        uint8_t bytes[256];
+        ssize_t got;
+        if (pipe(ends) < 0) {
+            CHECK(!"a pipe");
+            return;
+        }
+        pid_t child = fork();
+        if (child == 0) {
+            close(ends[0]);
+            spend_until_killed(ends[1]);
+        }
+        close(ends[1]);
+        struct timespec moment = {.tv_nsec = rand() % 60000 * 1000L}; /* also while it opens */
+        nanosleep(&moment, NULL);
+        int status = 0;
+        CHECK(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+        while ((got = read(ends[0], bytes, sizeof bytes)) > 0) {
+            acknowledged += (uint64_t) got;
+        }
+        close(ends[0]);
+        cmif_spent   sum = {0};
+        cmif_ledger *l   = open_ledger(); /* which checks it whole */
+        CHECK(l && cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && cmif_ledger_check(l, NULL) == CMIF_OK);
+        cmif_ledger_free(l);
+        over = sum.requests - acknowledged;
+        CHECK(sum.requests >= acknowledged && over <= (uint64_t) i + 1); /* one at most for each kill */
+        CHECK(sum.epsilon_micro == sum.requests * 1000000);
+    }
+    printf("       %d killed, %llu acknowledged, %llu counted beyond\n", kills, (unsigned long long) acknowledged,
+           (unsigned long long) over);
+    CHECK(acknowledged > 0);
+    forget();
+}
+
+static void a_ledger_is_refused_after_a_fork(void)
+{
+    cmif_ledger *l      = open_ledger();
+    int          status = 0;
+    CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        cmif_code rc = spend(l, "local", 1, NULL, NOON, NULL);
+        cmif_ledger_free(l);
+        _exit(rc == CMIF_E_IO ? 0 : 1);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+    forget();
+}
+
+/* ---- disks and files that fail ---- */
+
+static void a_full_disk_refuses_and_loses_nothing(void)
+{
+    int          ends[2], status = 0;
+    uint64_t     told[2] = {0};
+    cmif_spent   sum     = {0};
+    cmif_ledger *l       = open_ledger();
+
+    for (int i = 0; i < 5; i++) {
+        CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK);
+    }
+    cmif_ledger_free(l);
+    if (pipe(ends) < 0) {
+        CHECK(!"a pipe");
+        return;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit   = {100000, 100000}; /* no file grows beyond */
+        cmif_err      err     = {0};
+        uint64_t      done[2] = {0};
+        signal(SIGXFSZ, SIG_IGN);
+        if (setrlimit(RLIMIT_FSIZE, &limit) < 0 || cmif_ledger_open(path, &l, NULL) != CMIF_OK) {
+            _exit(2);
+        }
+        while (done[0] < 10000 && spend(l, "local", 1, NULL, NOON, &err) == CMIF_OK) {
+            done[0]++;
+        }
+        for (int i = 0; i < 3; i++) { /* and it goes on refusing */
+            done[1] += spend(l, "local", 1, NULL, NOON, &err) == CMIF_E_IO && says(&err, "the disk is full") &&
+                       says(&err, "make room");
+        }
+        _exit(write(ends[1], done, sizeof done) == sizeof done ? 0 : 3);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(read(ends[0], told, sizeof told) == sizeof told);
+    close(ends[0]);
+    close(ends[1]);
+    l = open_ledger();
+    CHECK(told[0] > 0 && told[0] < 10000 && told[1] == 3);
+    CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 5 + told[0]);
+    CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK); /* there is room again */
+    cmif_ledger_free(l);
+    forget();
+}
+
+/* What opening it, or else spending, says to somebody who may only read. */
+static cmif_code as_nobody(cmif_err *err)
+{
+    struct {
+        cmif_code code;
+        cmif_err  err;
+    } told = {CMIF_OK, {0}};
+    int ends[2], status = 0;
+    if (pipe(ends) < 0) {
+        return CMIF_OK;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        cmif_ledger *l = NULL;
+        if (getuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0)) {
+            _exit(1);
+        }
+        told.code = cmif_ledger_open(path, &l, &told.err);
+        told.code = told.code == CMIF_OK ? spend(l, "local", 1, NULL, NOON, &told.err) : told.code;
+        cmif_ledger_free(l); /* the -wal file goes */
+        _exit(write(ends[1], &told, sizeof told) == sizeof told ? 0 : 1);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(read(ends[0], &told, sizeof told) == sizeof told);
+    close(ends[0]);
+    close(ends[1]);
+    *err = told.err;
+    return told.code;
+}
+
+static void a_read_only_file_or_folder_is_an_error_that_says_so(void)
+{
+    cmif_err     err = {0};
+    cmif_spent   sum;
+    cmif_ledger *l = open_ledger();
+    CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+    if (getuid() == 0) {
+        CHECK(chown(folder, 65534, 65534) == 0 && chown(path, 65534, 65534) == 0);
+    }
+    CHECK(as_nobody(&err) == CMIF_OK);
+    CHECK(chmod(path, 0400) == 0);
+    CHECK(as_nobody(&err) == CMIF_E_IO && says(&err, "read-only") && says(&err, "allow writing"));
+    CHECK(chmod(path, 0600) == 0 && chmod(folder, 0500) == 0);
+    CHECK(as_nobody(&err) == CMIF_E_IO && says(&err, "allow "));
+    CHECK(chmod(path, 0000) == 0 && chmod(folder, 0700) == 0);
+    CHECK(as_nobody(&err) == CMIF_E_IO && says(&err, "allow "));
+    CHECK(chmod(path, 0666) == 0);
+    CHECK(as_nobody(&err) == CMIF_OK);
+    struct stat info;
+    CHECK(stat(path, &info) == 0 && (info.st_mode & 07777) == 0600); /* and was hidden */
+    l = open_ledger();
+    CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 3);
+    cmif_ledger_free(l);
+    forget();
+}
+
+static void sql(const char *text)
+{
+    sqlite3 *db = NULL;
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK && sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void what_is_no_ledger_is_refused_and_left_alone(void)
+{
+    cmif_ledger *l   = NULL;
+    cmif_err     err = {0};
+    struct stat  before, after;
+
+    sql("CREATE TABLE mine(x); INSERT INTO mine VALUES (1)");
+    CHECK(stat(path, &before) == 0);
+    CHECK(cmif_ledger_open(path, &l, &err) == CMIF_E_FORMAT && says(&err, "another program"));
+    CHECK(stat(path, &after) == 0 && before.st_size == after.st_size && before.st_mtime == after.st_mtime);
+    forget();
+    cmif_ledger_free(open_ledger());
+    sql("PRAGMA user_version = 2");
+    CHECK(cmif_ledger_open(path, &l, &err) == CMIF_E_FORMAT && says(&err, "newer cmif"));
+    forget();
+    FILE *file = fopen(path, "w");
+    for (int i = 0; file && i < 1000; i++) {
+        fputs("this is no database\n", file);
+    }
+    fclose(file);
+    CHECK(cmif_ledger_open(path, &l, &err) == CMIF_E_FORMAT && says(&err, "is not a ledger"));
+    forget();
+    CHECK(cmif_ledger_open(folder, &l, &err) == CMIF_E_IO && says(&err, "cannot open"));
+    CHECK(cmif_ledger_open("/proc/no/ledger", &l, &err) == CMIF_E_IO && says(&err, "cannot make the folder"));
+    CHECK(l == NULL);
+}
+
+/* A row, a sum or an index that was changed or lost behind our back. */
+static void a_changed_or_lost_row_is_seen(void)
+{
+    static const char *const changes[] = {
+        "UPDATE total SET epsilon = 0",
+        "UPDATE total SET day_epsilon = 0",
+        "UPDATE total SET budget_key = 100",
+        "DELETE FROM total",
+        "DELETE FROM entry WHERE id = (SELECT max(id) FROM entry)",
+        "UPDATE entry SET epsilon = 0 WHERE id = 2",
+        "DELETE FROM entry WHERE id = 2",
+        "DELETE FROM entry; DELETE FROM total WHERE key = 'local'",
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        cmif_ledger *l   = open_ledger();
+        cmif_err     err = {0};
+        for (int k = 0; k < 3; k++) {
+            CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK);
+        }
+        CHECK(spend(l, "other", 1, NULL, NOON, NULL) == CMIF_OK);
+        cmif_ledger_free(l);
+        l = NULL;
+        sql(changes[i]);
+        CHECK(cmif_ledger_open(path, &l, &err) == CMIF_E_FORMAT && says(&err, "is damaged") &&
+              says(&err, "move it away"));
+        cmif_ledger_free(l);
+        forget();
+    }
+}
+
+static void a_damaged_page_is_refused_or_counts_the_same(void)
+{
+    static uint8_t whole[1 << 17];
+    cmif_spent     right   = {0};
+    cmif_ledger   *l       = open_ledger();
+    int            refused = 0, same = 0;
+
+    for (int i = 0; i < 40; i++) {
+        CHECK(spend(l, i % 3 ? "local" : "other", 1, NULL, NOON + i, NULL) == CMIF_OK);
+    }
+    CHECK(cmif_ledger_sum(l, NULL, 0, &right, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+    int fd = open(path, O_RDONLY);
+    CHECK(fd >= 0);
+    ssize_t size = read(fd, whole, sizeof whole);
+    close(fd);
+    CHECK(size > 4096 && (size_t) size < sizeof whole);
+    srand(2);
+    for (int i = 0; i < 600; i++) {
+        const size_t  at   = (size_t) rand() % (size_t) size;
+        const uint8_t flip = (uint8_t) (1u << rand() % 8);
+        const size_t  span = i % 5 ? 1 : 512; /* a byte, or a sector of zeros */
+        cmif_spent    sum  = {0};
+        cmif_err      err  = {0};
+        forget();
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        CHECK(write(fd, whole, (size_t) size) == size);
+        if (span == 1) {
+            uint8_t byte = whole[at] ^ flip;
+            CHECK(pwrite(fd, &byte, 1, (off_t) at) == 1);
+        } else {
+            static const uint8_t zeros[512];
+            CHECK(pwrite(fd, zeros, 512, (off_t) (at / 512 * 512)) == 512);
+        }
+        close(fd);
+        l            = NULL;
+        cmif_code rc = cmif_ledger_open(path, &l, &err);
+        rc           = rc == CMIF_OK ? cmif_ledger_sum(l, NULL, 0, &sum, &err) : rc;
+        if (rc != CMIF_OK) {
+            refused++;
+            CHECK(rc == CMIF_E_FORMAT || rc == CMIF_E_IO);
+            CHECK(err.text[0]);
+        } else {
+            same++;
+            if (memcmp(&sum, &right, sizeof sum) != 0) {
+                fprintf(stderr, "byte %zu, bit mask %u, span %zu: %llu requests\n", at, flip, span,
+                        (unsigned long long) sum.requests);
+                CHECK(!"the same sums");
+            }
+        }
+        cmif_ledger_free(l);
+    }
+    printf("       %d damages refused, %d harmless\n", refused, same);
+    CHECK(refused > 100);
+    forget();
+}
+
+int main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--full")) {
+            requests_each = 500; /* of each of two keys */
+        } else if (!strcmp(argv[i], "--kills") && i + 1 < argc) {
+            kills = atoi(argv[++i]);
+        }
+    }
+    snprintf(folder, sizeof folder, "/tmp/cmif-ledger-XXXXXX");
+    if (!mkdtemp(folder)) {
+        return check_skip("no folder in /tmp");
+    }
+    snprintf(path, sizeof path, "%s/ledger.db", folder);
+    RUN(entries_are_there_when_it_is_opened_again);
+    RUN(a_spent_budget_refuses_and_says_what_is_left);
+    RUN(a_new_day_renews_and_a_clock_set_back_does_not);
+    RUN(budgets_are_kept_and_the_smaller_one_counts);
+    RUN(nonsense_is_refused_and_not_entered);
+    RUN(sixty_four_threads_count_every_request_once);
+    RUN(killed_at_any_moment_it_never_under_counts);
+    RUN(a_ledger_is_refused_after_a_fork);
+    RUN(a_full_disk_refuses_and_loses_nothing);
+    RUN(a_read_only_file_or_folder_is_an_error_that_says_so);
+    RUN(what_is_no_ledger_is_refused_and_left_alone);
+    RUN(a_changed_or_lost_row_is_seen);
+    RUN(a_damaged_page_is_refused_or_counts_the_same);
+    rmdir(folder);
+    return check_report();
+}
