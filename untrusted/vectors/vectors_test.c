@@ -4,6 +4,7 @@
 #include "vectors/matrix.h"
 
 #include "base/check.h"
+#include "rows/rows.h"
 
 #include <math.h>
 #include <spawn.h>
@@ -130,7 +131,12 @@ static void eigenvectors_are_eigenvectors(void)
             CHECK(cmif_matrix_eigen(spare, n, 2, values, vectors, &err) == CMIF_OK);
             double worst = 0, scale = fabs(values[0]) + fabs(values[n - 1]) + 1;
             for (uint32_t k = 0; k < n; k++) {
-                CHECK(k == 0 || values[k] <= values[k - 1]);
+                double largest = 0;
+                for (uint32_t i = 0; i < n; i++) {
+                    const double x = vectors[i * n + k];
+                    largest        = fabs(x) > fabs(largest) ? x : largest;
+                }
+                CHECK(largest > 0 && (k == 0 || values[k] <= values[k - 1]));
                 for (uint32_t i = 0; i < n; i++) {
                     double left = 0, dot = 0;
                     for (uint32_t j = 0; j < n; j++) {
@@ -487,10 +493,10 @@ static void damaged_files_are_refused(void)
 
 /* ---- models: random weights from make-model ---- */
 
-static bool make(const char *arch, const char *name)
+static bool make(const char *arch, const char *name, const char *type)
 {
     char        program[1024];
-    const char *arguments[] = {program, arch, "-o", in_folder(name), "--type", "f32", NULL};
+    const char *arguments[] = {program, arch, "-o", in_folder(name), "--type", type, NULL};
     pid_t       pid;
     int         status;
     snprintf(program, sizeof program, "%s/tests/make-model", CMIF_BUILD_DIR);
@@ -500,7 +506,7 @@ static bool make(const char *arch, const char *name)
 
 /* Words of the vocabulary of make-model: its letters are etaoinshrdlucmfwypvbgkjqxz in this order, then pairs of them.
  */
-enum { E = 0, T = 1, Z = 25 };
+enum { T = 1, Z = 25, WIDTH = 256 };
 
 static const cmif_gguf_tensor *table_of(const char *name, cmif_gguf **file)
 {
@@ -508,38 +514,43 @@ static const cmif_gguf_tensor *table_of(const char *name, cmif_gguf **file)
     return *file ? cmif_gguf_find_tensor(*file, "token_embd.weight") : NULL;
 }
 
-static float stored(const cmif_gguf_tensor *t, uint64_t id, uint64_t column)
+static void stored(const cmif_gguf_tensor *t, cmif_row_type type, uint64_t id, float *row)
 {
-    float value;
-    CHECK(t->type == CMIF_GGML_F32);
-    memcpy(&value, t->data + (id * t->shape[0] + column) * sizeof value, sizeof value);
-    return value;
+    cmif_row_decode(type, t->data + id * cmif_row_size(type, t->shape[0]), row, t->shape[0]);
 }
 
 static void rows_are_those_of_the_words_pieces(void)
 {
     static cmif_str words[] = {{"", 0}, {"e", 1}, {"t", 1}, {"zzz", 3}, {"\xe6\xbc\xa2", 3}};
     cmif_lexicon    lexicon = {.count = 5, .words = words};
-    for (int encoder = 0; encoder < 2; encoder++) {
-        const char   *name = encoder ? "bert" : "llama";
-        cmif_vectors *v    = NULL;
-        cmif_gguf    *file = NULL;
-        CHECK(make(name, name));
-        const cmif_gguf_tensor *t = table_of(name, &file);
-        CHECK(cmif_vectors_of_rows(&lexicon, in_folder(name), &v, &err) == CMIF_OK);
-        if (v && t) {
-            const uint64_t start = encoder ? 5 : 260; /* id of the word e; that of e inside a word is one more */
-            CHECK(v->width == t->shape[0] && !v->known[0] && v->known[1] && v->known[2] && v->known[3]);
-            CHECK(v->known[4] == !encoder); /* WordPiece has no bytes to fall back on */
-            for (uint32_t i = 0; i < v->width; i++) {
-                const double z = (double) stored(t, start + 2 * Z, i), zz = (double) stored(t, start + 2 * Z + 1, i);
-                CHECK(v->rows[v->width + i] == stored(t, start, i));
-                CHECK(v->rows[2 * v->width + i] == stored(t, start + 2 * T, i));
-                CHECK(v->rows[3 * v->width + i] == (float) ((z + zz + zz) / 3));
+    for (cmif_row_type type = CMIF_ROWS_F32; type <= CMIF_ROWS_Q8_0; type++) {
+        for (int encoder = 0; encoder < 2; encoder++) {
+            const char   *name = encoder ? "bert" : "llama";
+            cmif_vectors *v    = NULL;
+            cmif_gguf    *file = NULL;
+            CHECK(make(name, name, cmif_row_type_name(type)));
+            const cmif_gguf_tensor *t = table_of(name, &file);
+            CHECK(cmif_vectors_of_rows(&lexicon, in_folder(name), &v, &err) == CMIF_OK);
+            CHECK(v && t && v->width == WIDTH && t->shape[0] == WIDTH);
+            if (v && t && v->width == WIDTH) {
+                const uint64_t start = encoder ? 5 : 260; /* id of the word e; that of e inside a word is one more */
+                float          e[WIDTH], t_row[WIDTH], z[WIDTH], zz[WIDTH];
+                stored(t, type, start, e);
+                stored(t, type, start + 2 * T, t_row);
+                stored(t, type, start + 2 * Z, z);
+                stored(t, type, start + 2 * Z + 1, zz);
+                for (uint32_t i = 0; i < WIDTH; i++) {
+                    zz[i] = (float) (((double) z[i] + (double) zz[i] + (double) zz[i]) / 3);
+                }
+                CHECK(memcmp(v->rows + WIDTH, e, sizeof e) == 0);
+                CHECK(memcmp(v->rows + 2 * WIDTH, t_row, sizeof e) == 0);
+                CHECK(memcmp(v->rows + 3 * WIDTH, zz, sizeof e) == 0);
+                CHECK(!v->known[0] && v->known[1] && v->known[2] && v->known[3]);
+                CHECK(v->known[4] == !encoder); /* WordPiece has no bytes to fall back on */
             }
+            cmif_vectors_free(v);
+            cmif_gguf_free(file);
         }
-        cmif_vectors_free(v);
-        cmif_gguf_free(file);
     }
 }
 
@@ -581,7 +592,7 @@ static void fill_many(void)
 static void sentences_are_the_same_for_any_number_of_threads(void)
 {
     cmif_vectors *words[3] = {0}, *glosses[3] = {0};
-    CHECK(make("bert", "bert"));
+    CHECK(make("bert", "bert", "f32"));
     for (uint32_t i = 0; i < 3; i++) {
         CHECK(cmif_vectors_of_words(&many, in_folder("bert"), i + 1, NULL, NULL, &words[i], &err) == CMIF_OK);
         CHECK(cmif_vectors_of_glosses(&many, in_folder("bert"), i + 1, NULL, NULL, &glosses[i], &err) == CMIF_OK);
@@ -594,6 +605,19 @@ static void sentences_are_the_same_for_any_number_of_threads(void)
             CHECK(glosses[0]->known[i] == has_gloss && near(product(glosses[0], i, i), has_gloss, 1e-6));
         }
         CHECK(near(product(glosses[0], 5, 6), 1, 1e-6) && product(glosses[0], 2, 5) < .9999);
+        cmif_str      texts[] = {str(""), many_glosses[0], many_glosses[1]};
+        cmif_lexicon  alone   = {.count = 3, .words = texts};
+        cmif_vectors *each    = NULL;
+        CHECK(cmif_vectors_of_words(&alone, in_folder("bert"), 1, NULL, NULL, &each, &err) == CMIF_OK);
+        if (each) { /* weights 4 and 1: the vector is along 2 x + y */
+            const double between = product(each, 1, 2), length = sqrt(4 + 1 + 4 * between);
+            double       along = 0;
+            for (uint32_t i = 0; i < each->width; i++) {
+                along += (double) each->rows[each->width + i] * (double) glosses[0]->rows[2 * each->width + i];
+            }
+            CHECK(between < .995 && near(along, (2 + between) / length, 1e-5));
+        }
+        cmif_vectors_free(each);
         /* a vector does not depend on what shares its batch */
         cmif_lexicon  two = {.count = 3, .words = many_words};
         cmif_vectors *few = NULL;
@@ -619,7 +643,7 @@ static void no_encoder_no_sentences(void)
 {
     cmif_vectors *v      = NULL;
     int           called = 0;
-    CHECK(make("llama", "llama") && make("bert", "bert"));
+    CHECK(make("llama", "llama", "f32") && make("bert", "bert", "f32"));
     CHECK(fails(cmif_vectors_of_words(&many, in_folder("llama"), 1, NULL, NULL, &v, &err), CMIF_E_UNSUPPORTED,
                 "no encoder"));
     CHECK(
@@ -640,7 +664,7 @@ static void the_recipe_is_the_same_for_any_number_of_threads(void)
     static float  valence[3][MANY];
     cmif_vectors *v[3] = {0};
     char          decoder[sizeof path];
-    CHECK(make("llama", "llama") && make("bert", "bert"));
+    CHECK(make("llama", "llama", "f32") && make("bert", "bert", "f32"));
     snprintf(decoder, sizeof decoder, "%s", in_folder("llama"));
     for (uint32_t i = 0; i < 3; i++) {
         CHECK(cmif_vectors_recipe(&many, in_folder("bert"), decoder, i + 1, NULL, NULL, &v[i], valence[i], &err) ==
