@@ -415,29 +415,23 @@ static bool try_swap(run *r, uint32_t at_x, uint32_t at_y)
     return true;
 }
 
-/* The blocks nearest to x other than its own, nearest first; all of them when x breaks a constraint where it is. */
-static uint32_t near_blocks(const run *r, uint32_t x, bool all, uint32_t *near, float *along)
+/* The blocks nearest to x other than its own, nearest first, and the product of x with their means. */
+static uint32_t near_blocks(const run *r, uint32_t x, uint32_t *near, float *along)
 {
     float    distance[NEAR];
     uint32_t count = 0;
 
     for (uint32_t b = 0; b < r->blocks; b++) {
-        if (b == r->block[x] || (!all && !r->state[b].known)) {
+        if (b == r->block[x] || !r->state[b].known) {
             continue;
         }
         float dot = cmif_items_dot(row_of(r, x), r->mean + b * r->stride, r->stride);
-        if (all) {
-            near[count]    = b;
-            along[count++] = dot;
-            continue;
-        }
-        float    d  = (float) r->state[b].square - 2 * dot;
-        uint32_t at = count;
+        float d   = (float) r->state[b].square - 2 * dot;
         if (count == NEAR && !(d < distance[NEAR - 1])) {
             continue;
         }
-        count += count < NEAR;
-        for (at = least(at, NEAR - 1); at > 0 && d < distance[at - 1]; at--) {
+        uint32_t at = count < NEAR ? count++ : NEAR - 1;
+        for (; at > 0 && d < distance[at - 1]; at--) {
             distance[at] = distance[at - 1];
             near[at]     = near[at - 1];
             along[at]    = along[at - 1];
@@ -494,9 +488,11 @@ static void best_partner(const run *r, uint32_t at_x, uint32_t x_in_a, uint32_t 
 
 /* One pass over the words, each swapped with the best partner of its near blocks. False: nothing moved, or it was
  * stopped. */
-static bool swap_pass(run *r, const uint8_t *known, bool only_touched, uint32_t *near, float *along)
+static bool swap_pass(run *r, const uint8_t *known, bool only_touched)
 {
-    bool moved = false;
+    uint32_t near[NEAR];
+    float    along[NEAR];
+    bool     moved = false;
 
     for (uint32_t b = 0; b < r->blocks; b++) {
         r->state[b].touched_before = r->state[b].touched;
@@ -518,9 +514,8 @@ static bool swap_pass(run *r, const uint8_t *known, bool only_touched, uint32_t 
             continue;
         }
         uint32_t x_in_a = antonyms_in(r, x, r->block[x]), partner = UINT32_MAX;
-        bool     broken = x_in_a > 0 || (r->sign[x] != 0 && from->positive && from->negative);
-        uint32_t count  = near_blocks(r, x, broken, near, along);
-        double   best   = -LEAST_GAIN;
+        uint32_t count = near_blocks(r, x, near, along);
+        double   best  = -LEAST_GAIN;
         for (uint32_t n = 0; n < count; n++) {
             best_partner(r, r->slot[x], x_in_a, near[n], (double) along[n], &best, &partner);
         }
@@ -574,8 +569,6 @@ static cmif_code build_class(builder *all, uint32_t seed, const group *g, uint32
     cmif_code         rc    = CMIF_E_MEMORY;
     const cmif_items *items = &all->items;
     const uint8_t    *known = items->known + g->begin;
-    uint32_t         *near  = NULL;
-    float            *along = NULL;
 
     run r    = {.all    = all,
                 .row    = items->row + (size_t) g->begin * items->stride,
@@ -601,10 +594,8 @@ static cmif_code build_class(builder *all, uint32_t seed, const group *g, uint32
     r.mean   = cmif_items_array(r.blocks, r.stride * sizeof *r.mean, err);
     r.part   = cmif_items_array(2, r.stride * sizeof *r.part, err);
     r.axis   = cmif_items_array(1, r.stride * sizeof *r.axis, err);
-    near     = cmif_items_array(r.blocks + NEAR, sizeof *near, err);
-    along    = cmif_items_array(r.blocks + NEAR, sizeof *along, err);
     if (!r.order || !r.first || !r.seats || !r.seated || !r.slot || !r.picks || !r.state || !r.sum || !r.mean ||
-        !r.part || !r.axis || !near || !along) {
+        !r.part || !r.axis) {
         goto done;
     }
 
@@ -620,7 +611,7 @@ static cmif_code build_class(builder *all, uint32_t seed, const group *g, uint32
     begin_swaps(&r);
     uint32_t pass = 0;
     for (bool moved = r.blocks > 1; moved && pass < all->passes; pass++) {
-        moved = swap_pass(&r, known, pass >= FULL_PASSES, near, along);
+        moved = swap_pass(&r, known, pass >= FULL_PASSES);
     }
     atomic_fetch_add(&all->done, (uint64_t) r.count * (all->passes - pass));
     *score = r.score;
@@ -637,8 +628,6 @@ done:
     free(r.mean);
     free(r.part);
     free(r.axis);
-    free(near);
-    free(along);
     return rc;
 }
 
