@@ -15,8 +15,14 @@ enum {
     ROTATIONS = 32768 /* that are kept before they are applied */
 };
 
-/* Wider instructions change the speed and no bit: each lane is one sum, and nothing is fused (-ffp-contract=off). */
-#if defined(__x86_64__) && defined(__linux__)
+/* Wider instructions change the speed and no bit: each lane is one sum, and nothing is fused (-ffp-contract=off). The
+ * choice is made before main, where the thread sanitizer is not ready for it. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PLAIN_ONLY
+#endif
+#endif
+#if defined(__x86_64__) && defined(__linux__) && !defined(PLAIN_ONLY) && !defined(__SANITIZE_THREAD__)
 #define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define WIDE

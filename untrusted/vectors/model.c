@@ -281,7 +281,7 @@ static cmif_code encode_batch(encoding *e, worker *w, uint32_t batch)
         for (uint32_t i = 0; x && i < e->width; i++) {
             sum += (double) x[i] * (double) x[i];
         }
-        if (!(sum > 0) || !isfinite(sum)) {
+        if (!x || !(sum > 0) || !isfinite(sum)) {
             return cmif_fail(&w->err, CMIF_E_FORMAT, "the engine gives no vector for text %u", text);
         }
         for (uint32_t i = 0; i < e->width; i++) {
@@ -363,9 +363,10 @@ static cmif_code start_workers(encoding *e, struct llama_model *model, uint32_t 
     p.embeddings                    = true;
     p.no_perf                       = true;
 
-    threads = cmif_threads(threads);
-    threads = threads < e->batch_count ? threads : e->batch_count;
-    if (!(e->workers = calloc(threads, sizeof *e->workers))) {
+    threads    = cmif_threads(threads);
+    threads    = threads < e->batch_count ? threads : e->batch_count;
+    e->workers = threads ? calloc(threads, sizeof *e->workers) : NULL;
+    if (!e->workers) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for %u threads", threads);
     }
     for (; e->worker_count < threads; e->worker_count++) {

@@ -296,7 +296,7 @@ cmif_code cmif_vectors_counterfit(cmif_vectors *vectors, const cmif_lexicon *lex
     double      *x  = NULL;
     cmif_code    rc = CMIF_OK;
 
-    if (vectors->count != lexicon->count) {
+    if (vectors->count != lexicon->count || size == 0) {
         return cmif_fail(err, CMIF_E_RANGE, "vectors of %u words, the lexicon has %u", vectors->count, lexicon->count);
     }
     rc = check_edges(lexicon->synonyms, lexicon->synonym_count, lexicon->count, "synonym", err);
@@ -339,7 +339,7 @@ done:
 static bool is_neutral(uint32_t index, uint32_t unlisted)
 {
     const uint64_t wanted = unlisted < NEUTRAL_WORDS ? unlisted : NEUTRAL_WORDS;
-    return (index + 1) * wanted / unlisted > index * wanted / unlisted;
+    return unlisted && (index + 1) * wanted / unlisted > index * wanted / unlisted;
 }
 
 cmif_code cmif_vectors_valence(const cmif_vectors *vectors, const cmif_lexicon *lexicon, float *out, cmif_err *err)

@@ -471,7 +471,7 @@ static void damaged_files_are_refused(void)
     if (file) {
         fclose(file);
     }
-    for (size_t i = 0; i < 2 * size; i++) {
+    for (size_t i = 0; size > 0 && i < 2 * size; i++) {
         const size_t at = i % size;
         bytes[at] ^= i < size ? 1 : 0;
         file = fopen(path, "wb");
