@@ -413,7 +413,7 @@ static cmif_code encode(const char *gguf, const cmif_str *texts, uint32_t count,
     if (rc == CMIF_OK) {
         cmif_each(e.worker_count, e.worker_count, encode_work, &e);
     }
-    for (uint32_t i = 0; i < e.worker_count; i++) {
+    for (uint32_t i = 0; e.workers && i < e.worker_count; i++) {
         worker *w = &e.workers[i];
         if (rc == CMIF_OK && w->rc != CMIF_OK) {
             rc = w->rc;
