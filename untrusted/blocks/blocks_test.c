@@ -505,7 +505,7 @@ static void words_without_vectors_get_blocks_by_class_and_prior(void)
     for (uint32_t step = 2; step < 40; step += 7) { /* a few with vectors, or a few without */
         l = language_new(1007, 2, true, 18);
         for (uint32_t id = 1; id < l.lexicon.count; id++) {
-            l.vectors.known[id] = step < 20 ? id % step == 0 : id % step != 0;
+            l.vectors.known[id] = (id % step == 0) == (step < 20);
         }
         blocks = balanced(&l, usual);
         near   = greedy(&l, 20, true, false, 1);
