@@ -105,6 +105,27 @@ static uint32_t prior_of(double share)
     return prior < 1 ? 1 : prior > UINT32_MAX ? UINT32_MAX : (uint32_t) prior;
 }
 
+static void mark_listed_rude(cmif_lexicon *lex)
+{
+    for (const char *at = cmif_rude_words; *at;) {
+        const char *space = strchr(at, ' ');
+        cmif_str    word  = {at, (size_t) (space - at)};
+        uint32_t    low = 1, high = lex->count;
+        while (low < high) {
+            uint32_t middle = low + (high - low) / 2;
+            if (cmif_str_compare(lex->words[middle], word) < 0) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if (low < lex->count && cmif_str_compare(lex->words[low], word) == 0) {
+            lex->rude[low] = lex->word_class[low] > CMIF_CLASS_NEGATION; /* what a person lets pass is their own word */
+        }
+        at = space + 1;
+    }
+}
+
 /* total: the shares of all text, what is not in the lexicon included; 0: OUTSIDE of it is not. */
 static cmif_code make_draft(builder *b, double total, cmif_lexicon **out, cmif_err *err)
 {
@@ -122,7 +143,8 @@ static cmif_code make_draft(builder *b, double total, cmif_lexicon **out, cmif_e
     lex->valence    = calloc(n, sizeof *lex->valence);
     lex->topics     = calloc(n, sizeof *lex->topics);
     lex->lemma      = calloc(n, sizeof *lex->lemma);
-    if (!lex->words || !lex->prior || !lex->word_class || !lex->valence || !lex->topics || !lex->lemma) {
+    lex->rude       = calloc(n, sizeof *lex->rude);
+    if (!lex->words || !lex->prior || !lex->word_class || !lex->valence || !lex->topics || !lex->lemma || !lex->rude) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu words", n);
         goto done;
     }
@@ -144,6 +166,7 @@ static cmif_code make_draft(builder *b, double total, cmif_lexicon **out, cmif_e
         lex->valence[i]    = NAN;
         lex->lemma[i]      = i;
     }
+    mark_listed_rude(lex);
     *out = lex;
     lex  = NULL;
 done:

@@ -6,7 +6,7 @@
 #include "lexicon/wordnet.h"
 
 /* The built-in lists: words with one space after each. */
-extern const char cmif_pass_words[], cmif_negation_words[];
+extern const char cmif_pass_words[], cmif_negation_words[], cmif_rude_words[];
 
 enum { CMIF_WORD_SIZE_MAX = 64 };
 
@@ -18,7 +18,7 @@ CMIF_MUST_USE cmif_code cmif_draft_new(cmif_lexicon **out, cmif_err *err);
 /* text: malloc'd; freed with the lexicon */
 void cmif_draft_own(cmif_lexicon *draft, char *text);
 
-/* Fill class (where it is not PASS or NEGATION already), topics, lemma, synonyms, antonyms and glosses from WordNet. */
+/* Fill class (where it is not PASS or NEGATION already), topics, rude words beside the listed ones, lemma, synonyms, antonyms and glosses from WordNet. */
 CMIF_MUST_USE cmif_code cmif_draft_relate(cmif_lexicon *draft, const cmif_wordnet *wordnet, cmif_err *err);
 
 /* sources: for the file, "name sha256" lines */

@@ -41,6 +41,7 @@ void cmif_lexicon_free(cmif_lexicon *lex)
         free(lex->valence);
         free(lex->topics);
         free(lex->lemma);
+        free(lex->rude);
         free(lex->synonyms);
         free(lex->antonyms);
         free(lex->glosses);
@@ -126,13 +127,14 @@ cmif_code cmif_draft_write(const cmif_lexicon *lex, const char *sources, const c
         {KEY "valence", CMIF_GGUF_F32, lex->valence, count},
         {KEY "topics", CMIF_GGUF_U16, lex->topics, count},
         {KEY "lemma", CMIF_GGUF_U32, lex->lemma, count},
+        {KEY "rude", CMIF_GGUF_U8, lex->rude, count},
         {KEY "gloss_first", CMIF_GGUF_U32, lex->gloss_first, count + 1},
         {KEY "sense_gloss", CMIF_GGUF_U32, lex->sense_gloss, senses},
         {KEY "sense_weight", CMIF_GGUF_F32, lex->sense_weight, senses},
     };
     rc = cmif_gguf_put_str(out, "general.architecture", (cmif_str){"cmif-lexicon", 12}, err);
     if (rc == CMIF_OK) {
-        rc = cmif_gguf_put_uint(out, KEY "version", 1, err);
+        rc = cmif_gguf_put_uint(out, KEY "version", 2, err);
     }
     if (rc == CMIF_OK) {
         rc = cmif_gguf_put_str(out, KEY "sources", (cmif_str){sources, strlen(sources)}, err);
@@ -285,6 +287,11 @@ static cmif_code check_words(const cmif_lexicon *lex, cmif_err *err)
                 i, lex->prior[i], lex->word_class[i], lex->lemma[i], lex->topics[i], (double) lex->valence[i],
                 CMIF_CLASS_COUNT, lex->count, 2 * CMIF_TOPIC_FAMILY);
         }
+        bool passes = i == 0 || lex->word_class[i] <= CMIF_CLASS_NEGATION;
+        if (lex->rude[i] > !passes) {
+            return cmif_fail(err, CMIF_E_FORMAT, "word %u has rude %u, expected 0%s", i, lex->rude[i],
+                             passes ? ", as it passes" : " or 1");
+        }
     }
     return CMIF_OK;
 }
@@ -331,8 +338,9 @@ static cmif_code read_lexicon(lexicon *lex, cmif_err *err)
     if (rc == CMIF_OK) {
         rc = cmif_gguf_get_uint(p->file, KEY "version", &version, err);
     }
-    if (rc == CMIF_OK && version != 1) {
-        rc = cmif_fail(err, CMIF_E_FORMAT, "it is a lexicon of version %u, expected 1; build it again", version);
+    if (rc == CMIF_OK && version != 2) { /* 1 did not know its rude words */
+        rc = cmif_fail(err, CMIF_E_FORMAT, "it is a lexicon of version %u, expected 2; `cmif lexicon build` makes one",
+                       version);
     }
     if (rc == CMIF_OK) {
         rc = cmif_gguf_get_strs(p->file, KEY "words", &p->words, &count, err);
@@ -353,6 +361,7 @@ static cmif_code read_lexicon(lexicon *lex, cmif_err *err)
         {KEY "valence", CMIF_GGUF_F32, 4, count, &p->valence},
         {KEY "topics", CMIF_GGUF_U16, 2, count, &p->topics},
         {KEY "lemma", CMIF_GGUF_U32, 4, count, &p->lemma},
+        {KEY "rude", CMIF_GGUF_U8, 1, count, &p->rude},
         {KEY "gloss_first", CMIF_GGUF_U32, 4, count + 1, &p->gloss_first},
     };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays && rc == CMIF_OK; i++) {

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "gguf/gguf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,8 @@ typedef struct cmif_lexicon {      /* read freely */
     float           *valence;      /* [count] -4..4; NaN: not listed */
     uint16_t        *topics;       /* [count] bits of cmif_topic */
     uint32_t        *lemma;        /* [count] id of the lemma, or of the word itself */
+    uint8_t         *rude;         /* [count] 1: a slur, an obscenity, a sexual crime: drawn to other words, but never drawn (mechanism.h).
+                                    * A word that passes is not rude. NULL in a lexicon made by hand: none is */
     cmif_edge       *synonyms;     /* both directions, ascending (a, b): weights of the counter-fitting matrix before rows are normalised */
     size_t           synonym_count;
     cmif_edge       *antonyms;     /* both directions, ascending; weight 1 direct, .5 indirect */
@@ -52,7 +55,9 @@ typedef struct cmif_lexicon {      /* read freely */
     cmif_gguf       *file;         /* what the strings point into */
 } cmif_lexicon;
 
-/* Errors: IO, FORMAT (not a lexicon; duplicate or unordered words, ids out of range, no words, NaN weights), MEMORY. */
+static inline bool cmif_word_is_rude(const cmif_lexicon *lexicon, uint32_t word) { return lexicon->rude && lexicon->rude[word]; }
+
+/* Errors: IO, FORMAT (not a lexicon, or one of an older version; duplicate or unordered words, ids out of range, no words, NaN weights), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_lexicon_open(const char *path, cmif_lexicon **out, cmif_err *err);
 void                    cmif_lexicon_free(cmif_lexicon *lexicon); /* NULL is welcome */
 
@@ -71,7 +76,7 @@ typedef bool (*cmif_progress)(void *context, const char *what, uint64_t done, ui
 CMIF_MUST_USE cmif_code cmif_lexicon_build(const cmif_lexicon_sources *sources, const char *path, cmif_progress progress,
                                            void *context, cmif_err *err);
 /* From the whole words of a model's own vocabulary alone (every token that stands for a space and letters, or a word-initial piece);
- * prior 1 / (rank + 10) by token id, a twentieth of all text outside; the built-in pass list; no glosses, no valence. */
+ * prior 1 / (rank + 10) by token id, a twentieth of all text outside; the built-in lists of words that pass and of rude ones; no glosses, no valence. */
 CMIF_MUST_USE cmif_code cmif_lexicon_build_from_model(const char *gguf, const char *path, cmif_err *err);
 /* A word list, one a line, most frequent first (or `word<TAB>count`): prior 1 / (rank + 10), or the counts; otherwise as
  * from a model. Words are lower case, NFC, at most 64 bytes. */

@@ -108,6 +108,30 @@ static void edges_say_what_wordnet_says(void)
     CHECK(edge_of(lex->antonyms, lex->antonym_count, "good", "awful") == .5f);
 }
 
+static void rude_words_are_rude_and_common_ones_are_not(void)
+{
+    static const char rude[] = "nigger niggers motherfucker twat fucking shitty chinaman pee hillbilly rapists queers ";
+    static const char good[] = "dog pig cow cancer gay lesbian jew black boy girl woman slave sex gypsy tool suit "
+                               "queen bull mexican muslim homosexual mad stupid idiot dirt ";
+    unsigned          count  = 0;
+    for (int turn = 0; turn < 2; turn++) {
+        char word[32];
+        int  used;
+        for (const char *at = turn ? good : rude; sscanf(at, "%31s%n", word, &used) == 1; at += used) {
+            if (cmif_word_is_rude(lex, id_of(word)) == (turn == 1)) {
+                fprintf(stderr, "%s\n", word);
+                CHECK(!"as expected");
+            }
+        }
+    }
+    for (uint32_t i = 0; i < lex->count; i++) {
+        CHECK(!lex->rude[i] || lex->word_class[i] > CMIF_CLASS_NEGATION);
+        count += lex->rude[i];
+    }
+    printf("       %u rude words\n", count);
+    CHECK(count > 250 && count < 400);
+}
+
 static void valence_is_vaders(void)
 {
     unsigned listed = 0;
@@ -184,6 +208,7 @@ int main(void)
     RUN(well_known_words_are_what_they_are);
     RUN(every_topic_has_many_words);
     RUN(edges_say_what_wordnet_says);
+    RUN(rude_words_are_rude_and_common_ones_are_not);
     RUN(valence_is_vaders);
     RUN(two_builds_are_one);
     RUN(glosses_make_a_bigram_model);

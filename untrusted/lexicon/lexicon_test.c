@@ -111,15 +111,17 @@ static const tiny synsets[] = {
     /* 15 */ {'r', "well", "", "in a good way"},
     /* 16 */ {'n', "election", "", "a vote to select the winner"},
     /* 17 */ {'a', "electoral", "+ 16 0101", "of elections"},
+    /* 18 */ {'n', "gleeb", "", "(slang) a derogatory term for a beast; \"you gleeb\""},
+    /* 19 */ {'n', "glob blob", "", "a lump; \"glob is an obscene word\""},
 };
 enum { SYNSETS = sizeof synsets / sizeof *synsets };
 
 static const char *const lemmas[] = {
     /* lemma, type, synsets in the order of senses */
-    "animal n 0",     "beast n 0", "dog n 1",  "hound n 1",   "man n 2",    "woman n 3", "motion_picture n 4",
-    "film n 4 5",     "movie n 4", "love v 6", "adore v 6",   "hate v 7",   "see v 8",   "be v 9",
-    "run v 10",       "good a 11", "bad a 12", "superb a 13", "awful a 14", "well r 15", "election n 16",
-    "electoral a 17",
+    "animal n 0",     "beast n 0",  "dog n 1",   "hound n 1",    "man n 2",    "woman n 3", "motion_picture n 4",
+    "film n 4 5",     "movie n 4",  "love v 6",  "adore v 6",    "hate v 7",   "see v 8",   "be v 9",
+    "run v 10",       "good a 11",  "bad a 12",  "superb a 13",  "awful a 14", "well r 15", "election n 16",
+    "electoral a 17", "gleeb n 18", "glob n 19", "blob n 19 18",
 };
 
 static int pos_index(char type)
@@ -207,9 +209,8 @@ static void put_wordnet(bool wide)
     put_text("verb.exc", "am be\nbeen be\nran run\nsaw see\nseen see\n");
     put_text("adj.exc", "best good\nbetter good well\n");
     put_text("adv.exc", "best well\nbetter well\n");
-    put_text(
-        "cntlist.rev",
-        "film%1:10:00:: 1 7\nfilm%1:06:00:: 2 1\ngood%3:00:00:: 1 10\ngone%5:00:00:old:00 4 2\nlove%2:37:00:: 1 4\n");
+    put_text("cntlist.rev", "film%1:10:00:: 1 7\nfilm%1:06:00:: 2 1\ngood%3:00:00:: 1 "
+                            "10\ngone%5:00:00:old:00 4 2\nlove%2:37:00:: 1 4\nblob%1:06:00:: 1 9\n");
 }
 
 /* Buckets are lists of words with spaces; one bucket is a hundredth of a bel. */
@@ -248,6 +249,7 @@ static const char *const frequencies[] = {
     "man men woman women animal animals hounds better best",
     "see saw seen seed bed running ran been zorg x1 1999 .50",
     "election electoral well q a z\xc3\xa9ro",
+    "gleeb gleebs glob blob twat",
 };
 
 static void put_sources(bool wide)
@@ -280,6 +282,12 @@ static uint32_t id_of(const cmif_lexicon *lex, const char *word)
         }
     }
     return 0;
+}
+
+static bool rude(const cmif_lexicon *lex, const char *word)
+{
+    CHECK(id_of(lex, word));
+    return cmif_word_is_rude(lex, id_of(lex, word));
 }
 
 static int class_of(const char *word)
@@ -434,6 +442,17 @@ static const char *gloss_of(const char *word, uint32_t sense)
     return text;
 }
 
+static void words_are_rude_by_definition_or_by_our_list(void)
+{
+    unsigned count = 0;
+    for (uint32_t i = 0; i < built->count; i++) {
+        count += built->rude[i];
+    }
+    CHECK(rude(built, "gleeb") && rude(built, "gleebs") && rude(built, "twat") && count == 3);
+    CHECK(!rude(built, "blob")); /* a twentieth of its uses */
+    CHECK(!rude(built, "glob")); /* an example defines nothing */
+}
+
 static void glosses_are_definitions_without_examples(void)
 {
     CHECK(strcmp(gloss_of("movie", 0), "movie, motion picture, film: a story in pictures; also: a show") == 0);
@@ -474,12 +493,13 @@ static void an_own_pass_list_replaces_ours(void)
 {
     cmif_lexicon *lex = NULL;
     char          path[300];
-    put_text("pass.txt", "dog\nzzz\n");
+    put_text("pass.txt", "dog\nzzz\ntwat\n");
     strcpy(path, in_folder("pass.txt"));
     CHECK(build_with(path, 0, "own.gguf", NULL) == CMIF_OK);
     CHECK(cmif_lexicon_open(in_folder("own.gguf"), &lex, NULL) == CMIF_OK);
     if (lex) {
         CHECK(lex->word_class[id_of(lex, "dog")] == CMIF_CLASS_PASS && id_of(lex, "zzz"));
+        CHECK(!rude(lex, "twat") && rude(lex, "gleeb")); /* what passes is the person's own word */
         CHECK(lex->word_class[id_of(lex, "the")] == CMIF_CLASS_UNKNOWN && !id_of(lex, "don't"));
     }
     cmif_lexicon_free(lex);
@@ -755,7 +775,7 @@ static void refuse_f32(const char *key, size_t at, float item, const char *said)
 
 static void a_changed_lexicon_is_refused(void)
 {
-    uint8_t class   = CMIF_CLASS_COUNT;
+    uint8_t class = CMIF_CLASS_COUNT, one = 1, two = 2;
     uint16_t topics = 2 * CMIF_TOPIC_FAMILY;
     uint32_t zero = 0, last = (uint32_t) built->synonym_count - 1;
 
@@ -790,7 +810,11 @@ static void a_changed_lexicon_is_refused(void)
     refuse_u32("cmif.lexicon.antonyms.b", built->antonym_count - 1, 0, "antonyms");
     open_refuses("cmif.lexicon.prior", 0, &zero, 4, -1, "prior has");
     open_refuses("cmif.lexicon.antonyms.b", 0, &zero, 4, -1, "equal counts");
-    refuse_u32("cmif.lexicon.version", 0, 2, "version 2");
+    refuse_u32("cmif.lexicon.version", 0, 1, "version 1, expected 2");
+    open_refuses("cmif.lexicon.rude", id_of(built, "dog"), &two, 1, 0, "has rude 2");
+    open_refuses("cmif.lexicon.rude", id_of(built, "the"), &one, 1, 0, "as it passes");
+    open_refuses("cmif.lexicon.rude", 0, &one, 1, 0, "word 0 has rude 1");
+    open_refuses("cmif.lexicon.rude", 0, &zero, 1, -1, "rude has");
     open_refuses("general.architecture", 0, "x", 1, 0, "no lexicon");
     open_refuses("cmif.lexicon.prior", 0, &zero, 4, -1, "prior");
     open_refuses("cmif.lexicon.words", 16, "Z", 1, 0, "word 1 is not"); /* a size, the next size, then letters */
@@ -824,6 +848,7 @@ static void words_out_of_order_twice_or_none_are_refused(void)
         given.valence     = valence;
         given.topics      = topics;
         given.lemma       = zeros;
+        given.rude        = classes;
         given.gloss_first = zeros;
         CHECK(cmif_draft_write(&given, "", in_folder("words.gguf"), NULL) == CMIF_OK);
         CHECK(cmif_lexicon_open(in_folder("words.gguf"), &lex, NULL) == CMIF_E_FORMAT && !lex);
@@ -877,6 +902,12 @@ static void a_list_gives_ranks_or_counts(void)
     CHECK(cmif_lexicon_build_from_list(in_folder("list.txt"), in_folder("list.gguf"), NULL) == CMIF_OK);
     CHECK(cmif_lexicon_open(in_folder("list.gguf"), &lex, NULL) == CMIF_OK);
     CHECK(lex && fabs(lex->prior[id_of(lex, "the")] - .95 * .75 * 2147483648.0) <= 1);
+    cmif_lexicon_free(lex);
+    lex = NULL;
+    put_text("list.txt", "zebra\ntwat\n");
+    CHECK(cmif_lexicon_build_from_list(in_folder("list.txt"), in_folder("list.gguf"), NULL) == CMIF_OK);
+    CHECK(cmif_lexicon_open(in_folder("list.gguf"), &lex, NULL) == CMIF_OK);
+    CHECK(lex && rude(lex, "twat") && !rude(lex, "zebra"));
     cmif_lexicon_free(lex);
 }
 
@@ -997,6 +1028,7 @@ int main(void)
     RUN(topics_come_from_the_roots_of_wordnet);
     RUN(synonyms_weigh_the_smaller_share);
     RUN(antonyms_are_direct_or_between_clusters);
+    RUN(words_are_rude_by_definition_or_by_our_list);
     RUN(glosses_are_definitions_without_examples);
     RUN(the_same_sources_give_the_same_bytes);
     RUN(fewer_words_are_the_most_frequent);

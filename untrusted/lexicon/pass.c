@@ -23,3 +23,36 @@ const char cmif_negation_words[] =
     "not no nor never none nothing nobody nowhere neither without cannot hardly barely scarcely rarely seldom "
     "little less least lack lacks lacked lacking fail fails failed unable nope nah nay minus instead devoid "
     "absent void ";
+
+/* What no sanitizer may put into a person's mouth, and WordNet does not mark, or marks in one of many senses only:
+ * obscenities, slurs, sexual crimes. With their forms, for lexicons without WordNet. */
+const char cmif_rude_words[] =
+    "arse arsed arsehole arseholes arses ass asses asshat asshole assholes bastard bastards beaner beaners "
+    "bellend bestiality biatch bimbo bimbos bitch bitchass bitches bitchin bitching bitchy blowjob blowjobs "
+    "bollocks boob boobies boobs bugger buggered buggering buggers buggery bukkake bullshit bullshitting butthole "
+    "buttplug chav chavs chickenshit chinaman chink chinks chinky clit clits cock cocks cocksucker cocksuckers "
+    "coon coons crap crappy cretin cretins cripple cripples cuck cucks cum cums cumshot cunnilingus cunt cunts "
+    "cunty dago dagos damnit darkie darkies darky deepthroat dick dickhead dickheads dicks dildo dildos dipshit "
+    "dipshits dogshit douche douchebag douchebags douches dumbass dumbasses dumbfuck dyke dykes fag faggot "
+    "faggots faggy fags fatass fellatio fisting floozy fuck fucka fuckboy fucked fucken fucker fuckers fuckery "
+    "fuckface fuckhead fuckheads fuckin fucking fuckoff fucks fucktard fuckup fuckwit gangbang gangbanged "
+    "gangbanger gangbangs goddam goddamit goddamn goddamned goddamnit golliwog gook gooks halfbreed handjob "
+    "hardon harlot harlots hebe heeb hentai hoe hoes homo homos honkey honkies honky hooker hookers horny "
+    "horseshit incest incestuous injun injuns jackoff jailbait jap japs jiggaboo jizz kaffir kaffirs kike kikes "
+    "kkk knobhead kraut krauts lezbo lezzie lmfao masturbate masturbated masturbates masturbating masturbation "
+    "masturbator midget midgets milf milfs mofo mofos molest molestation molested molester molesters molesting "
+    "molests mong mongoloid mongoloids mongrel mongrels motherfuck motherfucka motherfucker motherfuckers "
+    "motherfuckin motherfucking mulatto mulattoes mulattos muthafucka nazi nazis necrophilia negress negro "
+    "negroes negroid negros nig niga nigga niggas niggaz nigger niggers nigra nutsack orgies orgy paedo "
+    "paedophile paedophiles paedophilia paedos paki pakis pecker peckers pedo pedophile pedophiles pedophilia "
+    "pedos perv pervert perverts pervs pikey pikeys pimp pimps piss pissed pisses pissing pissy polack polacks "
+    "ponce poof poofs poofter porn pornhub porno pornographer pornographers pornographic pornography pornos "
+    "pornstar pornstars prick pricks pussies pussy queer queers raghead ragheads rape raped raper rapers rapes "
+    "rapey raping rapist rapists redneck rednecks redskin redskins retard retarded retards rimjob sambo schlong "
+    "scumbag scumbags shemale shemales shit shite shitface shitfaced shithead shitheads shithole shitholes "
+    "shithouse shitless shitload shits shitshow shitstorm shitted shitter shittier shittiest shitting shitty "
+    "skank skanks skanky slag slags slut sluts slutty smegma sodomise sodomised sodomite sodomites sodomize "
+    "sodomized sodomy spastic spastics spaz spic spick spicks spics squaw squaws stfu tard tards tit titfuck tits "
+    "titties titty tosser tossers trannies tranny turd turds twat twats upskirt wank wanked wanker wankers "
+    "wanking wanks wetback wetbacks whore whored whorehouse whorehouses whores whoring whorish wog wogs wop wops "
+    "wtf yid yids zipperhead ";

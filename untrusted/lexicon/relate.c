@@ -498,6 +498,71 @@ static void give_topics(relation *r, const size_t *first_of_word)
     }
 }
 
+/* ---- rude words ---- */
+
+/* "(ethnic slur) offensive term for ...": before the first example. */
+static bool defines_rude(cmif_str gloss)
+{
+    static const char *const kinds[] = {"slur",       "offensive", "obscene",  "disparaging",
+                                        "derogatory", "vulgar",    "insulting"};
+    static const char *const nouns[] = {")", " term", " name", " word", " slang"};
+    for (size_t at = 0; at < gloss.size && gloss.data[at] != '"'; at++) {
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+            const size_t kind = strlen(kinds[k]);
+            if (gloss.size - at < kind || memcmp(gloss.data + at, kinds[k], kind) != 0) {
+                continue;
+            }
+            for (size_t n = 0; n < sizeof nouns / sizeof *nouns; n++) {
+                const size_t noun = strlen(nouns[n]);
+                if (gloss.size - at - kind >= noun && memcmp(gloss.data + at + kind, nouns[n], noun) == 0) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+/* A word of a synset is an ethnic slur, a disparagement or an obscenity by its usage. */
+static bool used_rudely(const cmif_wordnet *net, uint32_t id, uint32_t lemma)
+{
+    static const struct {
+        uint32_t    offset;
+        const char *lemma;
+    } usages[]                = {{6718862, "ethnic_slur"}, {6717170, "disparagement"}, {7124340, "obscenity"}};
+    const cmif_synset *synset = &net->synsets[id];
+    for (uint32_t i = 0; i < synset->pointer_count; i++) {
+        const cmif_pointer *pointer = &net->pointers[synset->first_pointer + i];
+        const cmif_synset  *usage   = &net->synsets[pointer->synset];
+        for (size_t u = 0; u < sizeof usages / sizeof *usages && memcmp(pointer->symbol, ";u", 2) == 0; u++) {
+            if (usage->pos == CMIF_POS_NOUN && usage->offset == usages[u].offset &&
+                cmif_str_is(net->words[usage->first_word], usages[u].lemma) &&
+                (pointer->from == 0 || cmif_wordnet_lemma(net, id, pointer->from - 1u) == lemma)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* A word is rude when at least a fifth of its uses are, and when its lemma is. */
+static void give_rude(relation *r, const size_t *first_of_word)
+{
+    cmif_lexicon *lex = r->lex;
+    for (uint32_t word = 0; word < lex->count; word++) {
+        double share = 0;
+        for (size_t i = first_of_word[word]; i < first_of_word[word + 1]; i++) {
+            const entry *e = &r->entries[i];
+            bool rude      = used_rudely(r->net, e->synset, e->lemma) || defines_rude(r->net->synsets[e->synset].gloss);
+            share += rude ? e->share : 0;
+        }
+        lex->rude[word] |= share >= .2 && lex->word_class[word] > CMIF_CLASS_NEGATION;
+    }
+    for (uint32_t word = 0; word < lex->count; word++) {
+        lex->rude[word] |= lex->rude[lex->lemma[word]] && lex->word_class[word] > CMIF_CLASS_NEGATION;
+    }
+}
+
 /* ---- edges ---- */
 
 static bool add_pair(relation *r, uint32_t a, uint32_t b, double weight)
@@ -697,6 +762,7 @@ cmif_code cmif_draft_relate(cmif_lexicon *draft, const cmif_wordnet *wordnet, cm
     }
     if (rc == CMIF_OK) {
         give_topics(&r, first_of_word);
+        give_rude(&r, first_of_word);
         rc = add_glosses(&r, first_of_word, err);
     }
     if (rc != CMIF_OK) {
