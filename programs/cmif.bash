@@ -13,7 +13,11 @@ _cmif()
             COMPREPLY=($(compgen -W "build lm" -- "$word"))
         return
     fi
-    [[ $command = channel || $command = lexicon ]] && command="$command ${COMP_WORDS[2]}"
+    if [ "$COMP_CWORD" = 2 ] && [ "$command" = budget ]; then
+        COMPREPLY=($(compgen -W "show set history" -- "$word"))
+        return
+    fi
+    [[ $command = channel || $command = lexicon || $command = budget ]] && command="$command ${COMP_WORDS[2]}"
     [ "$command" = 'lexicon lm' ] && command='lexicon lm build'
     case $before in
         --mechanism) COMPREPLY=($(compgen -W "rnm subset krr general metric full paper custext custext+ santext santext+" -- "$word")) ;;

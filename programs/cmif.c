@@ -55,6 +55,8 @@ static const struct {
     {"embed", cmif_embed_command, "turn texts into vectors"},
     {"channel", cmif_channel_command, "certified tables that words are drawn from"},
     {"lexicon", cmif_lexicon_command, "public words, and pairs of words, that tables are built from"},
+    {"budget", cmif_budget_command, "what was spent, what is left, and how much may be"},
+    {"audit", cmif_audit_command, "check signed receipts: none changed, missing or moved"},
     {"pull", pull, "bring a small model, smollm2 or minilm, or the word lists: lexicon"},
     {"split", split, "write the two halves of a model file"},
     {"inspect", inspect, "what is in a model file, and how it would be split"},

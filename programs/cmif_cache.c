@@ -15,20 +15,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static cmif_code find_folder(const char *what, const char *variable, const char *under_home, char path[static PATH_MAX],
+                             cmif_err *err)
+{
+    const char *base = getenv(variable);
+    const char *home = getenv("HOME");
+    int         size = 0;
+
+    if (base && base[0] == '/') {
+        size = snprintf(path, PATH_MAX, "%s/cmif", base);
+    } else if (home && home[0] == '/') {
+        size = snprintf(path, PATH_MAX, "%s/%s/cmif", home, under_home);
+    } else {
+        return cmif_fail(err, CMIF_E_IO, "there is no %s folder: set HOME or %s", what, variable);
+    }
+    return size < PATH_MAX / 2 ? CMIF_OK : cmif_fail(err, CMIF_E_IO, "the %s folder's name is too long", what);
+}
+
 cmif_code cmif_cache_folder(char path[static PATH_MAX], cmif_err *err)
 {
-    const char *cache = getenv("XDG_CACHE_HOME");
-    const char *home  = getenv("HOME");
-    int         size  = 0;
+    return find_folder("cache", "XDG_CACHE_HOME", ".cache", path, err);
+}
 
-    if (cache && cache[0] == '/') {
-        size = snprintf(path, PATH_MAX, "%s/cmif", cache);
-    } else if (home && home[0] == '/') {
-        size = snprintf(path, PATH_MAX, "%s/.cache/cmif", home);
-    } else {
-        return cmif_fail(err, CMIF_E_IO, "there is no cache folder: set HOME or XDG_CACHE_HOME");
-    }
-    return size < PATH_MAX / 2 ? CMIF_OK : cmif_fail(err, CMIF_E_IO, "the cache folder's name is too long");
+cmif_code cmif_data_folder(char path[static PATH_MAX], cmif_err *err)
+{
+    return find_folder("data", "XDG_DATA_HOME", ".local/share", path, err);
 }
 
 cmif_code cmif_cache_model(const char *model, char path[static PATH_MAX], cmif_err *err)

@@ -26,5 +26,7 @@ CMIF_MUST_USE cmif_code cmif_cache_halves(const char *model, bool make, cmif_hal
 
 /* $XDG_CACHE_HOME/cmif, or ~/.cache/cmif. */
 CMIF_MUST_USE cmif_code cmif_cache_folder(char path[static PATH_MAX], cmif_err *err);
+/* $XDG_DATA_HOME/cmif, or ~/.local/share/cmif: what must not be lost, the ledger (ledger.db) and receipts (receipts/). */
+CMIF_MUST_USE cmif_code cmif_data_folder(char path[static PATH_MAX], cmif_err *err);
 
 #endif

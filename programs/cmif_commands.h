@@ -11,6 +11,8 @@ int cmif_embed_command(int argc, char **argv);
 int cmif_doctor(int argc, char **argv);
 int cmif_channel_command(int argc, char **argv);
 int cmif_lexicon_command(int argc, char **argv);
+int cmif_budget_command(int argc, char **argv);
+int cmif_audit_command(int argc, char **argv);
 
 /* ---- what run and chat share: one answer ---- */
 typedef struct cmif_answer_options {
