@@ -254,10 +254,10 @@ void cmif_items_wipe(cmif_items *items)
 
 /* ---- the finished partition ---- */
 
-/* The item nearest to the weighted mean of its block, for each block (UINT32_MAX: not an item's): where no row is
- * known, the most frequent one. Ties go to the item that comes first. */
-static cmif_code find_medoids(const cmif_items *items, const uint32_t *block_of, uint32_t blocks, uint32_t *medoid,
-                              cmif_err *err)
+/* The item nearest to the weighted mean of its block, for each block (UINT32_MAX: there is none): where no row is
+ * known, the most frequent one. Ties go to the item that comes first; rude words do not count. */
+static cmif_code find_medoids(const cmif_items *items, const cmif_lexicon *lexicon, const uint32_t *block_of,
+                              uint32_t blocks, uint32_t *medoid, cmif_err *err)
 {
     cmif_code rc       = CMIF_E_MEMORY;
     double   *sum      = cmif_items_array(blocks, items->stride * sizeof *sum, err);
@@ -292,7 +292,7 @@ static cmif_code find_medoids(const cmif_items *items, const uint32_t *block_of,
         if (!items->known[i]) {
             d = 1e300 / items->pi[i]; /* behind every known one; the most frequent of them first */
         }
-        if (d < distance[b]) {
+        if (d < distance[b] && !cmif_word_is_rude(lexicon, items->id[i])) {
             distance[b] = d;
             medoid[b]   = items->id[i];
         }
@@ -340,7 +340,7 @@ cmif_code cmif_items_blocks(const cmif_items *items, const uint32_t *label, uint
     if (!blocks->medoid) {
         goto done;
     }
-    rc = find_medoids(items, blocks->block_of, blocks->count, blocks->medoid, err);
+    rc = find_medoids(items, lexicon, blocks->block_of, blocks->count, blocks->medoid, err);
     if (rc != CMIF_OK) {
         goto done;
     }

@@ -11,7 +11,8 @@
 typedef struct cmif_blocks {
     uint32_t  count;
     uint32_t *block_of; /* [words] numbered by their lowest word; only words that pass are alone in theirs */
-    uint32_t *medoid;   /* [count] the member nearest to the block's weighted mean; ties: the most frequent */
+    uint32_t *medoid;   /* [count] the member nearest to the block's weighted mean; ties: the most frequent. Rude only where
+                        * all are: then the lowest */
     double    score;    /* J of the balanced recipe, kept up to date swap by swap; 0 for greedy */
 } cmif_blocks;
 

@@ -93,6 +93,7 @@ static void language_free(language *l)
 {
     free(l->lexicon.prior);
     free(l->lexicon.word_class);
+    free(l->lexicon.rude);
     free(l->lexicon.antonyms);
     free(l->vectors.rows);
     free(l->vectors.known);
@@ -521,7 +522,17 @@ static void words_without_vectors_get_blocks_by_class_and_prior(void)
 static void the_medoid_is_nearest_to_the_weighted_mean(void)
 {
     language     l      = language_new(800, 2, false, 12);
-    cmif_blocks *blocks = balanced(&l, usual);
+    cmif_blocks *blocks = balanced(&l, usual), *without = blocks;
+    uint32_t     lowest = 0; /* of block 1, all of which become rude, and the medoids of others as well */
+    l.lexicon.rude      = calloc(l.lexicon.count, 1);
+    for (uint32_t id = l.lexicon.count - 1; id > 0; id--) {
+        lowest             = without->block_of[id] == 1 ? id : lowest;
+        l.lexicon.rude[id] = without->block_of[id] == 1 || without->medoid[without->block_of[id]] == id;
+    }
+    blocks = balanced(&l, usual);
+    CHECK(memcmp(blocks->block_of, without->block_of, l.lexicon.count * sizeof *blocks->block_of) == 0);
+    CHECK(blocks->medoid[1] == lowest);
+    cmif_blocks_free(without);
     for (uint32_t b = 1; b < blocks->count; b++) {
         double   mean[WIDTH + 1] = {0}, x[WIDTH + 1], mass = 0, best = INFINITY;
         uint32_t nearest = 0;
@@ -537,15 +548,16 @@ static void the_medoid_is_nearest_to_the_weighted_mean(void)
                     d += (x[j] - mean[j] / mass) * (x[j] - mean[j] / mass);
                 }
                 mass += turn ? 0 : w;
-                if (turn && d < best) {
+                if (turn && d < best && !l.lexicon.rude[id]) {
                     best    = d;
                     nearest = id;
                 }
             }
         }
-        CHECK(blocks->medoid[b] == nearest);
+        CHECK(blocks->medoid[b] == (b == 1 ? lowest : nearest));
     }
     cmif_blocks_free(blocks);
+    memset(l.lexicon.rude, 0, l.lexicon.count);
     for (uint32_t id = 1; id < l.lexicon.count; id++) { /* all alike: the most frequent of each block */
         memcpy(l.vectors.rows + (size_t) id * WIDTH, l.vectors.rows, WIDTH * sizeof(float));
         l.vectors.rows[(size_t) id * WIDTH] = 1;

@@ -181,11 +181,11 @@ static void score_block(const table_plan *plan, const uint32_t *members, size_t 
     }
 }
 
-static cmif_code noisy_rows(cmif_noise_kind noise, const long double *u, size_t n, long double lambda, long double *p,
-                            cmif_err *err)
+static cmif_code noisy_rows(cmif_noise_kind noise, const long double *u, size_t m, size_t n, long double lambda,
+                            long double *p, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
-    for (size_t i = 0; i < n && rc == CMIF_OK; i++) {
+    for (size_t i = 0; i < m && rc == CMIF_OK; i++) {
         rc = plan_noisy_max(noise, u + i * n, n, lambda, p + i * n, err);
     }
     return rc;
@@ -193,20 +193,21 @@ static cmif_code noisy_rows(cmif_noise_kind noise, const long double *u, size_t 
 
 /* The largest lambda at which the block loses no more than epsilon, by false position (Illinois) between epsilon / 2,
  * which always holds, and a lambda that does not. What rounding may add to the loss is left free: a weight is off by
- * less than 1, and none is below 2^bits e^-epsilon / n, as each word is the best output of its own row. */
-static cmif_code calibrated_rows(const table_plan *plan, const long double *u, size_t n, long double *p, cmif_err *err)
+ * less than 1, and none is below 2^bits e^-epsilon / n, as each output is the best one of its own word. */
+static cmif_code calibrated_rows(const table_plan *plan, const long double *u, size_t m, size_t n, long double *p,
+                                 cmif_err *err)
 {
     const cmif_noise_kind noise  = plan->options->noise;
     const long double     target = plan->epsilon - ldexpl(2 * (long double) n * expl(plan->epsilon), -(int) plan->bits);
     long double           low = plan->epsilon / 2, high = low, under = 0, over = -1;
 
-    cmif_code rc = noisy_rows(noise, u, n, low, p, err);
-    under        = cmif_closed_loss(p, n, n) - target;
+    cmif_code rc = noisy_rows(noise, u, m, n, low, p, err);
+    under        = cmif_closed_loss(p, m, n) - target;
     while (rc == CMIF_OK && over <= 0 &&
            high < 16 * plan->epsilon) { /* where all scores are alike, nothing ever loses */
         high *= 2;
-        rc   = noisy_rows(noise, u, n, high, p, err);
-        over = cmif_closed_loss(p, n, n) - target;
+        rc   = noisy_rows(noise, u, m, n, high, p, err);
+        over = cmif_closed_loss(p, m, n) - target;
         if (over <= 0) {
             low   = high;
             under = over;
@@ -216,8 +217,8 @@ static cmif_code calibrated_rows(const table_plan *plan, const long double *u, s
     for (int round = 0; round < 200 && rc == CMIF_OK && over > 0 && under < -1e-8L; round++) {
         long double lambda = low - under * (high - low) / (over - under);
         lambda             = lambda > low && lambda < high ? lambda : (low + high) / 2;
-        rc                 = noisy_rows(noise, u, n, lambda, p, err);
-        long double excess = cmif_closed_loss(p, n, n) - target;
+        rc                 = noisy_rows(noise, u, m, n, lambda, p, err);
+        long double excess = cmif_closed_loss(p, m, n) - target;
         if (excess <= 0) {
             low   = lambda;
             under = excess;
@@ -230,7 +231,7 @@ static cmif_code calibrated_rows(const table_plan *plan, const long double *u, s
             side  = 1;
         }
     }
-    return rc == CMIF_OK ? noisy_rows(noise, u, n, low, p, err) : rc;
+    return rc == CMIF_OK ? noisy_rows(noise, u, m, n, low, p, err) : rc;
 }
 
 typedef struct choice {
@@ -249,11 +250,11 @@ static int by_falling_score(const void *left, const void *right)
 
 /* Each row boosts its best m outputs by e^epsilon: all rows have the same sum, so the loss is epsilon exactly. m: the
  * one with the best score that a word of the block can expect under the prior. */
-static cmif_code subset_rows(const table_plan *plan, const uint32_t *members, const long double *u, size_t n,
-                             long double *p, cmif_err *err)
+static cmif_code subset_rows(const table_plan *plan, const uint32_t *members, const long double *u, size_t rows,
+                             size_t n, long double *p, cmif_err *err)
 {
     const long double boost = expl(plan->epsilon);
-    choice           *order = calloc(n * n, sizeof *order);
+    choice           *order = calloc(rows * n, sizeof *order);
     long double      *gain  = calloc(n, sizeof *gain); /* of the m-th best output, over all rows */
     if (!order || !gain) {
         free(order);
@@ -261,7 +262,7 @@ static cmif_code subset_rows(const table_plan *plan, const uint32_t *members, co
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a block of %zu words", n);
     }
     long double all = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < n; j++) {
             order[i * n + j] = (choice){.u = u[i * n + j], .at = j};
         }
@@ -287,7 +288,7 @@ static cmif_code subset_rows(const table_plan *plan, const uint32_t *members, co
         best = plan->options->boost < n ? plan->options->boost : n;
     }
     const long double sum = (long double) best * boost + (long double) (n - best);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < rows; i++) {
         for (size_t j = 0; j < n; j++) {
             p[i * n + order[i * n + j].at] = (j < best ? boost : 1) / sum;
         }
@@ -297,52 +298,79 @@ static cmif_code subset_rows(const table_plan *plan, const uint32_t *members, co
     return CMIF_OK;
 }
 
-static void krr_rows(long double epsilon, size_t n, long double *p)
+/* Each row boosts its own word; that of a word that is no output boosts the block's medoid. */
+static void krr_rows(const table_plan *plan, uint32_t block, const uint32_t *members, size_t m, const uint32_t *outputs,
+                     size_t n, long double *p)
 {
-    const long double boost = expl(epsilon), sum = boost + (long double) (n - 1);
-    for (size_t i = 0; i < n * n; i++) {
-        p[i] = (i % (n + 1) == 0 ? boost : 1) / sum; /* the diagonal */
+    const long double boost = expl(plan->epsilon);
+    for (size_t i = 0; i < m; i++) {
+        const uint32_t wanted = plan_releases(plan, members[i]) ? members[i] : plan->blocks->medoid[block];
+        size_t         best   = 0;
+        while (best < n && outputs[best] != wanted) {
+            best++;
+        }
+        const long double sum = best < n ? boost + (long double) (n - 1) : (long double) n;
+        for (size_t j = 0; j < n; j++) {
+            p[i * n + j] = (j == best ? boost : 1) / sum;
+        }
     }
 }
 
-/* Weights of the rows of one block. A word alone has its only output with certainty. */
+typedef struct block_work {
+    uint32_t *members, *at; /* words block by block, ascending in one; [blocks + 1] into them */
+} block_work;
+
+/* Weights of the rows of one block: a row for each member, a weight for each member that may leave. Where one output is
+ * all there is, it leaves with certainty. */
 static cmif_code block_job(table_plan *plan, uint32_t block, cmif_err *err)
 {
     const cmif_mechanism_options *options = plan->options;
-    const uint32_t               *members = plan->outputs + plan->block_at[block];
+    const block_work             *work    = plan->work;
+    const uint32_t               *members = work->members + work->at[block];
+    const uint32_t               *outputs = plan->outputs + plan->block_at[block];
+    const size_t                  m       = work->at[block + 1] - work->at[block];
     const size_t                  n       = plan->block_at[block + 1] - plan->block_at[block];
+    for (size_t i = 0; n == 1 && i < m; i++) {
+        plan->weights[(size_t) members[i] * plan->stride] = (uint64_t) 1 << plan->bits;
+    }
     if (n == 1) {
-        plan->weights[(size_t) members[0] * plan->stride] = (uint64_t) 1 << plan->bits;
         return CMIF_OK;
     }
-    long double *u       = calloc(n * n, sizeof *u);
-    long double *p       = calloc(n * n, sizeof *p);
-    uint64_t    *weights = calloc(n * n, sizeof *weights);
+    long double *u       = calloc(m * m, sizeof *u);
+    long double *p       = calloc(m * n, sizeof *p);
+    uint64_t    *weights = calloc(m * n, sizeof *weights);
     cmif_code    rc      = CMIF_OK;
     if (!u || !p || !weights) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a block of %zu words", n);
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a block of %zu words", m);
         goto done;
     }
     if (options->mechanism != CMIF_MECHANISM_KRR) {
-        score_block(plan, members, n, u);
+        score_block(plan, members, m, u);
+        for (size_t i = 0, next = 0; i < m; i++) { /* from here on (m, n): columns of outputs only */
+            for (size_t j = 0; j < m; j++) {
+                if (plan_releases(plan, members[j])) {
+                    u[next++] = u[i * m + j];
+                }
+            }
+        }
     }
     if (options->mechanism == CMIF_MECHANISM_KRR) {
-        krr_rows(plan->epsilon, n, p);
+        krr_rows(plan, block, members, m, outputs, n, p);
     } else if (options->mechanism == CMIF_MECHANISM_SUBSET) {
-        rc = subset_rows(plan, members, u, n, p, err);
+        rc = subset_rows(plan, members, u, m, n, p, err);
     } else if (options->calibrate) {
-        rc = calibrated_rows(plan, u, n, p, err);
+        rc = calibrated_rows(plan, u, m, n, p, err);
     } else { /* rnm; custext is its gumbel */
-        rc = noisy_rows(options->noise, u, n, plan->epsilon / 2, p, err);
+        rc = noisy_rows(options->noise, u, m, n, plan->epsilon / 2, p, err);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_round_block(p, n, n, plan->bits, plan->num, plan->den, weights, n, err);
+        rc = cmif_round_block(p, m, n, plan->bits, plan->num, plan->den, weights, n, err);
     }
     if (rc != CMIF_OK) {
         cmif_err_context(err, "block %" PRIu32, block);
         goto done;
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < m; i++) {
         memcpy(plan->weights + (size_t) members[i] * plan->stride, weights + i * n, n * sizeof *weights);
     }
 done:
@@ -352,37 +380,58 @@ done:
     return rc;
 }
 
-/* Every word has a row, and the members of a block are its outputs. */
+/* Every word has a row, and the members of a block that are not rude are its outputs; without any, the empty word is.
+ */
 static cmif_code plan_in_blocks(table_plan *plan, cmif_err *err)
 {
-    const cmif_blocks *blocks  = plan->blocks;
-    uint32_t          *size    = calloc(blocks->count, sizeof *size);
-    uint32_t           largest = 0;
-    cmif_code          rc      = CMIF_OK;
-    if (!size) {
+    const cmif_blocks *blocks = plan->blocks;
+    block_work         work   = {.members = calloc(plan->words, sizeof *work.members),
+                                 .at      = calloc((size_t) blocks->count + 1, sizeof *work.at)};
+    uint32_t          *next   = calloc(blocks->count, sizeof *next); /* where the next member, the next output goes */
+    uint32_t          *room   = calloc(blocks->count, sizeof *room); /* outputs of a block */
+    uint32_t           most = 0, all = 0;
+    cmif_code          rc = CMIF_OK;
+    if (!work.members || !work.at || !next || !room) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %" PRIu32 " blocks", blocks->count);
         goto done;
     }
     for (uint32_t w = 0; w < plan->words; w++) {
-        uint32_t n = ++size[blocks->block_of[w]];
-        largest    = n > largest ? n : largest;
+        work.at[blocks->block_of[w] + 1]++;
+        room[blocks->block_of[w]] += plan_releases(plan, w);
     }
-    rc = plan_room(plan, plan->words, blocks->count, plan->words, largest, err);
+    for (uint32_t b = 0; b < blocks->count; b++) {
+        next[b] = work.at[b];
+        work.at[b + 1] += work.at[b];
+        room[b] = room[b] ? room[b] : 1;
+        most    = room[b] > most ? room[b] : most;
+        all += room[b];
+    }
+    for (uint32_t w = 0; w < plan->words; w++) {
+        work.members[next[blocks->block_of[w]]++] = w;
+    }
+    rc = plan_room(plan, plan->words, blocks->count, all, most, err);
     if (rc != CMIF_OK) {
         goto done;
     }
     for (uint32_t b = 0; b < blocks->count; b++) {
-        plan->block_at[b + 1] = plan->block_at[b] + size[b];
-        size[b]               = plan->block_at[b]; /* from here on: where the next member goes */
+        plan->block_at[b + 1] = plan->block_at[b] + room[b];
+        next[b]               = plan->block_at[b];
     }
     for (uint32_t w = 0; w < plan->words; w++) {
-        plan->row_of[w]                            = w;
-        plan->block_of[w]                          = blocks->block_of[w];
-        plan->outputs[size[blocks->block_of[w]]++] = w;
+        plan->row_of[w]   = w;
+        plan->block_of[w] = blocks->block_of[w];
+        if (plan_releases(plan, w)) { /* the output of a block without any stays 0, the empty word */
+            plan->outputs[next[blocks->block_of[w]]++] = w;
+        }
     }
-    rc = plan_run(plan, block_job, blocks->count, "rows of blocks", err);
+    plan->work = &work;
+    rc         = plan_run(plan, block_job, blocks->count, "rows of blocks", err);
+    plan->work = NULL;
 done:
-    free(size);
+    free(work.members);
+    free(work.at);
+    free(next);
+    free(room);
     return rc;
 }
 
@@ -394,7 +443,7 @@ static cmif_code plan_general(table_plan *plan, cmif_err *err)
     for (uint32_t b = 0; b < blocks->count && rc == CMIF_OK; b++) {
         plan->block_of[b]     = b;
         plan->block_at[b + 1] = b + 1;
-        plan->outputs[b]      = blocks->medoid[b];
+        plan->outputs[b]      = plan_releases(plan, blocks->medoid[b]) ? blocks->medoid[b] : 0;
         plan->weights[b]      = (uint64_t) 1 << plan->bits;
     }
     if (rc == CMIF_OK) {
@@ -474,6 +523,13 @@ static cmif_code check_inputs(const table_plan *plan, cmif_err *err)
         seen += blocks->block_of[w] == seen;
         if (w + 1 == plan->words && seen != blocks->count) {
             return cmif_fail(err, CMIF_E_RANGE, "%" PRIu32 " blocks, but words are in %" PRIu32, blocks->count, seen);
+        }
+    }
+    for (uint32_t b = 0; blocks && b < blocks->count; b++) {
+        if (blocks->medoid[b] >= plan->words || blocks->block_of[blocks->medoid[b]] != b) {
+            return cmif_fail(err, CMIF_E_RANGE,
+                             "the medoid of block %" PRIu32 " is word %" PRIu32 ", which is not in it", b,
+                             blocks->medoid[b]);
         }
     }
     return CMIF_OK;

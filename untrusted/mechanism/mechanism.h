@@ -40,6 +40,9 @@ typedef struct cmif_mechanism_options {
 
 /* Build the table of a mechanism and write it: 32 bits, or 63 where a probability is too small for that.
  *
+ * Rude words of the lexicon are drawn to other words, but never leave: they have rows, and are no outputs. A block of rude words only leaves
+ * as the unknown word; krr draws a rude word around its block's medoid. Only in the baselines (custext(+), santext(+), paper) all words are
+ * outputs, as published.
  * In blocks (rnm, subset, krr, general, custext, custext+): a word alone in its block passes. Scores: cosine similarity in the block, scaled to
  * [0, 1] over all pairs of the block and clipped (sensitivity 1). What custext and custext+ pass is up to the blocks. Adjacency: the block.
  * metric   exponent -(epsilon/2) d / d_max over all words that have a vector; the others, the unknown word among them, draw uniformly. So

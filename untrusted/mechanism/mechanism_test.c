@@ -257,6 +257,7 @@ static void world_free(world *w)
     free(w->lexicon.words);
     free(w->lexicon.prior);
     free(w->lexicon.word_class);
+    free(w->lexicon.rude);
     free(w->vectors.rows);
     free(w->vectors.known);
     free(w->blocks.block_of);
@@ -307,6 +308,22 @@ static world world_made_up(uint32_t words, uint32_t k)
     }
     free(number);
     return w;
+}
+
+/* A fifth of the words that do not pass becomes rude, and all of the block of word 1; medoids are chosen anew. */
+static void world_gets_rude(world *w)
+{
+    const uint32_t none = UINT32_MAX, all = w->blocks.block_of[1];
+    w->lexicon.rude = calloc(w->lexicon.count, 1);
+    for (uint32_t b = 0; b < w->blocks.count; b++) {
+        w->blocks.medoid[b] = none;
+    }
+    for (uint32_t i = 0; i < w->lexicon.count; i++) {
+        uint32_t *medoid   = &w->blocks.medoid[w->blocks.block_of[i]];
+        w->lexicon.rude[i] = i % 17 && (i % 5 == 0 || w->blocks.block_of[i] == all);
+        *medoid            = *medoid == none && !w->lexicon.rude[i] ? i : *medoid;
+    }
+    w->blocks.medoid[all] = 1;
 }
 
 static cmif_code build(const world *w, cmif_mechanism_options options, cmif_table **table,
@@ -449,6 +466,110 @@ static void files_do_not_depend_on_the_number_of_threads(void)
     world_free(&w);
 }
 
+static bool baseline(cmif_mechanism mechanism)
+{
+    return mechanism >= CMIF_MECHANISM_PAPER; /* paper, custext(+), santext(+) */
+}
+
+static uint32_t rude_outputs(const cmif_table *table, const cmif_lexicon *lexicon)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < table->output_total; i++) {
+        count += cmif_word_is_rude(lexicon, table->outputs[i]);
+    }
+    return count;
+}
+
+/* What cannot be an output of the table cannot be drawn from it. Rude words still have rows, within the same epsilon.
+ */
+static void rude_words_are_drawn_but_never_released(void)
+{
+    world w = world_made_up(700, 20);
+    world_gets_rude(&w);
+    for (size_t i = 0; i < ALL; i++) {
+        cmif_mechanism_options options    = all_options[i];
+        const cmif_mechanism   kind       = options.mechanism;
+        void                  *first      = NULL;
+        size_t                 first_size = 0, size;
+        options.epsilon_num = options.epsilon_den = 1;
+        for (options.threads = 1; options.threads <= 3; options.threads += 2) {
+            cmif_table      *table = NULL;
+            cmif_certificate found;
+            CHECK(build(&w, options, &table, &found, NULL) == CMIF_OK);
+            if (!table) {
+                continue;
+            }
+            const uint32_t rude = rude_outputs(table, &w.lexicon);
+            CHECK(baseline(kind) ? rude > 0 : rude == 0);
+            CHECK(baseline(kind) || (found.pure && found.epsilon_micro <= 1000000));
+            for (uint32_t word = 0; word < 700 && table->claim.adjacency == CMIF_ADJACENT_BLOCK && !baseline(kind);
+                 word++) {
+                const uint32_t block = cmif_table_block(table, word),
+                               n     = table->block_at[block + 1] - table->block_at[block];
+                CHECK(block == w.blocks.block_of[word]);
+                if (block == w.blocks.block_of[1]) { /* all of them are rude: all of them leave as the unknown word */
+                    CHECK(n == 1 && table->outputs[table->block_at[block]] == 0);
+                }
+            }
+            cmif_table_free(table);
+            void *bytes = file_bytes(&size);
+            CHECK(!first || (size == first_size && memcmp(first, bytes, size) == 0));
+            free(first);
+            first      = bytes;
+            first_size = size;
+        }
+        free(first);
+    }
+    world_free(&w);
+}
+
+/* Real words in blocks of neighbours in byte order, where forms of one slur lie together. */
+static void no_rude_word_of_the_real_lexicon_is_released(void)
+{
+    static const cmif_mechanism kinds[] = {CMIF_MECHANISM_GENERAL, CMIF_MECHANISM_KRR, CMIF_MECHANISM_SUBSET,
+                                           CMIF_MECHANISM_RNM, CMIF_MECHANISM_FULL};
+    const char                 *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char                        file[512];
+    cmif_lexicon               *lexicon = NULL;
+    cmif_err                    err     = {.code = CMIF_OK};
+    snprintf(file, sizeof file, "%s%s/cmif/lexicon.gguf", cache ? cache : home ? home : "", cache ? "" : "/.cache");
+    if (cmif_lexicon_open(file, &lexicon, &err) != CMIF_OK) {
+        printf("       skipped: %s\n", err.text);
+        return;
+    }
+    const uint32_t count = lexicon->count;
+    world          w     = world_empty(count, 8);
+    uint32_t       open = 0, left = 0; /* the block that takes words, and how many more */
+    for (uint32_t i = 0; i < count; i++) {
+        bool passes = i == 0 || lexicon->word_class[i] <= CMIF_CLASS_NEGATION;
+        if (passes || left == 0) {
+            open                            = passes ? open : w.blocks.count;
+            left                            = passes ? left : 5;
+            w.blocks.medoid[w.blocks.count] = i;
+            w.blocks.block_of[i]            = w.blocks.count++;
+        } else {
+            w.blocks.block_of[i] = open;
+        }
+        left -= !passes;
+        for (uint32_t j = 0; j < 8; j++) {
+            w.vectors.rows[8 * (size_t) i + j] = (float) random_unit() - .5F;
+        }
+        w.vectors.known[i] = i > 0;
+    }
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        cmif_mechanism_options options = {
+            .mechanism = kinds[k], .noise = CMIF_NOISE_GUMBEL, .epsilon_num = 1, .epsilon_den = 1};
+        cmif_table *table = NULL;
+        CHECK(cmif_mechanism_build(&options, lexicon, &w.vectors, lexicon->valence, &w.blocks, path, NULL, NULL,
+                                   &err) == CMIF_OK);
+        CHECK(cmif_table_open(path, &table, NULL, &err) == CMIF_OK);
+        CHECK(table && rude_outputs(table, lexicon) == 0 && table->word_count == count);
+        cmif_table_free(table);
+    }
+    cmif_lexicon_free(lexicon);
+    world_free(&w);
+}
+
 /* Scores as the header tells them, computed here once more. */
 static void block_scores(const world *w, const uint32_t *members, size_t n, long double *u)
 {
@@ -471,22 +592,53 @@ static void block_scores(const world *w, const uint32_t *members, size_t n, long
     }
 }
 
+/* The words of a block, and which of them are its outputs: as many as the table has, in its order. */
+static size_t block_members(const world *w, const cmif_table *table, uint32_t block, uint32_t *members,
+                            size_t *output_at)
+{
+    size_t m = 0, n = 0;
+    for (uint32_t word = 0; word < w->lexicon.count; word++) {
+        if (w->blocks.block_of[word] == block) {
+            if (n < table->block_at[block + 1] - table->block_at[block] &&
+                table->outputs[table->block_at[block] + n] == word) {
+                output_at[n++] = m;
+            }
+            CHECK(m < 64);
+            members[m++] = word;
+        }
+    }
+    CHECK(n == table->block_at[block + 1] - table->block_at[block]);
+    return m;
+}
+
 static void noisy_max_in_a_block_is_at_2_delta_over_epsilon(void)
 {
-    world              w = world_made_up(400, 20);
-    static long double u[64 * 64], p[64];
-    for (size_t i = 0; i < 3; i++) {
-        cmif_mechanism_options options = all_options[i];
+    static long double u[64 * 64], q[64], p[64];
+    for (size_t i = 0; i < 6; i++) {
+        world                  w       = world_made_up(400, 20);
+        cmif_mechanism_options options = all_options[i / 2];
         cmif_table            *table   = NULL;
         long double            worst   = 0;
+        if (i % 2) { /* scaled over all words of the block, drawn from those that are not rude */
+            world_gets_rude(&w);
+        }
         options.epsilon_num = options.epsilon_den = 1;
         CHECK(build(&w, options, &table, NULL, NULL) == CMIF_OK);
         for (uint32_t b = 0; table && b < table->block_count; b++) {
-            const uint32_t *members = table->outputs + table->block_at[b];
-            const size_t    n       = table->block_at[b + 1] - table->block_at[b];
-            block_scores(&w, members, n, u);
-            for (size_t row = 0; row < n; row++) {
-                CHECK(closed(options.noise, u + row * n, n, .5L, p) == CMIF_OK);
+            uint32_t     members[64];
+            size_t       output_at[64];
+            const size_t n = table->block_at[b + 1] - table->block_at[b];
+            if (n == 1) {
+                continue;
+            }
+            const size_t m = block_members(&w, table, b, members, output_at);
+            CHECK(i % 2 ? n < m : n == m);
+            block_scores(&w, members, m, u);
+            for (size_t row = 0; row < m; row++) {
+                for (size_t j = 0; j < n; j++) {
+                    q[j] = u[row * m + output_at[j]];
+                }
+                CHECK(closed(options.noise, q, n, .5L, p) == CMIF_OK);
                 for (size_t j = 0; j < n; j++) {
                     long double error =
                         fabsl(ldexpl((long double) cmif_table_weight(table, members[row], (uint32_t) j), -32) - p[j]);
@@ -496,32 +648,63 @@ static void noisy_max_in_a_block_is_at_2_delta_over_epsilon(void)
         }
         CHECK(worst <= 0x1p-31L && worst > 0);
         cmif_table_free(table);
+        world_free(&w);
     }
-    world_free(&w);
 }
 
 static void subset_boosts_the_best_m_of_each_row(void)
 {
-    world                  w       = world_made_up(300, 12);
-    cmif_mechanism_options options = {
-        .mechanism = CMIF_MECHANISM_SUBSET, .boost = 3, .epsilon_num = 1, .epsilon_den = 1};
-    cmif_table        *table = NULL;
     static long double u[64 * 64];
-    CHECK(build(&w, options, &table, NULL, NULL) == CMIF_OK);
-    for (uint32_t b = 0; table && b < table->block_count; b++) {
-        const uint32_t *members = table->outputs + table->block_at[b];
-        const uint32_t  n       = table->block_at[b + 1] - table->block_at[b];
-        block_scores(&w, members, n, u);
-        for (uint32_t row = 0; n > 3 && row < n; row++) {
-            long double least = 2, most = -1; /* of the boosted ones, of the others */
-            uint32_t    boosted = 0;
-            for (uint32_t j = 0; j < n; j++) {
-                bool high = ldexpl((long double) cmif_table_weight(table, members[row], j), -32) * n > 1;
-                boosted += high;
-                least = high && u[row * n + j] < least ? u[row * n + j] : least;
-                most  = !high && u[row * n + j] > most ? u[row * n + j] : most;
+    for (int rude = 0; rude < 2; rude++) {
+        world                  w       = world_made_up(300, 12);
+        cmif_mechanism_options options = {
+            .mechanism = CMIF_MECHANISM_SUBSET, .boost = 3, .epsilon_num = 1, .epsilon_den = 1};
+        cmif_table *table = NULL;
+        if (rude) {
+            world_gets_rude(&w);
+        }
+        CHECK(build(&w, options, &table, NULL, NULL) == CMIF_OK);
+        for (uint32_t b = 0; table && b < table->block_count; b++) {
+            uint32_t       members[64];
+            size_t         output_at[64];
+            const uint32_t n = table->block_at[b + 1] - table->block_at[b];
+            if (n <= 3) {
+                continue;
             }
-            CHECK(boosted == 3 && least >= most);
+            const size_t m = block_members(&w, table, b, members, output_at);
+            block_scores(&w, members, m, u);
+            for (size_t row = 0; row < m; row++) {
+                long double least = 2, most = -1; /* of the boosted ones, of the others */
+                uint32_t    boosted = 0;
+                for (uint32_t j = 0; j < n; j++) {
+                    bool        high  = ldexpl((long double) cmif_table_weight(table, members[row], j), -32) * n > 1;
+                    long double score = u[row * m + output_at[j]];
+                    boosted += high;
+                    least = high && score < least ? score : least;
+                    most  = !high && score > most ? score : most;
+                }
+                CHECK(boosted == 3 && least >= most);
+            }
+        }
+        cmif_table_free(table);
+        world_free(&w);
+    }
+}
+
+static void krr_boosts_the_word_or_else_the_medoid(void)
+{
+    world                  w       = world_made_up(300, 12);
+    cmif_mechanism_options options = {.mechanism = CMIF_MECHANISM_KRR, .epsilon_num = 1, .epsilon_den = 1};
+    cmif_table            *table   = NULL;
+    world_gets_rude(&w);
+    CHECK(build(&w, options, &table, NULL, NULL) == CMIF_OK);
+    for (uint32_t word = 0; table && word < 300; word++) {
+        const uint32_t block = cmif_table_block(table, word), first = table->block_at[block],
+                       n      = table->block_at[block + 1] - first;
+        const uint32_t wanted = w.lexicon.rude[word] ? w.blocks.medoid[block] : word;
+        for (uint32_t j = 0; n > 1 && j < n; j++) {
+            long double p = (table->outputs[first + j] == wanted ? expl(1) : 1) / (expl(1) + n - 1);
+            CHECK(fabsl(ldexpl((long double) cmif_table_weight(table, word, j), -32) - p) < 0x1p-25L);
         }
     }
     cmif_table_free(table);
@@ -691,16 +874,18 @@ static void bad_input_is_refused_with_a_sentence_and_leaves_no_file(void)
     world                  w    = world_made_up(300, 20);
     cmif_mechanism_options good = {
         .mechanism = CMIF_MECHANISM_RNM, .noise = CMIF_NOISE_LAPLACE, .epsilon_num = 1, .epsilon_den = 1};
-    for (int wrong = 0; wrong < 17; wrong++) {
-        cmif_mechanism_options options  = good;
-        cmif_lexicon           lexicon  = w.lexicon;
-        cmif_vectors           vectors  = w.vectors;
-        cmif_blocks            blocks   = w.blocks;
-        cmif_err               err      = {.code = CMIF_OK};
-        const cmif_blocks     *given    = &blocks;
-        const cmif_vectors    *rows     = &vectors;
-        cmif_progress          progress = NULL;
-        const char            *sentence = "";
+    for (int wrong = 0; wrong < 18; wrong++) {
+        cmif_mechanism_options options = good;
+        cmif_lexicon           lexicon = w.lexicon;
+        cmif_vectors           vectors = w.vectors;
+        cmif_blocks            blocks  = w.blocks;
+        cmif_err               err     = {.code = CMIF_OK};
+        const cmif_blocks     *given   = &blocks;
+        uint32_t               medoids[300];
+        memcpy(medoids, w.blocks.medoid, w.blocks.count * sizeof *medoids);
+        const cmif_vectors *rows     = &vectors;
+        cmif_progress       progress = NULL;
+        const char         *sentence = "";
         switch (wrong) {
         case 0:
             options.epsilon_num = 0, sentence = "epsilon is 0";
@@ -747,6 +932,9 @@ static void bad_input_is_refused_with_a_sentence_and_leaves_no_file(void)
         case 14:
             options.mechanism = CMIF_MECHANISM_PAPER, options.k = 0, sentence = "K is 0";
             break;
+        case 16:
+            blocks.medoid = medoids, medoids[2] = UINT32_MAX, sentence = "medoid of block 2";
+            break;
         case 15:
             options.mechanism = CMIF_MECHANISM_SANTEXT_PLUS, options.w = 2, sentence = "w is 2.0";
             break;
@@ -790,6 +978,7 @@ void       *__wrap_calloc(size_t count, size_t size) /* the linker sends every c
 static void every_allocation_may_fail(void)
 {
     world w = world_made_up(60, 7);
+    world_gets_rude(&w);
     for (size_t i = 0; i < ALL; i++) {
         cmif_mechanism_options options = all_options[i];
         cmif_code              rc      = CMIF_E_MEMORY;
@@ -963,6 +1152,9 @@ int main(int argc, char **argv)
     RUN(what_cannot_be_kept_is_refused);
     RUN(every_mechanism_makes_a_table_that_keeps_its_claim);
     RUN(files_do_not_depend_on_the_number_of_threads);
+    RUN(rude_words_are_drawn_but_never_released);
+    RUN(no_rude_word_of_the_real_lexicon_is_released);
+    RUN(krr_boosts_the_word_or_else_the_medoid);
     RUN(noisy_max_in_a_block_is_at_2_delta_over_epsilon);
     RUN(subset_boosts_the_best_m_of_each_row);
     RUN(the_best_m_is_no_worse_than_any_other);

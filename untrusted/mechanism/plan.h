@@ -41,6 +41,21 @@ CMIF_MUST_USE cmif_code plan_noisy_max(cmif_noise_kind noise, const long double 
 /* Sum of a[i] b[i], always in the same order. */
 double plan_dot(const float *a, const float *b, size_t width);
 
+/* Whether a word may leave: one that is not rude, and in the baselines every one, as published. */
+static inline bool plan_releases(const table_plan *plan, uint32_t word)
+{
+    switch (plan->options->mechanism) {
+    case CMIF_MECHANISM_PAPER:
+    case CMIF_MECHANISM_CUSTEXT:
+    case CMIF_MECHANISM_CUSTEXT_PLUS:
+    case CMIF_MECHANISM_SANTEXT:
+    case CMIF_MECHANISM_SANTEXT_PLUS:
+        return true;
+    default:
+        return !cmif_word_is_rude(plan->lexicon, word);
+    }
+}
+
 static inline const float *plan_row(const table_plan *plan, uint32_t word)
 {
     return plan->vectors->rows + (size_t) word * plan->vectors->width;

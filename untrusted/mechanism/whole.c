@@ -9,11 +9,13 @@
 /* ---- metric, santext, santext+: the exponential mechanism on distance ---- */
 
 /* Words without a vector, the unknown word among them, share row 0: a uniform draw. The others have rows of their own.
- * santext+ keeps frequent words in blocks of their own, each with the sensitive words and itself as outputs. */
+ * santext+ keeps frequent words in blocks of their own, each with the sensitive words and itself as outputs; metric has
+ * rude words as rows, not as outputs. */
 typedef struct metric_work {
     uint32_t   *word;      /* [row_count] of a row; row 0: the words without a vector */
     uint32_t   *row;       /* [words] */
     bool       *sensitive; /* [words] an output of all rows */
+    bool        keeps;     /* santext+: a word that is not keeps itself as one more output */
     uint32_t    outputs;   /* so many are */
     double     *diameters; /* [row_count] largest distance of each row */
     long double unit;      /* distances are told in it */
@@ -47,7 +49,7 @@ static cmif_code metric_job(table_plan *plan, uint32_t row, cmif_err *err)
     const uint32_t  block = plan->block_of[row], word = work->word[row];
     const uint32_t *outputs = plan->outputs + plan->block_at[block];
     const size_t    n       = plan->block_at[block + 1] - plan->block_at[block];
-    const bool      keeps   = row > 0 && !work->sensitive[word];
+    const bool      keeps   = row > 0 && work->keeps && !work->sensitive[word];
     long double    *q       = calloc(2 * n, sizeof *q);
     if (!q) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a row of %zu words", n);
@@ -113,7 +115,7 @@ static cmif_code find_sensitive(table_plan *plan, metric_work *work, cmif_err *e
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for %" PRIu32 " words", plan->words);
     }
     for (uint32_t w = 1; w < plan->words; w++) {
-        if (plan->vectors->known[w]) { /* among equals the later word is the rarer one */
+        if (plan->vectors->known[w] && plan_releases(plan, w)) { /* among equals the later word is the rarer one */
             order[known++] = (ranked){.key = plan->lexicon->prior[w], .id = plan->words - w};
         }
     }
@@ -131,7 +133,7 @@ static cmif_code find_sensitive(table_plan *plan, metric_work *work, cmif_err *e
 
 cmif_code plan_metric(table_plan *plan, cmif_err *err)
 {
-    metric_work work = {.unit = 1};
+    metric_work work = {.unit = 1, .keeps = plan->options->mechanism == CMIF_MECHANISM_SANTEXT_PLUS};
     uint32_t    rows = 1, blocks = 1, next = 0;
     cmif_code   rc = CMIF_OK;
 
@@ -151,7 +153,7 @@ cmif_code plan_metric(table_plan *plan, cmif_err *err)
     }
     for (uint32_t w = 1; w < plan->words; w++) {
         if (plan->vectors->known[w]) {
-            blocks += !work.sensitive[w];
+            blocks += work.keeps && !work.sensitive[w];
             work.word[rows] = w;
             work.row[w]     = rows++;
         }
@@ -162,7 +164,7 @@ cmif_code plan_metric(table_plan *plan, cmif_err *err)
     }
     memcpy(plan->row_of, work.row, plan->words * sizeof *plan->row_of);
     for (uint32_t r = 0, b = 0; r < rows; r++) { /* block 0 holds row 0 and the sensitive words */
-        uint32_t kept = r > 0 && !work.sensitive[work.word[r]] ? work.word[r] : 0;
+        uint32_t kept = r > 0 && work.keeps && !work.sensitive[work.word[r]] ? work.word[r] : 0;
         if (kept) {
             plan->block_of[r] = ++b;
         }
@@ -276,7 +278,7 @@ static uint32_t valence_class(uint32_t classes, float valence)
 }
 
 /* The member nearest by cosine to the class's weighted mean; without vectors the most frequent one. Words that say
- * something come before those that only join others. 0: the class has no word. */
+ * something come before those that only join others, and rude ones do not count. 0: the class has no word. */
 static cmif_code find_medoids(const table_plan *plan, uint32_t classes, const uint32_t *class_of, uint32_t *medoid,
                               cmif_err *err)
 {
@@ -299,8 +301,9 @@ static cmif_code find_medoids(const table_plan *plan, uint32_t classes, const ui
                 centre[j] += pass == 0 && !joins ? prior * (double) row[j] / length : 0;
                 score += centre[j] * (double) row[j] / length;
             }
-            if (pass == 1 && (medoid[c] == 0 || joining(plan, medoid[c]) > joins ||
-                              (joining(plan, medoid[c]) == joins && score > best[c]))) {
+            if (pass == 1 && plan_releases(plan, w) &&
+                (medoid[c] == 0 || joining(plan, medoid[c]) > joins ||
+                 (joining(plan, medoid[c]) == joins && score > best[c]))) {
                 medoid[c] = w;
                 best[c]   = score;
             }
