@@ -481,6 +481,61 @@ static cmif_code identify(cmif_ledger *l, bool *fresh, cmif_err *err)
     return CMIF_OK;
 }
 
+enum { WAL_HEADER = 32, WAL_FRAME = 24, WAL_SALTS = 16, WAL_FRAME_SALTS = 8 };
+
+/* Frame, counted from 1, of the last transaction but one of the -wal file, also if SQLite would not read that far; 0:
+ * none. Frames of older uses of the file have other salts; one of the two is enough, should the other be what was
+ * damaged. */
+static int64_t find_last_but_one(int fd, int64_t page_size, const uint8_t salts[static 8])
+{
+    uint8_t frame[WAL_FRAME];
+    int64_t last = 0, last_but_one = 0;
+    for (int64_t i = 0;; i++) {
+        const off_t at = WAL_HEADER + i * (WAL_FRAME + page_size);
+        if (pread(fd, frame, sizeof frame, at) != (ssize_t) sizeof frame) {
+            return last_but_one;
+        }
+        const bool same =
+            !memcmp(frame + WAL_FRAME_SALTS, salts, 4) || !memcmp(frame + WAL_FRAME_SALTS + 4, salts + 4, 4);
+        const bool commits = frame[4] || frame[5] || frame[6] || frame[7];
+        if (same && commits) {
+            last_but_one = last;
+            last         = i + 1;
+        }
+    }
+}
+
+/* After a crash SQLite takes the -wal file up to the first frame that is not whole, and forgets the rest: right for a
+ * transaction that was not finished, but wrong for a damaged page with requests after it. Of the newest transaction the
+ * two cannot be told apart. Others may write meanwhile: that makes `read` larger, or the salts new. */
+static cmif_code check_wal(cmif_ledger *l, cmif_err *err)
+{
+    char      path[PATH_MAX];
+    uint8_t   salts[8], again[8];
+    int64_t   page_size = 0, expected = 0;
+    int       read = -1, copied = -1, fd = -1;
+    cmif_code rc = ask_number(l, "PRAGMA page_size", &page_size, err);
+
+    snprintf(path, sizeof path, "%s-wal", l->path);
+    fd = rc == CMIF_OK ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0 || pread(fd, salts, sizeof salts, WAL_SALTS) != (ssize_t) sizeof salts) {
+        goto done; /* no file, or nothing in it */
+    }
+    expected = find_last_but_one(fd, page_size, salts);
+    int code = sqlite3_wal_checkpoint_v2(l->db, "main", SQLITE_CHECKPOINT_PASSIVE, &read, &copied);
+    if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY) {
+        rc = failed(l, code, err);
+    } else if (read >= 0 && read < expected && pread(fd, again, sizeof again, WAL_SALTS) == (ssize_t) sizeof again &&
+               !memcmp(salts, again, sizeof salts)) {
+        rc = damaged(l, "its write-ahead log", err);
+    }
+done:
+    if (fd >= 0) {
+        close(fd); /* SQLite's locks are on other files */
+    }
+    return rc;
+}
+
 static cmif_code make_tables(cmif_ledger *l, cmif_err *err)
 {
     char      pragmas[96];
@@ -541,6 +596,7 @@ cmif_code cmif_ledger_open(const char *path, cmif_ledger **out, cmif_err *err)
     rc = run(l, "PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL", err);
     rc = rc == CMIF_OK ? identify(l, &fresh, err) : rc;
     rc = rc == CMIF_OK ? set_wal(l, err) : rc;
+    rc = rc == CMIF_OK ? check_wal(l, err) : rc;
     rc = rc == CMIF_OK && fresh ? make_tables(l, err) : rc;
     rc = rc == CMIF_OK ? ask_number(l, "PRAGMA page_count", &pages, err) : rc;
     rc = rc == CMIF_OK ? ask_number(l, "PRAGMA page_size", &page_size, err) : rc;

@@ -2,7 +2,8 @@
  *
  * Never under-counts: an entry is on disk before its release is, and a release without an entry cannot happen. A request that failed after its
  * entry stays counted. Every row carries a checksum, and sums that are kept beside the entries must be theirs, so that a damaged page is an
- * error and never a smaller sum. Holds counts, hashes and epsilons; never a word.
+ * error and never a smaller sum. One limit: when a program was killed and then a page of the very newest request in the -wal file is damaged,
+ * that request is taken for one that was not finished. Holds counts, hashes and epsilons; never a word.
  *
  * Sees    counts.
  * Source  design.md section 4. */
