@@ -1,7 +1,8 @@
 /* lists - public names that the entity finder knows, and topics of words: one file made from pinned public packages.
  *
- * File    GGUF, general.architecture "cmif-lists": for each list an array of strings in ascending byte order, folded as scan.h folds, and
- *         parallel u32 flags. Made by `cmif lexicon lists build` (untrusted/lexicon/lists.c).
+ * File    GGUF, general.architecture "cmif-lists": for each list an array of strings "cmif.lists.NAME" in ascending byte order, folded as
+ *         scan.h folds, and parallel u32 "cmif.lists.NAME.flags". Names of several words have one space between; hyphens and full stops
+ *         count as spaces. What has accents is there without them, too. Made by `cmif lexicon lists build` (untrusted/lexicon/lists.c).
  * Sees    public files only. Look-up searches: it becomes oblivious in a later step, in this file alone. */
 #ifndef CMIF_SANITIZER_LISTS_H
 #define CMIF_SANITIZER_LISTS_H
@@ -14,8 +15,8 @@
 #include <stdint.h>
 
 typedef enum cmif_list {
-    CMIF_LIST_GIVEN = 0,    /* given names; flags: 1 female, 2 male */
-    CMIF_LIST_FAMILY,       /* family names */
+    CMIF_LIST_GIVEN = 0,    /* given names; flags: 1 female, 2 male, 4 common in the US census */
+    CMIF_LIST_FAMILY,       /* family names; flags: 1 not only of the US census */
     CMIF_LIST_PLACE,        /* cities, regions, countries and their adjectives, of up to 5 words; flags: 1 country, 2 city, 4 region, 8 also an ordinary word */
     CMIF_LIST_ORGANISATION, /* of up to 6 words */
     CMIF_LIST_PERSON,       /* well-known persons, of up to 5 words */
@@ -33,6 +34,10 @@ const uint8_t          *cmif_lists_hash(const cmif_lists *lists); /* [32] SHA-25
 bool     cmif_lists_find(const cmif_lists *lists, cmif_list list, cmif_str word, uint32_t *flags);
 /* Whether some entry of the list begins with these words and a space: how far to look for a name of several words. */
 bool     cmif_lists_begins(const cmif_lists *lists, cmif_list list, cmif_str words);
+/* Both questions of all lists at once: flags [CMIF_LIST_COUNT] of each list that has the word, and CMIF_LISTED, CMIF_LISTED_BEGINS where they
+ * hold; false: no list knows it. */
+enum { CMIF_LISTED = 1 << 30, CMIF_LISTED_BEGINS = 1 << 29 };
+bool     cmif_lists_look(const cmif_lists *lists, cmif_str word, uint32_t flags[static CMIF_LIST_COUNT]);
 size_t   cmif_lists_count(const cmif_lists *lists, cmif_list list);
 cmif_str cmif_lists_at(const cmif_lists *lists, cmif_list list, size_t index, uint32_t *flags);
 

@@ -289,6 +289,16 @@ static bool goes_on(const job *j, size_t at, character *c)
     return true;
 }
 
+/* Whether an apostrophe at `at` begins the 's of a possessive: it is a word of its own, so that the name before it is
+ * one, too. */
+static bool is_possessive(const job *j, size_t at, uint32_t apostrophe)
+{
+    character c;
+    at += apostrophe;
+    return at < j->out.size && (j->out.text[at] | 0x20) == 's' &&
+           !(goes_on(j, at + 1, &c) && (c.kind == CHAR_LETTER || c.kind == CHAR_DIGIT || c.kind == CHAR_COMBINING));
+}
+
 /* Whether the character at `at` belongs to the word before it. */
 static bool in_word(const job *j, size_t at, character *c)
 {
@@ -297,7 +307,8 @@ static bool in_word(const job *j, size_t at, character *c)
         return false;
     }
     if (c->kind == CHAR_APOSTROPHE) {
-        return goes_on(j, at + c->size, &next) && (next.kind == CHAR_LETTER || next.kind == CHAR_DIGIT);
+        return goes_on(j, at + c->size, &next) && (next.kind == CHAR_LETTER || next.kind == CHAR_DIGIT) &&
+               !is_possessive(j, at, c->size);
     }
     return c->kind == CHAR_LETTER || c->kind == CHAR_DIGIT || c->kind == CHAR_COMBINING || c->kind == CHAR_HIDDEN;
 }
@@ -474,7 +485,8 @@ static bool scan_simple_word(job *j, cmif_token *token)
             *fold++ = low;
         } else if ((uint8_t) (byte - '0') < 10) {
             *fold++ = byte;
-        } else if (byte == '\'' && at + 1 < size && kind_of_byte(text[at + 1]) <= CHAR_DIGIT) {
+        } else if (byte == '\'' && at + 1 < size && kind_of_byte(text[at + 1]) <= CHAR_DIGIT &&
+                   !is_possessive(j, at, 1)) {
             *fold++ = byte;
             plain   = false;
         } else if (byte >= 0x80 || (byte == '\'' && at + 1 < size && text[at + 1] >= 0x80)) {
@@ -508,6 +520,26 @@ static cmif_code scan_space(job *j, cmif_err *err)
     }
     token.size   = (uint32_t) (j->at - token.from);
     cmif_code rc = put_fold(j, &token, token.kind == CMIF_TOKEN_LINE ? '\n' : ' ', err);
+    return rc == CMIF_OK ? put_token(j, &token, err) : rc;
+}
+
+static bool follows_word(const job *j)
+{
+    const cmif_token *t = (const cmif_token *) (const void *) j->out.room.data;
+    return j->out.count > 0 &&
+           (t[j->out.count - 1].kind == CMIF_TOKEN_WORD || t[j->out.count - 1].kind == CMIF_TOKEN_NUMBER);
+}
+
+static cmif_code scan_possessive(job *j, uint32_t apostrophe, cmif_err *err)
+{
+    cmif_token token = {.from      = (uint32_t) j->at,
+                        .size      = apostrophe + 1,
+                        .fold_from = (uint32_t) j->out.fold.size,
+                        .fold_size = 2,
+                        .kind      = CMIF_TOKEN_WORD,
+                        .casing    = CMIF_CASE_LOWER};
+    j->at += token.size;
+    cmif_code rc = cmif_secret_append(&j->out.fold, "'s", 2, err);
     return rc == CMIF_OK ? put_token(j, &token, err) : rc;
 }
 
@@ -684,6 +716,13 @@ cmif_code cmif_scan_text(const void *text, size_t size, cmif_scan *out, cmif_err
         case CHAR_SPACE:
         case CHAR_LINE:
             rc = scan_space(&j, err);
+            break;
+        case CHAR_APOSTROPHE:
+            if (follows_word(&j) && is_possessive(&j, j.at, c.size)) {
+                rc = scan_possessive(&j, c.size, err);
+                break;
+            }
+            rc = scan_mark(&j, c, err);
             break;
         default:
             rc = scan_mark(&j, c, err);

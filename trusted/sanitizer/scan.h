@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 typedef enum cmif_token_kind {
-    CMIF_TOKEN_WORD = 0, /* letters and marks, with single apostrophes inside; may hold digits ("b2b", "x86") */
+    CMIF_TOKEN_WORD = 0, /* letters and marks, with single apostrophes inside; may hold digits ("b2b", "x86"); a final 's is one of its own */
     CMIF_TOKEN_NUMBER,   /* digits only */
     CMIF_TOKEN_MARK,     /* one character of punctuation or a symbol */
     CMIF_TOKEN_SPACE,    /* a run of white space without a line end */

@@ -50,6 +50,8 @@ static void text_is_words_numbers_marks_and_spaces(void)
           0);
     CHECK(strcmp(shape("b2b 10mg a\t b\r\n\n c"), "w:b2b/s: /w:10mg/s: /w:a/s: /w:b/l:\n/w:c/") == 0);
     CHECK(strcmp(shape("3.14 e-mail"), "n:3/m:./n:14/s: /w:e/m:-/w:mail/") == 0);
+    CHECK(strcmp(shape("Priya's it\u2019s 's o'so 1990's"),
+                 "w:priya/w:'s/s: /w:it/w:'s/s: /m:'/w:s/s: /w:o'so/s: /n:1990/w:'s/") == 0);
     CHECK(strcmp(shape(""), "") == 0);
     CHECK(strcmp(shape("東京 Россия"), "w:東京/s: /w:россия/") == 0);
 }
