@@ -193,7 +193,7 @@ static const struct {
     {KEY_OF, "of for the de di del della du des der den für and y et und e"},
     {KEY_PHONE, "phone telephone tel mobile cell fax whatsapp call calls called text dial ring hotline ext extension "
                 "telefon teléfono "
-                "telefono téléphone portable handy sms pager page no"},
+                "telefono téléphone portable handy sms pager"},
     {KEY_ACCOUNT, "account acct konto compte cuenta conto routing sort policy invoice bic swift aba iban wallet bsb "
                   "ending ends loan "
                   "mortgage contract subscriber"},
@@ -425,10 +425,21 @@ static int capital(const job *j, size_t i)
     return 2;
 }
 
+static bool is_digit_word(const job *j, size_t i)
+{
+    cmif_str fold = fold_at(j, i);
+    for (size_t k = 0; k < fold.size; k++) {
+        if (fold.data[k] >= '0' && fold.data[k] <= '9') {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Whether a word can be a part of a proper name where it stands. */
 static bool is_proper(const job *j, size_t i)
 {
-    if (!is_word(j, i) || has(j, i, STOP)) {
+    if (!is_word(j, i) || has(j, i, STOP) || is_digit_word(j, i)) {
         return false;
     }
     return !has(j, i, WORD) || (capital(j, i) && !has(j, i, LOUD | CAPITAL) && !token_at(j, i)->code);
@@ -623,7 +634,7 @@ static bool is_initial(const job *j, size_t i)
 /* Whether a word can be in a person's name after its first part. */
 static bool is_name_part(const job *j, size_t i, bool loud)
 {
-    if (!is_word(j, i) || token_at(j, i)->fold_size < 2 || is_key(j, i, KEY_SUFFIX)) {
+    if (!is_word(j, i) || token_at(j, i)->fold_size < 2 || is_key(j, i, KEY_SUFFIX) || is_digit_word(j, i)) {
         return false;
     }
     if (loud || !capital(j, i)) {
@@ -656,7 +667,10 @@ static size_t name_words(const job *j, const phrase *p, size_t k, size_t most, b
             end = k + 1;
             break;
         }
-        if (!is_name_part(j, i, loud)) {
+        bool middle = loud && end == k && !has(j, i, STOP | CAPITAL) && k + 1 < p->count &&
+                      p->gap[k + 1] == GAP_SPACE &&
+                      is_name_part(j, p->at[k + 1], loud); /* in a line of capitals: a word between two names */
+        if (!middle && !is_name_part(j, i, loud)) {
             break;
         }
         end = k + 1;
@@ -1186,17 +1200,6 @@ static size_t key_block(job *j, size_t i)
     return 0;
 }
 
-static bool is_digit_word(const job *j, size_t i)
-{
-    cmif_str fold = fold_at(j, i);
-    for (size_t k = 0; k < fold.size; k++) {
-        if (fold.data[k] >= '0' && fold.data[k] <= '9') {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Whether a form that is worth a window may begin here. */
 static bool may_be_pattern(const job *j, size_t i)
 {
@@ -1269,7 +1272,7 @@ static reading pattern_at(job *j, size_t i)
     if (class == CMIF_SPAN_URL && size == j->window.size) { /* it goes on behind the window */
         n = tokens_up_to(j, i, token_at(j, i)->from + run_size(j, i));
     }
-    if (class == CMIF_SPAN_NUMBER && n == 1 && !hint && only_counts(j, i)) {
+    if (class == CMIF_SPAN_NUMBER && n == 1 && (!hint || hint == CMIF_SPAN_PHONE) && only_counts(j, i)) {
         class = CMIF_SPAN_COUNT_NUMBER;
     }
     if (class == CMIF_SPAN_NUMBER && n == 1 && is_kind(j, i, CMIF_TOKEN_NUMBER) &&
@@ -1323,7 +1326,9 @@ static reading word_at(const job *j, size_t i)
     bool known = bits & CAPITAL || is_key(j, i, KEY_ROLE | KEY_TITLE) ||
                  (is_key(j, i, KEY_KIN) && bits >> TOPIC_SHIFT) || after_key(j, i, KEY_DETERMINER) ||
                  (i > 0 && mark_at(j, i - 1) == '"');
-    if (capital(j, i) == 2 && !known) {
+    bool named =
+        i >= 2 && is_kind(j, i - 1, CMIF_TOKEN_SPACE) && is_word(j, i - 2) && capital(j, i - 2) && !has(j, i - 2, WORD);
+    if (capital(j, i) == 2 && (!known || (named && !(bits & CAPITAL)))) {
         return read_as(1, CMIF_SPAN_UNKNOWN, 0);
     }
     return read_as(1, bits >> TOPIC_SHIFT ? CMIF_SPAN_TOPIC : CMIF_SPAN_WORD, 0);

@@ -902,7 +902,7 @@ static size_t announced(const char *t, const char *raw, bool upper_first)
         }
         n += group;
         digits += own;
-        end = own ? n : end;
+        end = own || n == group || is_in(t[n - group - 1], "-/.") ? n : end;
         if (!is_in(t[n], " -/.") || !is_alnum(t[n + 1])) {
             break;
         }

@@ -60,23 +60,29 @@ typedef struct builder {
 /* ---- words chosen by us ---- with a space after each */
 
 /* Ordinary, and too new or too casual for WordNet and the dictionary. */
-static const char extra_words[] = "lol lmao haha hahaha gonna wanna gotta kinda sorta dont cant wont didnt doesnt isnt "
-                                  "wasnt arent couldnt wouldnt shouldnt im ive "
-                                  "ill id youre youve youll hes shes thats theyre theyve weve lets whats theres heres "
-                                  "ok okay yeah yep nope hi hey hello thx thanks "
-                                  "pls plz omg btw idk imo fyi asap faq etc eg ie vs aka mr mrs ms mx dr prof st jr sr "
-                                  "email emails e-mail online website websites "
-                                  "internet wifi smartphone smartphones app apps blog blogs laptop laptops url urls "
-                                  "http https api apis login logins username "
-                                  "usernames homepage inbox spam selfie emoji emojis hashtag podcast podcasts "
-                                  "unsubscribe fintech covid coronavirus vaping fax pdf "
-                                  "html css json sql csv xml gps usb cpu gpu sim atm pin iban bic vat tv dvd cd dj ceo "
-                                  "cfo cto hr pr qa it ai am pm mum mums ffs wtf "
-                                  "cos cuz til u r ur n re cc bcc ps dob nr tel incl approx qty dept est min max avg "
-                                  "sec mins secs hrs kg km cm mm mg ml lb lbs oz "
-                                  "kb mb gb tb mph kmh bpm mmhg dl mmol iu bp hr wt ht hx rx dx bid tid prn po iv im "
-                                  "icu er gp ecg mri ct hiv aids dna bmi adhd ptsd "
-                                  "copd phd msc bsc mba md ba ma curriculum vitae resume ";
+static const char extra_words[] =
+    "lol lmao haha hahaha gonna wanna gotta kinda sorta dont cant wont didnt doesnt isnt "
+    "wasnt arent couldnt wouldnt shouldnt im ive "
+    "ill id youre youve youll hes shes thats theyre theyve weve lets whats theres heres "
+    "ok okay yeah yep nope hi hey hello thx thanks "
+    "pls plz omg btw idk imo fyi asap faq etc eg ie vs aka mr mrs ms mx dr prof st jr sr "
+    "email emails e-mail online website websites "
+    "internet wifi smartphone smartphones app apps blog blogs laptop laptops url urls "
+    "http https api apis login logins username "
+    "usernames homepage inbox spam selfie emoji emojis hashtag podcast podcasts "
+    "unsubscribe fintech covid coronavirus vaping fax pdf "
+    "html css json sql csv xml gps usb cpu gpu sim atm pin iban bic vat tv dvd cd dj ceo "
+    "cfo cto hr pr qa it ai am pm mum mums ffs wtf "
+    "cos cuz til u r ur n re cc bcc ps dob nr tel incl approx qty dept est min max avg "
+    "sec mins secs hrs kg km cm mm mg ml lb lbs oz "
+    "kb mb gb tb mph kmh bpm mmhg dl mmol iu bp hr wt ht hx rx dx bid tid prn po iv im "
+    "icu er gp ecg mri ct hiv aids dna bmi adhd ptsd "
+    "def elif int str bool var const func fn struct enum printf println stdout stderr stdin argv argc init impl async "
+    "await lambda config "
+    "params args kwargs utf npm git sudo ssh bash cmd localhost bin usr tmp lib src dev null nil void len char uint "
+    "env curl grep sed awk "
+    "auth admin root api auth oauth jwt regex auth backend frontend localhost runtime timestamp boolean tsh "
+    "copd phd msc bsc mba md ba ma curriculum vitae resume ";
 
 /* Ordinary although they have a capital. */
 static const char capital_words[] = "i monday mondays tuesday tuesdays wednesday thursday thursdays friday fridays "
@@ -221,7 +227,7 @@ static uint32_t count_words(cmif_str text)
 static cmif_code add_folded(builder *b, enum list which, cmif_str text, uint32_t flags, cmif_err *err)
 {
     entries *l = &b->lists[which];
-    if (text.size < 2 || count_words(text) > words_max[which] || listed(particles, text)) {
+    if (text.size < 2 || count_words(text) > words_max[which] || (which <= FAMILY && listed(particles, text))) {
         return CMIF_OK;
     }
     cmif_str kept = keep(b, text.data, text.size);
