@@ -268,6 +268,29 @@ static void *spend_many(void *context)
     return NULL;
 }
 
+static void *open_once(void *context)
+{
+    cmif_ledger *l = open_ledger();
+    *(int *) context += l != NULL;
+    cmif_ledger_free(l);
+    return NULL;
+}
+
+static void many_that_make_it_at_once_make_one(void)
+{
+    for (int round = 0; round < 20; round++) {
+        pthread_t threads[16];
+        int       opened[16] = {0};
+        for (size_t i = 0; i < 16; i++) {
+            CHECK(pthread_create(&threads[i], NULL, open_once, &opened[i]) == 0);
+        }
+        for (size_t i = 0; i < 16; i++) {
+            CHECK(pthread_join(threads[i], NULL) == 0 && opened[i]);
+        }
+        forget();
+    }
+}
+
 static void sixty_four_threads_count_every_request_once(void)
 {
     pthread_t       threads[64];
@@ -516,6 +539,7 @@ static void a_changed_or_lost_row_is_seen(void)
         "DELETE FROM total",
         "DELETE FROM entry WHERE id = (SELECT max(id) FROM entry)",
         "UPDATE entry SET epsilon = 0 WHERE id = 2",
+        "UPDATE entry SET epsilon_at_delta = 0 WHERE id = 2",
         "DELETE FROM entry WHERE id = 2",
         "DELETE FROM entry; DELETE FROM total WHERE key = 'local'",
     };
@@ -660,6 +684,7 @@ int main(int argc, char **argv)
     RUN(a_new_day_renews_and_a_clock_set_back_does_not);
     RUN(budgets_are_kept_and_the_smaller_one_counts);
     RUN(nonsense_is_refused_and_not_entered);
+    RUN(many_that_make_it_at_once_make_one);
     RUN(sixty_four_threads_count_every_request_once);
     RUN(killed_at_any_moment_it_never_under_counts);
     RUN(a_ledger_is_refused_after_a_fork);

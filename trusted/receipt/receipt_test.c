@@ -302,16 +302,19 @@ static void receipts_of_another_key_are_seen(void)
     forget();
 }
 
-/* Signed and chained, and yet wrong: whoever holds the key cannot leave a request out of the sums. */
-static void sums_that_do_not_add_up_are_seen(void)
+/* Signed and chained, and yet wrong: whoever holds the key cannot leave a request out of the sums, or a receipt out
+ * of the chain. */
+static void what_its_signer_made_wrong_is_seen(void)
 {
     static char text[2 * LINE_SIZE_MAX];
     cmif_audit  sum;
     cmif_err    err         = {0};
     size_t      signer_size = 32;
-    EVP_PKEY   *key         = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    EVP_PKEY   *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), *other = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 
-    for (int wrong = 0; wrong < 3; wrong++) {
+    for (int wrong = 0; wrong < 5; wrong++) {
+        static const char *const sentences[] = {"", "its sums", "its sums", "after another receipt", "another key"};
+
         size_t size = 0, more = 0;
         line   l = {.version = 1, .number = 1, .draws = 5, .sum_draws = 5, .epsilon_micro = 7, .sum_epsilon_micro = 7};
         CHECK(EVP_PKEY_get_raw_public_key(key, l.signer, &signer_size) == 1);
@@ -320,13 +323,17 @@ static void sums_that_do_not_add_up_are_seen(void)
         l.number            = 2;
         l.sum_draws         = wrong == 1 ? 9 : 10;
         l.sum_epsilon_micro = wrong == 2 ? 7 : 14;
-        CHECK(line_write(&l, key, text + size, &more, NULL) == CMIF_OK);
+        l.previous[31] ^= wrong == 3;
+        CHECK(EVP_PKEY_get_raw_public_key(wrong == 4 ? other : key, l.signer, &signer_size) == 1);
+        CHECK(line_write(&l, wrong == 4 ? other : key, text + size, &more, NULL) == CMIF_OK);
         text[size + more] = '\n';
         FILE     *file    = fmemopen(text, size + more + 1, "r");
         cmif_code rc      = line_audit(file, NULL, NULL, NULL, &sum, &err);
-        CHECK(wrong ? rc == CMIF_E_TRUST && says(&err, "receipt 2: its sums") : rc == CMIF_OK && sum.draws == 10);
+        CHECK(wrong ? rc == CMIF_E_TRUST && says(&err, "receipt 2: ") && says(&err, sentences[wrong])
+                    : rc == CMIF_OK && sum.draws == 10);
         fclose(file);
     }
+    EVP_PKEY_free(other);
     EVP_PKEY_free(key);
 }
 
@@ -349,6 +356,11 @@ static void a_line_that_was_not_finished_is_cut_off_and_no_other(void)
         CHECK(audit(&sum, &err) == CMIF_E_FORMAT && says(&err, "without a newline"));
         CHECK(put(5, 5) && audit(&sum, &err) == CMIF_OK && sum.receipts == 5);
     }
+    memset(text + before, 'x', 8000); /* longer than what comes after it */
+    set_file(receipts_path, text, before + 8000);
+    set_file(head_path, head, head_size);
+    CHECK(put(5, 5) && audit(&sum, &err) == CMIF_OK && sum.receipts == 5);
+    CHECK(get_file(receipts_path, text, sizeof text) == size);
     set_file(receipts_path, text, size - 1); /* but the head vouches for 5: that was no kill */
     cmif_receipts *r = NULL;
     CHECK(cmif_receipts_open(folder, &r, &err) == CMIF_E_TRUST && r == NULL);
@@ -430,6 +442,23 @@ static void *put_ten(void *context)
     return NULL;
 }
 
+static void they_are_refused_after_a_fork(void)
+{
+    cmif_receipts *r       = NULL;
+    cmif_receipt   receipt = receipt_of(1);
+    uint64_t       number  = 0;
+    int            status  = 0;
+    CHECK(cmif_receipts_open(folder, &r, NULL) == CMIF_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(cmif_receipts_put(r, &receipt, &number, NULL) == CMIF_E_IO ? 0 : 1);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(cmif_receipts_put(r, &receipt, &number, NULL) == CMIF_OK);
+    cmif_receipts_free(r);
+    forget();
+}
+
 static void two_programs_of_threads_make_one_chain(void)
 {
     int        done[4] = {0}, status = 0;
@@ -507,9 +536,10 @@ int main(void)
     RUN(removal_reordering_and_doubling_are_seen);
     RUN(a_cut_chain_with_its_old_head_is_seen_by_who_knows_the_newest_hash);
     RUN(receipts_of_another_key_are_seen);
-    RUN(sums_that_do_not_add_up_are_seen);
+    RUN(what_its_signer_made_wrong_is_seen);
     RUN(a_line_that_was_not_finished_is_cut_off_and_no_other);
     RUN(killed_at_any_moment_no_receipt_is_lost);
+    RUN(they_are_refused_after_a_fork);
     RUN(two_programs_of_threads_make_one_chain);
     RUN(a_full_disk_refuses_and_the_chain_stays_whole);
     RUN(folders_that_cannot_be_used_are_errors_that_say_so);
