@@ -96,6 +96,9 @@ static const char capital_words[] = "i monday mondays tuesday tuesdays wednesday
                                     "ps vat pin iban bic gps usb url api gmt utc est pst edt cet dna hiv aids covid "
                                     "mri ct icu er gp bp bmi ecg iv adhd ptsd ";
 
+/* Names although a rare word has such a form: the maria of the moon. */
+static const char only_names[] = "maria ";
+
 /* Of names, and no names. */
 static const char particles[] =
     "de la del der den van von di da du las los al el bin ibn ben abu dos das do of the and y i e a st san ";
@@ -433,7 +436,7 @@ static cmif_code add_instances(builder *b, cmif_err *err)
                 rc = add(b, PERSON, word, 0, err);
             } else if (instance && kinds & (IS_PLACE | IS_COUNTRY | IS_CITY)) {
                 rc = add(b, PLACE, word, place, err);
-            } else if (instance && kinds & IS_ORGANISATION) {
+            } else if (kinds & IS_ORGANISATION) {
                 rc = add(b, ORGANISATION, word, 0, err);
             } else if (adjective || (!instance && kinds & IS_INHABITANT)) {
                 rc = add(b, PLACE, word, PLACE_REGION, err);
@@ -489,7 +492,7 @@ static cmif_code add_words(builder *b, const cmif_lexicon *lex, cmif_err *err)
         uint32_t lower  = lower_count(b, word);
         bool     known  = lower > 0 || cmif_map_get(&b->lower, word) != CMIF_MAP_NONE;
         if (given & GIVEN_COMMON) {
-            known = lower > 1; /* john is a toilet, too, but rarely */
+            known = lower > 3 && !listed(only_names, word); /* john is a toilet, too, but rarely */
         }
         bool capital = listed(capital_words, word) ||
                        (lex->topics[i] && lower == 0 && lex->word_class[i] != CMIF_CLASS_UNKNOWN && !given &&
