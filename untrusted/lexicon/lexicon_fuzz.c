@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(lex->count >= 2 && lex->words[0].size == 0);
         for (uint32_t i = 0; i < lex->count; i++) {
             assert(lex->prior[i] && lex->word_class[i] < CMIF_CLASS_COUNT);
+            assert(lex->rude[i] <= (i > 0 && lex->word_class[i] > CMIF_CLASS_NEGATION));
             bytes += lex->words[lex->lemma[i]].size;
             for (uint32_t j = lex->gloss_first[i]; j < lex->gloss_first[i + 1]; j++) {
                 bytes += lex->glosses[lex->sense_gloss[j]].size;
