@@ -105,14 +105,16 @@ static size_t word(const reading *r, size_t i, const char *text)
     return is_letter(r->at(r->context, i + n)) ? 0 : n;
 }
 
-static size_t month_name(const reading *r, size_t i, uint32_t *month)
+/* prefer: a language to read names in that several have. */
+static size_t month_name(const reading *r, size_t i, uint8_t prefer, uint32_t *month)
 {
     if (!is_letter(r->at(r->context, i))) {
         return 0;
     }
     for (uint32_t m = 0; m < 12; m++) {
-        for (uint8_t language = 0; language < LANGUAGES; language++) {
-            size_t n = word(r, i, months[language][m]);
+        for (uint8_t k = 0; k < LANGUAGES; k++) {
+            uint8_t language = (uint8_t) ((prefer + k) % LANGUAGES);
+            size_t  n        = word(r, i, months[language][m]);
             if (n > 0) {
                 r->out->language = language;
                 *month           = m + 1;
@@ -233,13 +235,15 @@ static size_t year_after(const reading *r, size_t i, uint32_t *year)
 
 static bool read_day_month(const reading *r, uint32_t day, size_t width)
 {
-    size_t at = width, n = ordinal(r, at);
+    size_t  at = width, n = ordinal(r, at);
+    uint8_t german = 0;
     piece(r, 0, width, CMIF_DATE_DAY);
     r->out->padded = r->at(r->context, 0) == '0';
     if (n > 0) {
         piece(r, at, n, CMIF_DATE_ORDINAL);
-    } else if (r->at(r->context, at) == '.') {
-        n = 1;
+    } else if (r->at(r->context, at) == '.') { /* "3. August" */
+        n      = 1;
+        german = 1;
     }
     at += n;
     size_t gap = spaces(r, at);
@@ -257,7 +261,7 @@ static bool read_day_month(const reading *r, uint32_t day, size_t width)
         }
     }
     uint32_t month = 0, year = 0;
-    size_t   name = month_name(r, at, &month);
+    size_t   name = month_name(r, at, german, &month);
     if (name == 0) {
         return false;
     }
@@ -303,7 +307,7 @@ bool cmif_date_read(cmif_date_char at, void *context, cmif_date *out)
             good  = value > 0 && read_day_month(&r, value, width);
         }
     } else if (width == 0) {
-        size_t name = month_name(&r, 0, &value);
+        size_t name = month_name(&r, 0, 0, &value);
         good        = name > 0 && read_month_day(&r, value, name);
     }
     if (good) {

@@ -56,6 +56,7 @@ struct cmif_restore {
     uint32_t            before[3]; /* characters before it, the last first */
     cmif_restore_counts counts;
     size_t              letters;
+    size_t              blamed; /* characters to come that a damaged surrogate was counted for already */
     letter              window[WINDOW];
 };
 
@@ -464,7 +465,8 @@ static fit fits_right(cmif_restore *r, size_t i, uint32_t last, const vault_entr
         /* 1250.00 for 1250 */
         bool cents = e->match == VAULT_NUMBER && (n == '.' || n == ',') && nn == '0' && at(r, i + 2) == '0' &&
                      !is_word(at(r, i + 3));
-        return cents || (name && n == ':') ? FITS : DAMAGED;
+        bool port = e->class == CMIF_SPAN_IP && !memchr(r->vault->bytes.data + e->surrogate, ':', e->surrogate_size);
+        return cents || ((name || port) && (n == ':' || n == '/')) ? FITS : DAMAGED;
     }
     switch (n) {
     case '@':
@@ -528,6 +530,9 @@ static void read_words(cmif_restore *r, match *m)
         if (c == ' ' || (c == ',' && next.low >= next.high && is_space(at(r, i + 1)))) {
             commas = commas || c == ',';
             next   = narrow(&r->words, g, ' ');
+            if (next.low >= next.high) {
+                break; /* without a look at what follows, which may not be there yet */
+            }
             i += c == ',';
             while (i - from < GAP_MAX && (is_space(at(r, i)) || is_markup(at(r, i)))) {
                 seen.markup = seen.markup || is_markup(at(r, i));
@@ -846,10 +851,6 @@ static cmif_code put_words(cmif_restore *r, const match *m, const uint8_t *o, si
                            cmif_secret *out, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
-    if (!m->markup) {
-        rc = put_cased(r, o, size, how, err);
-        return rc == CMIF_OK ? flush(r, escaped, out, err) : rc;
-    }
     if (m->gaps < GAPS && words_in(o, size) == m->gaps + 1) { /* word by word, with the answer's own gaps */
         size_t i = 0;
         for (size_t k = 0; k <= m->gaps && rc == CMIF_OK; k++) {
@@ -874,7 +875,7 @@ static cmif_code put_words(cmif_restore *r, const match *m, const uint8_t *o, si
     if (rc == CMIF_OK) {
         rc = flush(r, escaped, out, err);
     }
-    for (size_t i = 0; i < m->size && rc == CMIF_OK; i++) { /* emphasis that was begun must end */
+    for (size_t i = 0; m->markup && i < m->size && rc == CMIF_OK; i++) { /* emphasis that was begun must end */
         rc = is_markup(at(r, i)) && !is_markup(r->vault->bytes.data[entry_of(r, m->pattern)->surrogate])
                  ? copy_raw(r, i, 1, out, err)
                  : CMIF_OK;
@@ -958,6 +959,7 @@ static cmif_code pass(cmif_restore *r, size_t count, bool copy, cmif_secret *out
         r->at           = (size_t) l->from + l->size;
     }
     r->letters = 0;
+    r->blamed -= count < r->blamed ? count : r->blamed;
     return rc;
 }
 
@@ -1032,7 +1034,10 @@ static bool step(cmif_restore *r, cmif_secret *out, cmif_code *rc, cmif_err *err
             }
             return true;
         }
-        r->counts.left += m.damaged;
+        if (m.damaged && r->blamed == 0) {
+            r->counts.left++;
+            r->blamed = m.damaged_size;
+        }
         r->letters = 0; /* what is left is looked at again where the next word begins */
         (void) at(r, 0);
     }

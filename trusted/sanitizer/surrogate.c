@@ -256,36 +256,22 @@ static void draw_name(draft *d, cmif_list list, uint32_t wanted, vault_text *t)
     draw_pseudo(d, t);
 }
 
-/* What a word token says without an ending "'s": folded, as written, and the ending. */
+/* What a token says: folded, and as written. */
 typedef struct word {
-    cmif_str fold, written, ending;
+    cmif_str fold, written;
     unsigned casing;
     bool     odd;
 } word;
 
 static word word_of(const draft *d, const cmif_token *t)
 {
-    cmif_str fold = cmif_token_fold(d->scan, t), text = cmif_token_text(d->scan, t);
-    word     w = {fold, text, {"", 0}, t->casing, t->odd};
-    if (fold.size > 2 && memcmp(fold.data + fold.size - 2, "'s", 2) == 0) {
-        size_t end = text.size - 1; /* the s, if nothing is hidden in it */
-        while (end > 0 && ((uint8_t) text.data[end - 1] & 0xc0) == 0x80) {
-            end--;
-        }
-        end -= end > 0;
-        w.fold.size -= 2;
-        w.written.size = end;
-        w.ending       = w.odd ? (cmif_str){"'s", 2} : (cmif_str){text.data + end, text.size - end};
-        /* "JONES's" is MIXED by its ending alone */
-        bool small = false;
-        for (size_t i = 0; i < end; i++) {
-            small = small || (text.data[i] >= 'a' && text.data[i] <= 'z') || (uint8_t) text.data[i] >= 0x80;
-        }
-        if (w.casing == CMIF_CASE_MIXED && !small && end > 1) {
-            w.casing = CMIF_CASE_UPPER;
-        }
-    }
-    return w;
+    return (word){cmif_token_fold(d->scan, t), cmif_token_text(d->scan, t), t->casing, t->odd};
+}
+
+/* An ending "'s" stays as it is. */
+static bool is_ending(const draft *d, const cmif_token *t)
+{
+    return cmif_str_is(cmif_token_fold(d->scan, t), "'s");
 }
 
 /* The surrogate of one word, of small letters: the one under this kind of key, or what draws gives. */
@@ -993,7 +979,7 @@ static void put_email(draft *d, cmif_str s)
                 n++;
             }
             cmif_str fold = {(const char *) name, n};
-            word     w    = {fold, {s.data + i, n}, {"", 0}, CMIF_CASE_LOWER, false};
+            word     w    = {fold, {s.data + i, n}, CMIF_CASE_LOWER, false};
             uint32_t flags;
             bare_key(d, 'p', fold);
             const vault_entry *known = n > 0 ? find(d) : NULL;
@@ -1106,7 +1092,8 @@ static bool is_name_token(const draft *d, size_t i)
 {
     const cmif_token *t = token_at(d, i);
     cmif_str          s = word_of(d, t).fold;
-    return t->kind == CMIF_TOKEN_WORD && !one_of(s, titles) && !(t->casing == CMIF_CASE_LOWER && one_of(s, particles));
+    return t->kind == CMIF_TOKEN_WORD && !is_ending(d, t) && !one_of(s, titles) &&
+           !(t->casing == CMIF_CASE_LOWER && one_of(s, particles));
 }
 
 static void put_person(draft *d)
@@ -1131,7 +1118,7 @@ static void put_person(draft *d)
         key_words(d, 'P', first, last);
     }
     const vault_entry *whole = marks ? find(d) : NULL;
-    size_t             from  = 0;
+    size_t             from = 0, run = 0, run_from = 0; /* names with hyphens between: "Anne-Marie" comes back as one */
     for (size_t i = 0; i < d->span->count; i++) {
         const cmif_token *t = token_at(d, i);
         word              w = word_of(d, t);
@@ -1139,6 +1126,12 @@ static void put_person(draft *d)
         if (i == first && !start) {
             start = true;
             from  = d->out->size;
+        }
+        if (i == 0 || !cmif_str_is(cmif_token_text(d->scan, token_at(d, i - 1)), "-")) {
+            if (!cmif_str_is(cmif_token_text(d->scan, t), "-")) {
+                run      = i;
+                run_from = d->out->size;
+            }
         }
         if (whole && i >= first && i <= last) {
             if (i == first) {
@@ -1159,10 +1152,13 @@ static void put_person(draft *d)
             continue;
         }
         out_put(d, s.data, s.size);
+        bool ends = i + 1 == d->span->count || !cmif_str_is(cmif_token_text(d->scan, token_at(d, i + 1)), "-");
+        if (!whole && ends && run < i && run >= first) {
+            add_whole(d, 'P', run, i, run_from);
+        }
         if (i == last && marks && !whole) {
             add_whole(d, 'P', first, last, from);
         }
-        out_put(d, w.ending.data, w.ending.size);
     }
 }
 
@@ -1213,8 +1209,6 @@ static void put_phrase(draft *d, char kind, size_t first, size_t last, draw_fn *
     if (!e) {
         add_whole(d, kind, first, last, from);
     }
-    word end = word_of(d, token_at(d, last));
-    out_put(d, end.ending.data, end.ending.size);
 }
 
 static void draw_place(draft *d, cmif_str fold, vault_text *t)
@@ -1255,7 +1249,7 @@ static void put_words(draft *d, char kind, const char *const *suffixes, draw_fn 
     size_t first = SIZE_MAX, last = SIZE_MAX;
     for (size_t i = 0; i < d->span->count; i++) {
         const cmif_token *t = token_at(d, i);
-        if (t->kind != CMIF_TOKEN_WORD && t->kind != CMIF_TOKEN_NUMBER) {
+        if ((t->kind != CMIF_TOKEN_WORD && t->kind != CMIF_TOKEN_NUMBER) || is_ending(d, t)) {
             continue;
         }
         cmif_str fold = word_of(d, t).fold;
@@ -1315,7 +1309,7 @@ static void put_address(draft *d)
         } else if (digits) {
             cmif_str p = t->odd ? w.fold : w.written;
             draw_pattern(d, (const uint8_t *) p.data, p.size, 0, &s);
-        } else if (t->kind == CMIF_TOKEN_WORD && !one_of(w.fold, streets)) {
+        } else if (t->kind == CMIF_TOKEN_WORD && !is_ending(d, t) && !one_of(w.fold, streets)) {
             map_word(d, 'a', &w, draw_unknown, &s);
         } else {
             out_token(d, t);
@@ -1326,9 +1320,6 @@ static void put_address(draft *d)
         }
         if (i == last && !whole && last > first) {
             add_whole(d, 'A', first, last, from);
-        }
-        if (!s.full && !(whole && i < last)) {
-            out_put(d, w.ending.data, w.ending.size);
         }
     }
 }
@@ -1345,7 +1336,7 @@ static void put_unknown(draft *d)
         }
         if (digits) {
             put_code(d, t->odd ? w.fold : w.written);
-        } else if (t->kind == CMIF_TOKEN_WORD) {
+        } else if (t->kind == CMIF_TOKEN_WORD && !is_ending(d, t)) {
             bare_key(d, 'p', w.fold);
             map_word(d, find(d) ? 'p' : 'u', &w, draw_unknown, &s);
             out_put(d, s.data, s.size);
@@ -1353,7 +1344,6 @@ static void put_unknown(draft *d)
             out_token(d, t);
             continue;
         }
-        out_put(d, w.ending.data, w.ending.size);
     }
 }
 
@@ -1364,6 +1354,8 @@ cmif_code vault_surrogate(cmif_vault *vault, const cmif_scan *scan, const cmif_s
     if (span->count == 0) {
         return CMIF_OK;
     }
+    cmif_str all = span_text(&d); /* "2:35 pm" was seen in its parts only */
+    d.rc         = vault_saw(vault, all.data, all.size, err);
     switch ((cmif_span_class) span->class) {
     case CMIF_SPAN_EMAIL:
         put_email(&d, span_text(&d));

@@ -68,6 +68,9 @@ uint64_t vault_hash(const cmif_vault *vault, const void *bytes, size_t size);
 uint64_t vault_compact_hash(const cmif_vault *vault, const void *bytes, size_t size);
 bool     vault_has(const vault_set *set, uint64_t hash);
 
+/* No surrogate will read like these bytes. Errors: MEMORY. */
+CMIF_MUST_USE cmif_code vault_saw(cmif_vault *vault, const void *bytes, size_t size, cmif_err *err);
+
 /* The entry of the key in vault->key, or NULL. */
 const vault_entry *vault_find(const cmif_vault *vault);
 /* Keep a pair under the key in vault->key. Errors: MEMORY. */

@@ -91,6 +91,15 @@ static void set_put(vault_set *set, uint64_t hash, uint64_t value) /* the first 
     }
 }
 
+cmif_code vault_saw(cmif_vault *vault, const void *bytes, size_t size, cmif_err *err)
+{
+    cmif_code rc = set_reserve(&vault->seen, 1, err);
+    if (rc == CMIF_OK) {
+        set_put(&vault->seen, vault_compact_hash(vault, bytes, size), 1);
+    }
+    return rc;
+}
+
 /* ---- the vault ---- */
 
 cmif_code cmif_vault_new(const cmif_lists *lists, cmif_vault **out, cmif_err *err)
@@ -148,7 +157,7 @@ bool cmif_vault_holds(const cmif_vault *vault, cmif_str fold)
  * all in compact form. At most one of each starts at a token: four hashes a token. */
 cmif_code cmif_vault_see(cmif_vault *vault, const cmif_scan *scan, cmif_err *err)
 {
-    cmif_code rc = set_reserve(&vault->seen, 5 * scan->count + 8, err);
+    cmif_code rc = set_reserve(&vault->seen, 4 * scan->count + 8, err);
     if (rc != CMIF_OK) {
         return rc;
     }
@@ -173,9 +182,6 @@ cmif_code cmif_vault_see(cmif_vault *vault, const cmif_scan *scan, cmif_err *err
         }
         if (kind == CMIF_TOKEN_WORD || kind == CMIF_TOKEN_NUMBER) {
             set_put(&vault->seen, vault_compact_hash(vault, fold.data, fold.size), 1);
-            if (fold.size > 2 && memcmp(fold.data + fold.size - 2, "'s", 2) == 0) {
-                set_put(&vault->seen, vault_compact_hash(vault, fold.data, fold.size - 2), 1);
-            }
         }
     }
     return CMIF_OK;
