@@ -631,14 +631,14 @@ static bool is_initial(const job *j, size_t i)
     return single(j, i) && token_at(j, i)->casing >= CMIF_CASE_FIRST;
 }
 
-/* Whether a word can be in a person's name after its first part. */
-static bool is_name_part(const job *j, size_t i, bool loud)
+/* Whether a word can be in a person's name after its first part; small: that has no capital. */
+static bool is_name_part(const job *j, size_t i, bool loud, bool small)
 {
     if (!is_word(j, i) || token_at(j, i)->fold_size < 2 || is_key(j, i, KEY_SUFFIX) || is_digit_word(j, i)) {
         return false;
     }
     if (loud || !capital(j, i)) {
-        return !has(j, i, WORD);
+        return !has(j, i, WORD) && (loud || small || has(j, i, NAME));
     }
     return !has(j, i, STOP | CAPITAL) &&
            !(has(j, i, WORD) && is_key(j, i, KEY_ROLE | KEY_ORG) && !has(j, i, GIVEN_COMMON));
@@ -648,7 +648,8 @@ static bool is_name_part(const job *j, size_t i, bool loud)
  */
 static size_t name_words(const job *j, const phrase *p, size_t k, size_t most, bool loud)
 {
-    size_t end = k;
+    size_t end   = k;
+    bool   small = !capital(j, p->at[0]);
     for (; k < p->count && k < most; k++) {
         size_t i = p->at[k];
         if (k > 0 && p->gap[k] != GAP_SPACE && p->gap[k] != GAP_HYPHEN && p->gap[k] != GAP_NONE &&
@@ -657,7 +658,7 @@ static size_t name_words(const job *j, const phrase *p, size_t k, size_t most, b
         }
         if (is_key(j, i, KEY_PARTICLE) && k + 1 < p->count &&
             (p->gap[k + 1] == GAP_SPACE || p->gap[k + 1] == GAP_HYPHEN) &&
-            (is_name_part(j, p->at[k + 1], loud) || is_key(j, p->at[k + 1], KEY_PARTICLE))) {
+            (is_name_part(j, p->at[k + 1], loud, small) || is_key(j, p->at[k + 1], KEY_PARTICLE))) {
             continue;
         }
         if (is_initial(j, i) && k + 1 < p->count && (p->gap[k + 1] == GAP_DOT || p->gap[k + 1] == GAP_SPACE)) {
@@ -669,8 +670,8 @@ static size_t name_words(const job *j, const phrase *p, size_t k, size_t most, b
         }
         bool middle = loud && end == k && !has(j, i, STOP | CAPITAL) && k + 1 < p->count &&
                       p->gap[k + 1] == GAP_SPACE &&
-                      is_name_part(j, p->at[k + 1], loud); /* in a line of capitals: a word between two names */
-        if (!middle && !is_name_part(j, i, loud)) {
+                      is_name_part(j, p->at[k + 1], loud, small); /* in a line of capitals: a word between two names */
+        if (!middle && !is_name_part(j, i, loud, small)) {
             break;
         }
         end = k + 1;
@@ -1135,7 +1136,7 @@ static size_t run_size(const job *j, size_t i)
 /* password: sunshine; the pin is 7719 */
 static size_t announced_secret(const job *j, size_t i)
 {
-    bool is = false, far = false;
+    bool is = false, far = false, mark_is = false;
     for (size_t back = 1; back <= SECRET_BACK && back <= i; back++) {
         size_t  k    = i - back;
         uint8_t mark = mark_at(j, k);
@@ -1143,7 +1144,7 @@ static size_t announced_secret(const job *j, size_t i)
             continue;
         }
         if (mark == ':' || mark == '=' || mark == '>' || (mark == '-' && !far)) {
-            is = true;
+            is = mark_is = true;
             continue;
         }
         if (!is_word(j, k)) {
@@ -1165,7 +1166,7 @@ static size_t announced_secret(const job *j, size_t i)
                 size--;
             }
             bool ordinary = is_word(j, i) && has(j, i, WORD) && !digit && !other;
-            if (size == 0 || !(digit || (is && !ordinary) || (is && !far && back <= 4) || (other && is))) {
+            if (size == 0 || !(digit || (is && !ordinary) || (mark_is && !far && back <= 4) || (other && is))) {
                 return 0;
             }
             return tokens_up_to(j, i, from + size);

@@ -701,7 +701,7 @@ static size_t phone(const char *t, const char *raw, int *class)
         n = phone_with(t, 9, 12);
     } else if (t[0] == '(' && t[1] == '0') {
         n = phone_with(t + 1, 9, 12);
-        n += n ? 1 : 0;
+        n = n && memchr(t + 1, ')', n) ? n + 1 : 0;
     }
     for (size_t i = 0; i < sizeof forms / sizeof *forms && !n; i++) {
         n = shape(t, forms[i]);
@@ -1005,8 +1005,9 @@ size_t cmif_pattern_secret(const char *raw, size_t size)
             return best;
         }
     }
-    kinds       = (seen & 1) + (seen >> 1 & 1) + (seen >> 2 & 1);
-    bool mixed  = best >= 20 && kinds == 3 && digits >= 2 && changes >= best / 5 && words <= best / 12;
+    kinds = (seen & 1) + (seen >> 1 & 1) + (seen >> 2 & 1);
+    bool mixed =
+        best >= 20 && kinds == 3 && digits >= (best >= 32 ? 1u : 2u) && changes >= best / 5 && words <= best / 12;
     bool is_key = best >= 32 && hex == best && digits >= 6;
     return mixed || is_key ? best : 0;
 }
