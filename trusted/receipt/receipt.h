@@ -2,7 +2,7 @@
  *
  * A chain is a folder: `receipts.jsonl`, `receipts.jsonl.head` (signed: how many there are, and the hash of the newest, so that a chain cut at
  * its end is seen) and `key` (private; mode 0600). A line is {"receipt":{...},"signature":"HEX"}; the signature is over the inner object, which
- * names the key of the signer, its own number and the hash of the line before it. docs/receipts.md has the fields.
+ * names the key of the signer, its own number and the hash of the line before it. line.h has the fields.
  *
  * Sees    counts, hashes.
  * Source  RFC 8032 (Ed25519, OpenSSL); RFC 8785 in spirit: keys sorted, no white space, integers only, so that bytes are canonical. */
