@@ -594,8 +594,8 @@ cmif_code cmif_ledger_open(const char *path, cmif_ledger **out, cmif_err *err)
     sqlite3_db_config(l->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(l->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     rc = run(l, "PRAGMA cell_size_check = ON; PRAGMA synchronous = FULL", err);
-    rc = rc == CMIF_OK ? begin(l, false, err)
-                       : rc; /* another program may be making it: before, or after, but not half */
+    /* another program may be making it: we look before or after, and never at half of it */
+    rc = rc == CMIF_OK ? begin(l, false, err) : rc;
     rc = rc == CMIF_OK ? identify(l, &fresh, err) : rc;
     roll_back(l);
     rc = rc == CMIF_OK ? set_wal(l, err) : rc;
