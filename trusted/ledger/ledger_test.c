@@ -278,13 +278,13 @@ static void *open_once(void *context)
 
 static void many_that_make_it_at_once_make_one(void)
 {
-    for (int round = 0; round < 20; round++) {
-        pthread_t threads[16];
-        int       opened[16] = {0};
-        for (size_t i = 0; i < 16; i++) {
+    for (int round = 0; round < 30; round++) {
+        pthread_t threads[64];
+        int       opened[64] = {0};
+        for (size_t i = 0; i < 64; i++) {
             CHECK(pthread_create(&threads[i], NULL, open_once, &opened[i]) == 0);
         }
-        for (size_t i = 0; i < 16; i++) {
+        for (size_t i = 0; i < 64; i++) {
             CHECK(pthread_join(threads[i], NULL) == 0 && opened[i]);
         }
         forget();
