@@ -7,6 +7,7 @@
  * that nothing explains. */
 #include "sanitizer/entities.h"
 
+#include "sanitizer/keys.h"
 #include "sanitizer/patterns.h"
 
 #include <string.h>
@@ -18,7 +19,7 @@ enum {
     SECRET_BACK  = 18,
     SECRET_MAX   = 8192,
     BLOCK_TOKENS = 16384, /* of a key in PEM form */
-    KEY_SLOTS    = 2048,
+    KEY_SLOTS    = 4096,
     COUNT_MAX    = 12 /* a larger number says more than how many */
 };
 
@@ -42,188 +43,6 @@ bool cmif_span_class_find(const char *name, cmif_span_class *out)
     }
     return false;
 }
-
-/* ---- words that say what is next to them ---- */
-
-enum {
-    KEY_TITLE        = 1 << 0,  /* before a name, whatever follows */
-    KEY_KIN          = 1 << 1,  /* before a name if that has a capital */
-    KEY_PARTICLE     = 1 << 2,  /* inside a name */
-    KEY_SUFFIX       = 1 << 3,  /* after a company */
-    KEY_ORG          = 1 << 4,  /* in the name of an organisation */
-    KEY_STREET       = 1 << 5,  /* after the name of a street */
-    KEY_STREET_SOFT  = 1 << 6,  /* that, if it has a capital */
-    KEY_STREET_FIRST = 1 << 7,  /* before the name of a street */
-    KEY_UNIT         = 1 << 8,  /* flat 3 */
-    KEY_GEO          = 1 << 9,  /* Oak Valley */
-    KEY_GEO_FIRST    = 1 << 10, /* Lake Oak */
-    KEY_ROLE         = 1 << 11, /* has a capital without being a name */
-    KEY_DETERMINER   = 1 << 12,
-    KEY_IN           = 1 << 13, /* before a place */
-    KEY_OF           = 1 << 14, /* joins the parts of a name */
-    KEY_PHONE        = 1 << 15,
-    KEY_ACCOUNT      = 1 << 16,
-    KEY_ID           = 1 << 17,
-    KEY_SECRET       = 1 << 18,
-    KEY_POSTCODE     = 1 << 19,
-    KEY_CARD         = 1 << 20,
-    KEY_FILLER       = 1 << 21, /* between what announces a number and the number */
-    KEY_MEASURE      = 1 << 22, /* a number next to it says more than how many */
-    KEY_NAME_IS      = 1 << 23, /* what follows is a name */
-    KEY_STATE        = 1 << 24, /* two capitals after a town */
-};
-
-static const struct {
-    uint32_t    key;
-    const char *words;
-} keys[] = {
-    {KEY_TITLE, "mr mrs ms mx miss dr prof professor doctor sir madam lady lord herr frau herrn mme mlle madame "
-                "monsieur señor señora sr "
-                "sra don doña signor signora sig pan pani dhr mevr maître maitre dottore dott rabbi imam officer "
-                "detective sgt pc dc "
-                "constable hon rev reverend fr capt lt col messrs mstr"},
-    {KEY_KIN, "father mother sister brother uncle aunt auntie aunty cousin nurse judge captain sergeant colonel "
-              "general major chef coach "
-              "pastor bishop president senator governor mayor king queen prince princess saint friar grandma grandpa "
-              "granny grandad "
-              "inspector chief lieutenant principal counsellor attorney justice minister ambassador agent"},
-    {KEY_PARTICLE, "de la del der den van von di da du las los el al bin ibn ben abu dos das do ter ten zu zur af av y "
-                   "e st o mac le lo"},
-    {KEY_SUFFIX, "inc ltd llc gmbh ag plc corp co llp lp sa sarl sas bv nv oy oyj ab as aps kg ohg spa srl pty pte pvt "
-                 "limited incorporated "
-                 "corporation kft zrt sro doo ooo"},
-    {KEY_ORG, "university college school hospital clinic bank insurance institute foundation church council ministry "
-              "department association "
-              "society union trust group holdings partners solutions systems technologies technology labs laboratories "
-              "laboratory analytics "
-              "robotics logistics shipping bakery hotel restaurant pharmacy police court museum airport airlines "
-              "airways motors media foods "
-              "farms imports exports market markets centre center services service agency authority bureau commission "
-              "committee club "
-              "federation academy seminary cathedral temple mosque synagogue parish charity sons brothers bros company "
-              "industries "
-              "international mutual collections sheriff protection ombudsman institution consulting consultants "
-              "associates ventures capital "
-              "securities investments financial finance credit energy power electric pharma pharmaceuticals "
-              "biosciences therapeutics "
-              "diagnostics medical health healthcare dental care realty properties estate estates construction "
-              "builders engineering "
-              "software digital networks telecom communications studios studio productions pictures records press "
-              "publishing books news "
-              "times post gazette tribune herald journal magazine radio television broadcasting theatre theater "
-              "orchestra choir library "
-              "archive archives gallery party senate parliament congress embassy consulate army navy airforce guard "
-              "corps league team "
-              "united rovers football cricket tennis golf fund works mills brewery winery distillery cafe café coffee "
-              "kitchen grill bar pub "
-              "inn lodge resort spa salon store stores shop outlet depot supply supplies wholesale retail trading "
-              "traders transport "
-              "freight haulage express courier cargo aviation aerospace marine automotive auto garage tyres cars "
-              "fitness gym yoga "
-              "nursery kindergarten elementary primary secondary high grammar polytechnic faculty observatory zoo "
-              "aquarium stadium arena "
-              "cross crescent revenue customs treasury exchange chamber lions rotary initiative project programme "
-              "program network alliance "
-              "coalition cooperative coop collective society's universität hochschule krankenhaus klinik verein verlag "
-              "bank sparkasse "
-              "universidad hospital hôpital université collège lycée école escuela colegio instituto fundación banco "
-              "caja seguros banque "
-              "société groupe assurance assurances compagnie università scuola ospedale ristorante osteria trattoria "
-              "banca universidade "
-              "universitet universiteit ziekenhuis szpital uniwersytet kreisverwaltung stadtverwaltung finanzamt "
-              "amtsgericht tekstil "
-              "möbel clinica clínica farmacia pharmacie apotheke praxis kanzlei"},
-    {KEY_STREET, "street road avenue lane boulevard terrace crescent parkway highway mews alley driveway expressway "
-                 "turnpike rd ave blvd ln "
-                 "hwy pkwy st str cres quay wharf"},
-    {KEY_STREET_SOFT,
-     "drive court square way place close gardens hill row walk park grove green view rise gate circle loop trail path "
-     "bridge yard plaza heights dr ct sq pl cir estate passage ridge meadow meadows bend crossing embankment parade"},
-    {KEY_STREET_FIRST, "rue avenue boulevard chemin impasse allée allee quai place via viale piazza corso vicolo calle "
-                       "avenida plaza paseo "
-                       "camino carrer rua travessa ulica ul aleja al ulitsa prospekt"},
-    {KEY_UNIT, "flat apt apartment unit suite ste room floor box building block lot level cottage"},
-    {KEY_GEO, "county river valley island islands beach bay falls springs heights hills creek province district "
-              "prefecture region "
-              "peninsula desert mountains mountain canyon forest park harbor harbour city town township village "
-              "borough parish shire coast "
-              "lake sea ocean gulf strait glacier highlands plains states"},
-    {KEY_GEO_FIRST, "lake mount mt cape fort ft port saint st san santa são sao bad las los el la new north south east "
-                    "west upper lower "
-                    "great little old isle"},
-    {KEY_ROLE,
-     "engineer manager director counsel officer analyst lead head senior junior assistant president vice chief "
-     "executive "
-     "operations sales marketing legal general human resources product project account accounts customer support team "
-     "subject "
-     "date name address phone email tel telephone fax mobile web website city country state department birthday salary "
-     "birth "
-     "born nationality languages language experience education summary references skills interests work school profile "
-     "employment contract agreement lease notice invoice order ticket case reference re from to cc attn attention dear "
-     "regards "
-     "sincerely faithfully thanks thank kind best warm yours history examination labs plan assessment diagnosis "
-     "medications "
-     "allergies patient seen signed witness landlord tenant employee employer seller buyer borrower lender recipient "
-     "party "
-     "parties customer client company agreement section article clause schedule appendix chapter figure table note "
-     "step part "
-     "page total amount due price quantity description item status priority type model serial device version error "
-     "warning "
-     "info debug traceback file line user users assistant system admin question answer yes no please hello hi good "
-     "morning "
-     "afternoon evening guten tag buenos días bonjour gracias merci mother father mum mom dad grandmother grandfather "
-     "uncle aunt "
-     "sister brother curriculum vitae data security number social tax passport license licence insurance policy claim "
-     "member "
-     "medicaid medicare web server database client token password key username login api url i the a an this that "
-     "these those my "
-     "your his her our their it we they you he she in on at for and or but if when while after before since because "
-     "with without "
-     "of by as so not all any some each every most many much one two three four five six seven eight nine ten first "
-     "second third "
-     "new old next last current previous present today tomorrow yesterday here there now then also very more less may "
-     "will can "
-     "could should would must shall might is are was were be been has have had do does did"},
-    {KEY_DETERMINER, "the a an this that these those such any each every no another some my your his her our their its "
-                     "said either both "
-                     "which whose other"},
-    {KEY_IN, "in from near to at via around outside inside across through towards toward into leaving visit visited "
-             "visiting lives living "
-             "moved born town city of over between throughout within"},
-    {KEY_OF, "of for the de di del della du des der den für and y et und e"},
-    {KEY_PHONE, "phone telephone tel mobile cell fax whatsapp call calls called text dial ring hotline ext extension "
-                "telefon teléfono "
-                "telefono téléphone portable handy sms pager"},
-    {KEY_ACCOUNT, "account acct konto compte cuenta conto routing sort policy invoice bic swift aba iban wallet bsb "
-                  "ending ends loan "
-                  "mortgage contract subscriber"},
-    {KEY_ID, "passport ssn social security license licence id mrn dni nie nif nino tax plate registration reg vin "
-             "serial case file ticket "
-             "reference ref tracking claim member patient aadhaar pan pesel steuer steuernummer identification "
-             "identity card nhs "
-             "medicaid medicare insurance order customer employee student badge permit visa booking confirmation sid "
-             "uid uuid imei isbn "
-             "ein vat nric codice fiscale siren siret cpf rut curp inn personalausweis dob docket inmate warrant po"},
-    {KEY_SECRET, "password pwd passwd passphrase passcode secret token apikey key credential credentials pin pass "
-                 "kennwort passwort "
-                 "contraseña mot pw secretkey bearer otp"},
-    {KEY_POSTCODE, "zip zipcode postcode postal plz cp cap"},
-    {KEY_CARD, "visa mastercard amex"},
-    {KEY_FILLER, "number numbers no nr num nummer número numero code is was are of the my his her your our new old ist "
-                 "es lautet in ends "
-                 "ending with digits and on to at me us him them him under"},
-    {KEY_MEASURE,
-     "age aged turned mg kg g km cm mm ml mcg lb lbs pounds oz stone feet ft inches mph kmh years year yr yrs old ward "
-     "room "
-     "bpm mmhg mmol iu units dose grade level degree degrees mbit gb mb tb kcal calories weighs weighed pulse bp "
-     "temperature score version born salary figures"},
-    {KEY_NAME_IS, "name named called names heiße heiss appelle llamo soy chiamo regards sincerely love cheers wishes "
-                  "faithfully signed "
-                  "from dear hi hello hey"},
-    {KEY_STATE, "al ak az ar ca co ct de fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt ne nv nh nj nm ny nc nd "
-                "oh ok or pa ri sc "
-                "sd tn tx ut vt va wa wv wi wy dc on qc bc ab mb sk ns nb nl nsw vic qld act nt uk us usa uae eu gb"},
-};
 
 /* ---- what is known of a token ---- */
 
@@ -329,16 +148,27 @@ static key_slot *key_slot_of(job *j, const char *word, size_t size)
     }
 }
 
+static void index_words(job *j, uint32_t key, const char *words)
+{
+    for (const char *at = words; *at;) {
+        size_t    size = strcspn(at, " ");
+        key_slot *slot = size ? key_slot_of(j, at, size) : NULL;
+        if (slot) {
+            *slot = (key_slot){at, (uint32_t) size, slot->key | key};
+        }
+        at += size + (at[size] == ' ');
+    }
+}
+
 static void index_keys(job *j)
 {
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        for (const char *at = keys[i].words; *at;) {
-            size_t    size = strcspn(at, " ");
-            key_slot *slot = key_slot_of(j, at, size);
-            *slot          = (key_slot){at, (uint32_t) size, slot->key | keys[i].key};
-            at += size + (at[size] == ' ');
-        }
+    for (unsigned i = 0; i < cmif_keys_count; i++) {
+        index_words(j, cmif_keys[i].key, cmif_keys[i].words);
     }
+    index_words(j, KEY_DATE, cmif_pattern_months);
+    index_words(j, KEY_DATE, cmif_pattern_seasons);
+    index_words(j, KEY_DATE, cmif_pattern_weekdays);
+    index_words(j, KEY_CURRENCY, cmif_pattern_currencies);
 }
 
 static uint32_t bits_of(const uint32_t flags[static CMIF_LIST_COUNT])
@@ -1209,7 +1039,6 @@ static bool may_be_pattern(const job *j, size_t i)
         return true;
     }
     bool number_next = is_kind(j, i + 1, CMIF_TOKEN_NUMBER) || (is_word(j, i + 1) && is_digit_word(j, i + 1));
-    bool space_next  = is_kind(j, i + 1, CMIF_TOKEN_SPACE);
     if (mark) {
         return (mark == '+' || mark == '(' || mark == '-' || mark == ':' || mark == '\'')
                    ? number_next || mark_at(j, i + 1) == ':' || (mark == '+' && mark_at(j, i + 1) == '(')
@@ -1225,20 +1054,29 @@ static bool may_be_pattern(const job *j, size_t i)
     if (after && strchr("@.:/-_+%=&$", after)) {
         return i + 2 < j->count && token_at(j, i + 2)->kind != CMIF_TOKEN_LINE;
     }
-    size_t next = i + 1 + space_next;
-    if (after == ',' && is_kind(j, i + 2, CMIF_TOKEN_SPACE)) {
-        next = i + 3;
+    if (after == '(' || after == '[' || after == '{' || after >= 0x80) {
+        return true;
     }
-    if (next < j->count && next > i + 1) {
-        uint8_t open = mark_at(j, next);
-        return is_kind(j, next, CMIF_TOKEN_NUMBER) ||
-               (is_word(j, next) && (is_digit_word(j, next) || cmif_str_is(fold_at(j, next), "at") ||
-                                     cmif_str_is(fold_at(j, next), "the") ||
-                                     cmif_pattern_is_month(fold_at(j, next).data, fold_at(j, next).size) ||
-                                     cmif_str_is(fold_at(j, next), "de"))) ||
-               open == '(' || open == '[' || open == '{' || open == '$' || open >= 0x80;
+    size_t next = is_kind(j, i + 1 + (after == ','), CMIF_TOKEN_SPACE) ? i + 2 + (after == ',') : j->count;
+    if (is_kind(j, next, CMIF_TOKEN_NUMBER) || (is_word(j, next) && is_digit_word(j, next))) {
+        return true;
     }
-    return after == '(' || after == '[' || after == '{' || after >= 0x80;
+    uint8_t open = mark_at(j, next);
+    if (open) { /* an e-mail, spelled; an amount, "EUR -5"; "EUR €" */
+        return open == '(' || open == '[' || open == '{' || open == '$' || open >= 0x80 ||
+               (open == '-' && is_key(j, i, KEY_CURRENCY));
+    }
+    if (is_key(j, i, KEY_DATE)) { /* Monday the 4th, mayo de 2022 */
+        return true;
+    }
+    if (is_word(j, next) && cmif_str_is(fold_at(j, next), "at")) {
+        for (size_t k = next + 2; k < j->count && k < next + 8; k++) {
+            if (is_word(j, k) && cmif_str_is(fold_at(j, k), "dot")) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* Whether the parts of a host name are only words of a text without spaces after full stops. */
@@ -1333,6 +1171,27 @@ static reading word_at(const job *j, size_t i)
         return read_as(1, CMIF_SPAN_UNKNOWN, 0);
     }
     return read_as(1, bits >> TOPIC_SHIFT ? CMIF_SPAN_TOPIC : CMIF_SPAN_WORD, 0);
+}
+
+/* five hundred pounds, twenty-five thousand: an amount in words */
+static reading numerals_at(const job *j, size_t i)
+{
+    size_t  words = 0, end = i, k = i;
+    uint8_t gap;
+    while (k && is_key(j, k, KEY_NUMERAL)) {
+        words++;
+        end = k;
+        k   = next_word(j, k, &gap);
+        k   = k && cmif_str_is(fold_at(j, k), "and") ? next_word(j, k, &gap) : k;
+        if (k && gap != GAP_SPACE && gap != GAP_HYPHEN) {
+            break;
+        }
+    }
+    k = words ? next_word(j, end, &gap) : 0;
+    if (k && gap == GAP_SPACE && is_key(j, k, KEY_CURRENCY)) {
+        return read_as(k - i + 1, CMIF_SPAN_MONEY, 0);
+    }
+    return words > 1 ? read_as(end - i + 1, CMIF_SPAN_NUMBER, 0) : (reading){0};
 }
 
 /* M a r i a, m.a.r.i.a: a word that is spelled */
@@ -1449,6 +1308,10 @@ static reading reading_at(job *j, size_t i)
     }
     if (!word) {
         return number ? read_as(1, CMIF_SPAN_NUMBER, 0) : read_as(1, CMIF_SPAN_OTHER, 0);
+    }
+    r = numerals_at(j, i);
+    if (r.tokens) {
+        return r;
     }
     n = spelled_at(j, i);
     if (n) {

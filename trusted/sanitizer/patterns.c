@@ -73,6 +73,11 @@ static size_t space_of(const char *t)
     return *t == ' ';
 }
 
+typedef struct subject { /* of a matcher: it returns how many bytes of t are what it looks for; 0: none */
+    const char *t, *raw;
+    int class; /* what it is, where a matcher knows better */
+} subject;
+
 /* ---- e-mail, URL, host ---- */
 
 static const char top_domains[] = " com org net edu gov mil int io ai dev app info biz co me tv cc xyz online site "
@@ -122,12 +127,11 @@ static size_t spelled(const char *t, const char *word, bool *loud)
     return 0;
 }
 
-static size_t email(const char *t, const char *raw, int *class)
+static size_t email(subject *s)
 {
-    size_t n    = 0, labels, last, at;
-    bool   loud = true;
-    (void) raw;
-    (void) class;
+    const char *t    = s->t;
+    size_t      n    = 0, labels, last, at;
+    bool        loud = true;
     while (is_alnum(t[n]) || (n && is_in(t[n], "._%+-'=&~!#"))) {
         n++;
     }
@@ -192,10 +196,10 @@ static size_t url_tail(const char *t)
     return n;
 }
 
-static size_t url(const char *t, const char *raw, int *class)
+static size_t url(subject *s)
 {
-    size_t n = scheme_of(t), labels, last;
-    (void) raw;
+    const char *t = s->t;
+    size_t      n = scheme_of(t), labels, last;
     if (n) {
         size_t tail = url_tail(t + n);
         return tail ? n + tail : 0;
@@ -204,12 +208,12 @@ static size_t url(const char *t, const char *raw, int *class)
     if (!n || labels < 2 || !one_of(t + last, top_domains) || last + one_of(t + last, top_domains) != n) {
         return 0;
     }
-    *class = CMIF_SPAN_HOST;
+    s->class = CMIF_SPAN_HOST;
     if (t[n] == ':' && is_digit(t[n + 1])) {
         n += 1 + count_of(t + n + 1, is_digit);
     }
     if (t[n] == '/' && url_tail(t + n) > 1) {
-        *class = CMIF_SPAN_URL;
+        s->class = CMIF_SPAN_URL;
         n += url_tail(t + n);
     }
     return n;
@@ -217,11 +221,10 @@ static size_t url(const char *t, const char *raw, int *class)
 
 /* ---- addresses of machines ---- */
 
-static size_t ip4(const char *t, const char *raw, int *class)
+static size_t ip4(subject *s)
 {
-    size_t n = 0;
-    (void) raw;
-    (void) class;
+    const char *t = s->t;
+    size_t      n = 0;
     for (int part = 0; part < 4; part++) {
         size_t digits = count_of(t + n, is_digit);
         if (digits == 0 || digits > 3 || number_of(t + n, digits) > 255) {
@@ -238,13 +241,12 @@ static size_t ip4(const char *t, const char *raw, int *class)
     return t[n] == '/' && is_digit(t[n + 1]) ? n + 1 + count_of(t + n + 1, is_digit) : n;
 }
 
-static size_t ip6(const char *t, const char *raw, int *class)
+static size_t ip6(subject *s)
 {
+    const char     *t = s->t;
     char            copy[64];
     struct in6_addr address;
     size_t          n = 0, colons = 0;
-    (void) raw;
-    (void) class;
     while (is_hex(t[n]) || t[n] == ':' || (t[n] == '.' && is_digit(t[n + 1]))) {
         colons += t[n++] == ':';
     }
@@ -280,12 +282,11 @@ static size_t hex_groups(const char *t, const char *separators, const uint8_t *s
     return n;
 }
 
-static size_t device(const char *t, const char *raw, int *class)
+static size_t device(subject *s)
 {
+    const char          *t     = s->t;
     static const uint8_t mac[] = {2, 2, 2, 2, 2, 2}, uuid[] = {8, 4, 4, 4, 12};
     size_t               n = hex_groups(t, ":-", mac, sizeof mac);
-    (void) raw;
-    (void) class;
     return n ? n : hex_groups(t, "-", uuid, sizeof uuid);
 }
 
@@ -302,12 +303,11 @@ bool cmif_pattern_luhn(const char *digits, size_t count)
     return count > 0 && sum % 10 == 0;
 }
 
-static size_t iban(const char *t, const char *raw, int *class)
+static size_t iban(subject *s)
 {
-    char   code[34];
-    size_t count = 0, best = 0;
-    (void) raw;
-    (void) class;
+    const char *t = s->t;
+    char        code[34];
+    size_t      count = 0, best = 0;
     if (!is_small(t[0]) || !is_small(t[1]) || !(is_digit(t[2]) || (t[2] == ' ' && is_digit(t[3])))) {
         return 0;
     }
@@ -331,12 +331,11 @@ static size_t iban(const char *t, const char *raw, int *class)
 }
 
 /* Digits in groups with one space or hyphen between; how many, and where the longest run ends that passes. */
-static size_t card(const char *t, const char *raw, int *class)
+static size_t card(subject *s)
 {
-    char   digits[19];
-    size_t count = 0, best = 0;
-    (void) raw;
-    (void) class;
+    const char *t = s->t;
+    char        digits[19];
+    size_t      count = 0, best = 0;
     if (!is_in(t[0], "23456")) {
         return 0;
     }
@@ -369,8 +368,9 @@ static size_t shape(const char *t, const char *form)
     return is_alnum(t[n]) ? 0 : n;
 }
 
-static size_t identity(const char *t, const char *raw, int *class)
+static size_t identity(subject *s)
 {
+    const char              *t       = s->t;
     static const char *const forms[] = {"ddd-dd-dddd",                   /* US social security */
                                         "aadddddda",                     /* UK national insurance */
                                         "aa dd dd dd a",    "dddddddda", /* Spain's DNI, NIE */
@@ -378,8 +378,6 @@ static size_t identity(const char *t, const char *raw, int *class)
                                         "aaaaaddaaddaddda", "aaaaaddddda", /* Italy's codice fiscale, India's PAN */
                                         "aaaaaaddaddadddaa"};
     unsigned                 sum     = 0;
-    (void) raw;
-    (void) class;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         size_t n = shape(t, forms[i]);
         if (n) {
@@ -398,11 +396,10 @@ static size_t identity(const char *t, const char *raw, int *class)
     return 0;
 }
 
-static size_t postcode(const char *t, const char *raw, int *class)
+static size_t postcode(subject *s)
 {
+    const char              *t       = s->t;
     static const char *const forms[] = {"ad daa", "add daa", "aad daa", "aadd daa", "ada daa", "aada daa", "ada dad"};
-    (void) raw;
-    (void) class;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         size_t n = shape(t, forms[i]);
         if (n) {
@@ -412,10 +409,10 @@ static size_t postcode(const char *t, const char *raw, int *class)
     return 0;
 }
 
-static size_t crypto(const char *t, const char *raw, int *class)
+static size_t crypto(subject *s)
 {
-    size_t n = count_of(t, is_alnum);
-    (void) class;
+    const char *t = s->t;
+    size_t      n = count_of(t, is_alnum);
     if (n == 42 && t[0] == '0' && t[1] == 'x' && count_of(t + 2, is_hex) == 40) {
         return n;
     }
@@ -425,10 +422,10 @@ static size_t crypto(const char *t, const char *raw, int *class)
     if ((n >= 26 && n <= 35 && is_in(t[0], "13lmd")) || (n == 95 && is_in(t[0], "48"))) { /* base58 has no 0, O, I, l */
         bool mixed = false;
         for (size_t i = 0; i < n; i++) {
-            if (is_in(raw[i], "0OIl")) {
+            if (is_in(s->raw[i], "0OIl")) {
                 return 0;
             }
-            mixed |= i > 0 && is_digit(raw[i]) != is_digit(raw[0]);
+            mixed |= i > 0 && is_digit(s->raw[i]) != is_digit(s->raw[0]);
         }
         return mixed ? n : 0;
     }
@@ -437,28 +434,25 @@ static size_t crypto(const char *t, const char *raw, int *class)
 
 /* ---- dates and times ---- */
 
-static const char months[]   = " january february march april may june july august september october november december "
-                               "jan feb mar apr jun jul aug sep sept oct "
-                               "nov dec januar februar märz mai juni juli oktober dezember mrz okt dez jänner janvier "
-                               "février mars avril juin juillet août septembre "
-                               "octobre novembre décembre enero febrero marzo abril mayo junio julio agosto septiembre "
-                               "setiembre octubre noviembre diciembre "
-                               "gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre janeiro "
-                               "fevereiro março maio junho julho setembro outubro "
-                               "novembro dezembro januari februari maart mei augustus stycznia lutego marca kwietnia "
-                               "maja czerwca lipca sierpnia września "
-                               "października listopada grudnia ";
-static const char seasons[]  = " spring summer autumn fall winter ";
-static const char weekdays[] = " monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur "
-                               "thurs fri sat sun montag dienstag mittwoch "
-                               "donnerstag freitag samstag sonntag lundi mardi mercredi jeudi vendredi samedi dimanche "
-                               "lunes martes miércoles jueves viernes "
-                               "sábado domingo ";
-
-bool cmif_pattern_is_month(const char *word, size_t size)
-{
-    return one_of(word, months) == size && size > 0;
-}
+const char cmif_pattern_months[] =
+    " january february march april may june july august september october november december "
+    "jan feb mar apr jun jul aug sep sept oct "
+    "nov dec januar februar märz mai juni juli oktober dezember mrz okt dez jänner janvier "
+    "février mars avril juin juillet août septembre "
+    "octobre novembre décembre enero febrero marzo abril mayo junio julio agosto septiembre "
+    "setiembre octubre noviembre diciembre "
+    "gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre janeiro "
+    "fevereiro março maio junho julho setembro outubro "
+    "novembro dezembro januari februari maart mei augustus stycznia lutego marca kwietnia "
+    "maja czerwca lipca sierpnia września "
+    "października listopada grudnia ";
+const char cmif_pattern_seasons[] = " spring summer autumn fall winter ";
+const char cmif_pattern_weekdays[] =
+    " monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur "
+    "thurs fri sat sun montag dienstag mittwoch "
+    "donnerstag freitag samstag sonntag lundi mardi mercredi jeudi vendredi samedi dimanche "
+    "lunes martes miércoles jueves viernes "
+    "sábado domingo ";
 
 static size_t year_of(const char *t)
 {
@@ -557,7 +551,7 @@ static size_t date_of(const char *t)
         if (b == 4 && x >= 1 && x <= 12 && separator != '-' && year_of(t + a + 1)) {
             return n;
         }
-        size_t month = one_of(t + a + 1, months); /* 12-Mar-2024 */
+        size_t month = one_of(t + a + 1, cmif_pattern_months); /* 12-Mar-2024 */
         n            = a + 1 + month;
         if (month && t[n] == separator && (c = count_of(t + n + 1, is_digit)) && (c == 2 || c == 4)) {
             return n + 1 + c;
@@ -569,7 +563,7 @@ static size_t date_of(const char *t)
         if ((w = one_of(t + n, " of de di do ")) && t[n + w] == ' ') {
             n += w + 1;
         }
-        if ((w = one_of(t + n, months))) {
+        if ((w = one_of(t + n, cmif_pattern_months))) {
             n += w;
             size_t end = n;
             n += is_in(t[n], ".,") ? 1 : 0;
@@ -581,10 +575,10 @@ static size_t date_of(const char *t)
             return c ? n + c : end;
         }
     }
-    w = one_of(t, months);
-    if (w || one_of(t, seasons)) { /* March 12, 2024; Mar 2024; spring 2024 */
+    w = one_of(t, cmif_pattern_months);
+    if (w || one_of(t, cmif_pattern_seasons)) { /* March 12, 2024; Mar 2024; spring 2024 */
         bool season = !w;
-        n           = season ? one_of(t, seasons) : w;
+        n           = season ? one_of(t, cmif_pattern_seasons) : w;
         n += is_in(t[n], ".,") ? 1 : 0;
         if (t[n] != ' ' && t[n] != '-') {
             return 0;
@@ -608,11 +602,10 @@ static size_t date_of(const char *t)
     return 0;
 }
 
-static size_t date(const char *t, const char *raw, int *class)
+static size_t date(subject *s)
 {
-    size_t n = one_of(t, weekdays), found;
-    (void) raw;
-    (void) class;
+    const char *t = s->t;
+    size_t      n = one_of(t, cmif_pattern_weekdays), found;
     if (n) { /* Tue, 7 Nov 2023 */
         n += is_in(t[n], ".,") ? 1 : 0;
         n += space_of(t + n);
@@ -631,10 +624,9 @@ static size_t date(const char *t, const char *raw, int *class)
     return count_of(t, is_digit) == 4 && t[4] == 's' && !is_alnum(t[5]) ? 5 : 0; /* 1990s */
 }
 
-static size_t clock_time(const char *t, const char *raw, int *class)
+static size_t clock_time(subject *s)
 {
-    (void) raw;
-    (void) class;
+    const char *t = s->t;
     return time_of(t);
 }
 
@@ -681,14 +673,13 @@ static size_t extension_of(const char *t)
     return is_digit(t[n]) ? n + count_of(t + n, is_digit) : 0;
 }
 
-static size_t phone(const char *t, const char *raw, int *class)
+static size_t phone(subject *s)
 {
+    const char              *t       = s->t;
     static const char *const forms[] = {"(ddd) ddd-dddd", "(ddd)ddd-dddd",  "ddd-ddd-dddd", "ddd.ddd.dddd",
                                         "ddd ddd dddd",   "ddd ddd-dddd",   "ddd-dddd",     "1-ddd-ddd-dddd",
                                         "d-ddd-ddd-dddd", "(ddd) ddd dddd", "ddd/ddd-dddd"};
     size_t                   n       = 0;
-    (void) raw;
-    (void) class;
     if (t[0] == '+' && is_digit(t[1])) {
         n = phone_with(t + 1, 7, 15);
         n += n ? 1 : 0;
@@ -738,11 +729,10 @@ static size_t coordinate(const char *t)
     return is_in(t[n + w], "nsewo") && !is_alnum(t[n + w + 1]) ? n + w + 1 : n;
 }
 
-static size_t gps(const char *t, const char *raw, int *class)
+static size_t gps(subject *s)
 {
-    size_t n = coordinate(t), second;
-    (void) raw;
-    (void) class;
+    const char *t = s->t;
+    size_t      n = coordinate(t), second;
     if (!n) {
         return 0;
     }
@@ -754,7 +744,7 @@ static size_t gps(const char *t, const char *raw, int *class)
 
 /* ---- amounts ---- */
 
-static const char currency_words[] =
+const char cmif_pattern_currencies[] =
     " usd eur gbp chf jpy cny inr aud cad nzd sgd hkd sek nok dkk pln czk huf ron try rub uah brl mxn ars clp cop zar "
     "ngn kes ghs egp "
     "mad ils aed sar qar thb myr idr php vnd krw twd rs rm kr zł ft lei dollar dollars euro euros pound pounds "
@@ -805,12 +795,11 @@ static size_t multiplier_of(const char *t)
     return n && !(gap && n == 1) ? gap + n : 0;
 }
 
-static size_t money(const char *t, const char *raw, int *class)
+static size_t money(subject *s)
 {
-    size_t n = is_in(t[0], "+-") ? 1 : 0, sign = sign_of(t + n), code, number, gap;
-    (void) raw;
-    (void) class;
-    code = sign ? 0 : one_of(t + n, currency_words);
+    const char *t = s->t;
+    size_t      n = is_in(t[0], "+-") ? 1 : 0, sign = sign_of(t + n), code, number, gap;
+    code = sign ? 0 : one_of(t + n, cmif_pattern_currencies);
     if (sign || code) {
         n += sign + code;
         n += t[n] == '.' && t[n + 1] == ' ' ? 1 : 0;
@@ -823,7 +812,7 @@ static size_t money(const char *t, const char *raw, int *class)
         n += number;
         n += multiplier_of(t + n);
         gap  = space_of(t + n);
-        code = sign ? one_of(t + n + gap, currency_words) : 0;
+        code = sign ? one_of(t + n + gap, cmif_pattern_currencies) : 0;
         return n + (code ? gap + code : 0);
     }
     number = amount(t + n);
@@ -833,18 +822,17 @@ static size_t money(const char *t, const char *raw, int *class)
     n += number;
     n += multiplier_of(t + n);
     gap  = space_of(t + n);
-    code = one_of(t + n + gap, currency_words);
+    code = one_of(t + n + gap, cmif_pattern_currencies);
     sign = code ? 0 : sign_of(t + n + gap);
     return code || sign ? n + gap + code + sign : 0;
 }
 
-static size_t percent(const char *t, const char *raw, int *class)
+static size_t percent(subject *s)
 {
+    const char              *t       = s->t;
     static const char *const words[] = {"%",         "percent",    "per cent",   "pct",   "prozent",
                                         "pour cent", "por ciento", "percentage", "\u2030"};
     size_t                   n = is_in(t[0], "+-") ? 1 : 0, number = amount(t + n);
-    (void) raw;
-    (void) class;
     n += number;
     n += number ? space_of(t + n) : 0;
     for (size_t i = 0; number && i < sizeof words / sizeof *words; i++) {
@@ -858,15 +846,15 @@ static size_t percent(const char *t, const char *raw, int *class)
 
 /* ---- codes ---- groups of letters and digits with - / _ . between; letters alone must be capitals */
 
-static size_t code(const char *t, const char *raw, int *class)
+static size_t code(subject *s)
 {
-    size_t n = 0, digits = 0, total = 0, groups = 0, letters = 0;
-    (void) class;
+    const char *t = s->t;
+    size_t      n = 0, digits = 0, total = 0, groups = 0, letters = 0;
     for (;;) {
         size_t group = count_of(t + n, is_alnum), own = 0, lower = 0;
         for (size_t i = 0; i < group; i++) {
             own += is_digit(t[n + i]);
-            lower += is_small(raw[n + i]) || (raw[n + i] & 0x80);
+            lower += is_small(s->raw[n + i]) || (s->raw[n + i] & 0x80);
         }
         if (group == 0 || (own == 0 && (lower > 0 || group > 6))) {
             break;
@@ -911,11 +899,10 @@ static size_t announced(const char *t, const char *raw, bool upper_first)
     return digits >= 3 || (digits && end == digits && digits >= 2) ? end : 0;
 }
 
-static size_t any_number(const char *t, const char *raw, int *class)
+static size_t any_number(subject *s)
 {
-    size_t n = is_in(t[0], "+-") && is_digit(t[1]) ? 1 : 0, number = amount(t + n);
-    (void) raw;
-    (void) class;
+    const char *t = s->t;
+    size_t      n = is_in(t[0], "+-") && is_digit(t[1]) ? 1 : 0, number = amount(t + n);
     if (!number) {
         return 0;
     }
@@ -925,18 +912,17 @@ static size_t any_number(const char *t, const char *raw, int *class)
 
 /* ---- all of them, the surest first ---- */
 
-typedef size_t (*matcher)(const char *t, const char *raw, int *class);
-
 static const struct {
-    matcher match;
+    size_t (*match)(subject *s);
     uint8_t class;
+    bool loose; /* another reading may be better */
 } matchers[] = {
-    {email, CMIF_SPAN_EMAIL}, {device, CMIF_SPAN_ID},         {ip4, CMIF_SPAN_IP},      {ip6, CMIF_SPAN_IP},
-    {url, CMIF_SPAN_URL},     {crypto, CMIF_SPAN_CRYPTO},     {iban, CMIF_SPAN_IBAN},   {gps, CMIF_SPAN_GPS},
-    {identity, CMIF_SPAN_ID}, {postcode, CMIF_SPAN_POSTCODE}, {money, CMIF_SPAN_MONEY}, {percent, CMIF_SPAN_PERCENT},
-    {date, CMIF_SPAN_DATE},   {card, CMIF_SPAN_CARD},         {phone, CMIF_SPAN_PHONE}, {clock_time, CMIF_SPAN_TIME},
-    {code, CMIF_SPAN_ID},     {any_number, CMIF_SPAN_NUMBER},
-};
+    {email, CMIF_SPAN_EMAIL, false},      {device, CMIF_SPAN_ID, false},   {ip4, CMIF_SPAN_IP, false},
+    {ip6, CMIF_SPAN_IP, false},           {url, CMIF_SPAN_URL, false},     {crypto, CMIF_SPAN_CRYPTO, false},
+    {iban, CMIF_SPAN_IBAN, false},        {gps, CMIF_SPAN_GPS, false},     {identity, CMIF_SPAN_ID, true},
+    {postcode, CMIF_SPAN_POSTCODE, true}, {money, CMIF_SPAN_MONEY, false}, {percent, CMIF_SPAN_PERCENT, false},
+    {date, CMIF_SPAN_DATE, true},         {card, CMIF_SPAN_CARD, false},   {phone, CMIF_SPAN_PHONE, true},
+    {clock_time, CMIF_SPAN_TIME, true},   {code, CMIF_SPAN_ID, true},      {any_number, CMIF_SPAN_NUMBER, true}};
 
 static bool ends_token(const cmif_window *w, size_t n)
 {
@@ -946,13 +932,10 @@ static bool ends_token(const cmif_window *w, size_t n)
 int cmif_pattern_match(const cmif_window *w, int hint, size_t *size)
 {
     for (size_t i = 0; i < sizeof matchers / sizeof *matchers; i++) {
-        int class = matchers[i].class;
-        size_t n  = matchers[i].match(w->text, w->raw, &class);
-        /* what was announced goes before what only looks like something; mail and machine addresses are sure */
-        bool loose = class == CMIF_SPAN_DATE || class >= CMIF_SPAN_PHONE;
-        if (hint && loose && class != hint && matchers[i].class != CMIF_SPAN_CARD &&
-            matchers[i].class != CMIF_SPAN_IBAN && matchers[i].class != CMIF_SPAN_CRYPTO &&
-            matchers[i].class != CMIF_SPAN_MONEY && matchers[i].class != CMIF_SPAN_PERCENT) {
+        subject s = {w->text, w->raw, matchers[i].class};
+        size_t  n = matchers[i].match(&s);
+        if (hint && matchers[i].loose &&
+            s.class != hint) { /* what was announced goes before what only looks like something */
             size_t m =
                 hint == CMIF_SPAN_PHONE ? phone_with(w->text, 3, 15) : announced(w->text, w->raw, hint == CMIF_SPAN_ID);
             if (m >= n && ends_token(w, m)) {
@@ -962,7 +945,7 @@ int cmif_pattern_match(const cmif_window *w, int hint, size_t *size)
         }
         if (ends_token(w, n)) {
             *size = n;
-            return class;
+            return s.class;
         }
     }
     return 0;

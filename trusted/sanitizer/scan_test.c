@@ -119,11 +119,9 @@ static void casing_is_told(void)
     static const struct {
         const char *word;
         uint8_t     casing;
-    } words[] = {
-        {"word", CMIF_CASE_LOWER},     {"Word", CMIF_CASE_FIRST}, {"WORD", CMIF_CASE_UPPER},
-        {"McDonald", CMIF_CASE_MIXED}, {"I", CMIF_CASE_FIRST},    {"Élan", CMIF_CASE_FIRST},
-        {"ÉLAN", CMIF_CASE_UPPER},     {"東京", CMIF_CASE_NONE},  {"2nd", CMIF_CASE_LOWER},
-    };
+    } words[] = {{"word", CMIF_CASE_LOWER},     {"Word", CMIF_CASE_FIRST}, {"WORD", CMIF_CASE_UPPER},
+                 {"McDonald", CMIF_CASE_MIXED}, {"I", CMIF_CASE_FIRST},    {"Élan", CMIF_CASE_FIRST},
+                 {"ÉLAN", CMIF_CASE_UPPER},     {"東京", CMIF_CASE_NONE},  {"2nd", CMIF_CASE_LOWER}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         cmif_scan scan = scanned(words[i].word);
         CHECK(scan.count == 1 && scan.tokens[0].casing == words[i].casing);
