@@ -478,7 +478,7 @@ static cmif_code take_vectors(const channel_options *o, const cmif_lexicon *lexi
             return rc;
         }
         char key[640];
-        hex(lexicon->hash, 32, digest);
+        hex(lexicon->meaning_hash, 32, digest);
         snprintf(key, sizeof key, "%s %s", digest, s.recipe);
         hash_text(key, hash);
         hex(hash, 8, digest);

@@ -397,6 +397,38 @@ static cmif_code read_lexicon(lexicon *lex, cmif_err *err)
     return rc;
 }
 
+static void hash_strings(EVP_MD_CTX *hash, const cmif_str *strings, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        EVP_DigestUpdate(hash, strings[i].data, strings[i].size);
+        EVP_DigestUpdate(hash, "", 1); /* no string holds a zero */
+    }
+}
+
+/* Vectors take minutes: they are kept while this stays, whatever else of the lexicon changes. */
+static cmif_code hash_meaning(cmif_lexicon *l, cmif_err *err)
+{
+    const uint64_t counts[] = {l->count, l->synonym_count, l->antonym_count, l->gloss_count};
+    const size_t   senses   = l->gloss_first[l->count];
+    EVP_MD_CTX    *hash     = EVP_MD_CTX_new();
+    if (!hash || !EVP_DigestInit_ex(hash, EVP_sha256(), NULL)) {
+        EVP_MD_CTX_free(hash);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
+    }
+    EVP_DigestUpdate(hash, counts, sizeof counts);
+    hash_strings(hash, l->words, l->count);
+    hash_strings(hash, l->glosses, l->gloss_count);
+    EVP_DigestUpdate(hash, l->valence, l->count * sizeof *l->valence);
+    EVP_DigestUpdate(hash, l->synonyms, l->synonym_count * sizeof *l->synonyms);
+    EVP_DigestUpdate(hash, l->antonyms, l->antonym_count * sizeof *l->antonyms);
+    EVP_DigestUpdate(hash, l->gloss_first, (l->count + (size_t) 1) * sizeof *l->gloss_first);
+    EVP_DigestUpdate(hash, l->sense_gloss, senses * sizeof *l->sense_gloss);
+    EVP_DigestUpdate(hash, l->sense_weight, senses * sizeof *l->sense_weight);
+    EVP_DigestFinal_ex(hash, l->meaning_hash, NULL);
+    EVP_MD_CTX_free(hash);
+    return CMIF_OK;
+}
+
 cmif_code cmif_lexicon_open(const char *path, cmif_lexicon **out, cmif_err *err)
 {
     lexicon *lex = calloc(1, sizeof *lex);
@@ -407,6 +439,7 @@ cmif_code cmif_lexicon_open(const char *path, cmif_lexicon **out, cmif_err *err)
     if (rc == CMIF_OK) {
         memcpy(lex->public.hash, lex->bytes.digest, sizeof lex->public.hash);
         rc = read_lexicon(lex, err);
+        rc = rc == CMIF_OK ? hash_meaning(&lex->public, err) : rc;
         if (rc != CMIF_OK) {
             cmif_err_context(err, "lexicon '%s'", path);
         }

@@ -52,6 +52,7 @@ typedef struct cmif_lexicon {      /* read freely */
     uint32_t        *sense_gloss;  /* [gloss_first[count]] into glosses */
     float           *sense_weight; /* the same length */
     uint8_t          hash[32];     /* SHA-256 of the file */
+    uint8_t          meaning_hash[32]; /* SHA-256 of what vectors are made from: words, valence, edges, glosses and senses */
     cmif_gguf       *file;         /* what the strings point into */
 } cmif_lexicon;
 

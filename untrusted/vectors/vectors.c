@@ -14,7 +14,7 @@ enum { WIDTH_MAX = 65536 };
 
 /* Keys of the file that keeps vectors. */
 static const char architecture[] = "cmif-vectors";
-static const char key_lexicon[]  = "cmif-vectors.lexicon"; /* [32 x u8] hash of the lexicon */
+static const char key_lexicon[]  = "cmif-vectors.lexicon"; /* [32 x u8] meaning_hash of the lexicon */
 static const char key_recipe[]   = "cmif-vectors.recipe";  /* str */
 static const char key_sum[]      = "cmif-vectors.sum"; /* [32 x u8] SHA-256 over cmif_vectors.hash and the valences */
 
@@ -303,7 +303,8 @@ cmif_code cmif_vectors_save(const cmif_vectors *vectors, const float *valence, c
         rc = cmif_gguf_put_str(file, key_recipe, (cmif_str){recipe, strlen(recipe)}, err);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_gguf_put_array(file, key_lexicon, CMIF_GGUF_U8, lexicon->hash, sizeof lexicon->hash, err);
+        rc = cmif_gguf_put_array(file, key_lexicon, CMIF_GGUF_U8, lexicon->meaning_hash, sizeof lexicon->meaning_hash,
+                                 err);
     }
     if (rc == CMIF_OK) {
         rc = cmif_gguf_put_array(file, key_sum, CMIF_GGUF_U8, sum, sizeof sum, err);
@@ -354,10 +355,11 @@ static cmif_code take(const cmif_gguf *file, const cmif_lexicon *lexicon, const 
     if (rc == CMIF_OK) {
         rc = get_hash(file, key_lexicon, &lexicon_hash, err);
     }
-    if (rc == CMIF_OK && memcmp(lexicon_hash, lexicon->hash, 32) != 0) {
-        rc = cmif_fail(err, CMIF_E_FORMAT,
-                       "was made for another lexicon (%02x%02x%02x..., this one is %02x%02x%02x...)", lexicon_hash[0],
-                       lexicon_hash[1], lexicon_hash[2], lexicon->hash[0], lexicon->hash[1], lexicon->hash[2]);
+    if (rc == CMIF_OK && memcmp(lexicon_hash, lexicon->meaning_hash, 32) != 0) {
+        rc =
+            cmif_fail(err, CMIF_E_FORMAT, "was made for another lexicon (%02x%02x%02x..., this one is %02x%02x%02x...)",
+                      lexicon_hash[0], lexicon_hash[1], lexicon_hash[2], lexicon->meaning_hash[0],
+                      lexicon->meaning_hash[1], lexicon->meaning_hash[2]);
     }
     if (rc == CMIF_OK) {
         rc = cmif_gguf_get_str(file, key_recipe, &made_by, err);

@@ -192,7 +192,7 @@ static void a_system_is_solved_or_refused(void)
 
 static cmif_str     four_words[]   = {{"", 0}, {"bad", 3}, {"cat", 3}, {"dog", 3}, {"good", 4}};
 static float        four_valence[] = {NAN, -3, NAN, NAN, 3};
-static cmif_lexicon four           = {.count = 5, .words = four_words, .valence = four_valence, .hash = {4}};
+static cmif_lexicon four           = {.count = 5, .words = four_words, .valence = four_valence, .meaning_hash = {4}};
 
 static void a_text_file_gives_the_rows_it_lists(void)
 {
@@ -438,7 +438,7 @@ static void what_is_kept_comes_back(void)
     cmif_vectors *v = random_vectors(5, 7), *back = NULL;
     float         valence[5] = {0, -1, .5F, 0, 2}, found[5] = {0};
     cmif_lexicon  other = four;
-    other.hash[31]      = 1;
+    other.meaning_hash[31]      = 1;
     CHECK(cmif_vectors_save(v, valence, &four, "study", in_folder("v.gguf"), &err) == CMIF_OK);
     CHECK(cmif_vectors_open(path, &four, "study", &back, found, &err) == CMIF_OK);
     CHECK(same(v, back) && memcmp(valence, found, sizeof valence) == 0);
