@@ -802,8 +802,11 @@ static size_t words_in(const uint8_t *p, size_t size)
 /* Bytes of the answer that are characters from to from + size of the match: they are there already escaped. */
 static cmif_code copy_raw(cmif_restore *r, size_t from, size_t size, cmif_secret *out, cmif_err *err)
 {
-    const letter *a = &r->window[from], *z = &r->window[from + size - 1];
-    return size ? cmif_secret_append(out, r->hold.data + a->from, z->from + z->size - a->from, err) : CMIF_OK;
+    if (size == 0) {
+        return CMIF_OK;
+    }
+    const letter *first = &r->window[from], *last = &r->window[from + size - 1];
+    return cmif_secret_append(out, r->hold.data + first->from, last->from + last->size - first->from, err);
 }
 
 /* What r->put holds, into the answer: escaped where it must be. */
