@@ -1038,6 +1038,7 @@ static const char *const titles[] = {
     "lord", "lady",    "herr", "frau",   "señor",  "señora",  "monsieur", "madame",    "mme",    "mlle",  "signor",
     "sig",  "signora", "rev",  "father", "sister", "brother", "captain",  "capt",      "sgt",    "judge", "jr",
     "ii",   "iii",     "phd",  "md",     "m",      "sr",      "sra",      "don",       "doña",   NULL};
+static const char *const behind[]    = {"jr", "sr", "ii", "iii", "phd", "md", NULL};
 static const char *const particles[] = {"de", "la", "le",  "van", "von", "der", "den", "del", "della",
                                         "di", "da", "dos", "du",  "al",  "el",  "bin", "ibn", "ben",
                                         "zu", "y",  "e",   "and", "und", "et",  NULL};
@@ -1048,6 +1049,8 @@ static const char *const forms[]     = {"inc",      "ltd",     "llc",         "l
                                         "school",   "college", "group",       "holdings",     "foundation", "insurance",
                                         "partners", "limited", "corporation", "company",      "institute",  "church",
                                         "court",    "council", "association", "incorporated", NULL};
+static const char *const openers[]   = {"rue", "via", "calle", "po",    "p",    "o",
+                                        "box", "apt", "flat",  "suite", "unit", NULL};
 static const char *const streets[]   = {"street",  "st",      "road",  "rd",    "avenue", "ave",    "lane",  "ln",
                                         "drive",   "dr",      "way",   "court", "place",  "square", "sq",    "boulevard",
                                         "blvd",    "terrace", "close", "row",   "po",     "box",    "apt",   "apartment",
@@ -1087,13 +1090,24 @@ static void add_whole(draft *d, char kind, size_t first, size_t last, size_t fro
     }
 }
 
-/* Titles, numbers of kings and particles say nothing about who it is; the rest is drawn. */
+/* Titles, numbers of kings and particles say nothing about who it is, where a name follows them or stands before;
+ * alone, or in a text without capitals, they may be the name: "Don", "ben". The rest is drawn. */
 static bool is_name_token(const draft *d, size_t i)
 {
     const cmif_token *t = token_at(d, i);
     cmif_str          s = word_of(d, t).fold;
-    return t->kind == CMIF_TOKEN_WORD && !is_ending(d, t) && !one_of(s, titles) &&
-           !(t->casing == CMIF_CASE_LOWER && one_of(s, particles));
+    if (t->kind != CMIF_TOKEN_WORD || is_ending(d, t)) {
+        return false;
+    }
+    bool title = one_of(s, titles), particle = t->casing == CMIF_CASE_LOWER && one_of(s, particles),
+         more = i > 0 && one_of(s, behind);
+    for (size_t k = i + 1; k < d->span->count && k < i + 16 && !more; k++) {
+        const cmif_token *next = token_at(d, k);
+        cmif_str          fold = word_of(d, next).fold;
+        more                   = next->kind == CMIF_TOKEN_WORD && !is_ending(d, next) && !one_of(fold, titles) &&
+               (title || next->casing != CMIF_CASE_LOWER);
+    }
+    return !(more && (title || particle)) && !(title && d->span->part == CMIF_PART_TITLE);
 }
 
 static void put_person(draft *d)
@@ -1281,6 +1295,7 @@ static void put_words(draft *d, char kind, const char *const *suffixes, draw_fn 
 static void put_address(draft *d)
 {
     size_t first = SIZE_MAX, last = 0, from = 0;
+    bool   named = false; /* "North Street": only what stands behind a name is the kind of street */
     for (size_t i = 0; i < d->span->count; i++) {
         if (token_at(d, i)->kind == CMIF_TOKEN_WORD || token_at(d, i)->kind == CMIF_TOKEN_NUMBER) {
             first = first == SIZE_MAX ? i : first;
@@ -1309,7 +1324,9 @@ static void put_address(draft *d)
         } else if (digits) {
             cmif_str p = t->odd ? w.fold : w.written;
             draw_pattern(d, (const uint8_t *) p.data, p.size, 0, &s);
-        } else if (t->kind == CMIF_TOKEN_WORD && !is_ending(d, t) && !one_of(w.fold, streets)) {
+        } else if (t->kind == CMIF_TOKEN_WORD && !is_ending(d, t) &&
+                   !(one_of(w.fold, streets) && (named || one_of(w.fold, openers)))) {
+            named = true;
             map_word(d, 'a', &w, draw_unknown, &s);
         } else {
             out_token(d, t);

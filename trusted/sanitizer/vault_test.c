@@ -310,6 +310,12 @@ static void nothing_of_the_original_leaves(void)
             CHECK(!strstr(out, never[i]));
         }
     }
+    CHECK(!strstr(said("[given|Don]")->sent[0], "Don") && !strstr(said("[person|ben lopez]")->sent[0], "ben"));
+    CHECK(!strstr(said("[address|12 North Street]")->sent[0], "North") &&
+          strstr(said("[address|1 Hay Street]")->sent[0], "Street"));
+    CHECK(!strncmp(said("[person|Dr. Maria de la Cruz Jr]")->sent[0], "Dr. ", 4));
+    CHECK(strstr(said("[person|Dr. Maria de la Cruz Jr]")->sent[0], " de la ") &&
+          ends_with(said("[person|Dr. Maria Cruz Jr]")->sent[0], " Jr"));
     const rig_text *t = said("[person|Ma\u200bria L\u03bfpez] [unknown|\xff] [place|Ly\u00adon]");
     CHECK(!strstr(t->sent[0], "\u200b") && !strstr(t->sent[2], "\u00ad") && strcmp(t->sent[1], "\ufffd") == 0);
 }
