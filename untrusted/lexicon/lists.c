@@ -183,6 +183,7 @@ static size_t fold(cmif_str name, bool bare, char out[static NAME_SIZE_MAX])
         int32_t             code     = codes[i];
         utf8proc_category_t category = utf8proc_category(code);
         bool                mark     = category == UTF8PROC_CATEGORY_MN;
+        bool                accent   = mark && ((code >= 0x300 && code <= 0x36f) || (code >= 0x483 && code <= 0x489));
         bool                letter   = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
         uint8_t             bytes[4];
         if (code == '(' || code == ',' || code == '[' || code == '/' || code == '*') {
@@ -191,7 +192,7 @@ static size_t fold(cmif_str name, bool bare, char out[static NAME_SIZE_MAX])
         if (category == UTF8PROC_CATEGORY_ND) {
             return 0;
         }
-        if ((mark && bare) || (bare && (code == '\'' || code == 0x2019))) {
+        if ((accent && bare) || (bare && (code == '\'' || code == 0x2019))) {
             continue;
         }
         bool apostrophe = (code == '\'' || code == 0x2019 || code == 0x2bc) && size > 0 && !gap && i + 1 < count &&
