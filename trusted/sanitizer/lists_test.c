@@ -124,20 +124,26 @@ static void names_are_folded_as_the_scan_folds(void)
             uint32_t  flags;
             cmif_str  s    = cmif_lists_at(lists, (cmif_list) list, i, &flags);
             cmif_scan scan = {0};
-            size_t    at   = 0;
-            bool      good = cmif_scan_text(s.data, s.size, &scan, NULL) == CMIF_OK;
+            uint8_t   bare[1024];
+            size_t    at = 0, bare_at = 0;
+            bool      good = cmif_scan_text(s.data, s.size, &scan, NULL) == CMIF_OK, bare_good = true;
             for (size_t k = 0; k < scan.count && good; k++) {
                 cmif_str fold = cmif_token_fold(&scan, &scan.tokens[k]);
                 good          = at + fold.size <= s.size && memcmp(s.data + at, fold.data, fold.size) == 0;
                 at += fold.size;
             }
-            wrong += !good || at != s.size;
+            for (size_t k = 0; k < scan.count && bare_good; k++) { /* what has no accents is looked up without */
+                size_t size = cmif_scan_bare(cmif_token_fold(&scan, &scan.tokens[k]), bare, sizeof bare);
+                bare_good   = bare_at + size <= s.size && memcmp(s.data + bare_at, bare, size) == 0;
+                bare_at += size;
+            }
+            wrong += !(good && at == s.size) && !(bare_good && bare_at == s.size);
             total++;
             cmif_scan_wipe(&scan);
         }
     }
     printf("       %zu of %zu differ\n", wrong, total);
-    CHECK(wrong * 500 < total);
+    CHECK(wrong * 1000 < total);
     cmif_lists_free(lists);
 }
 
