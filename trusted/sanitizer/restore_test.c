@@ -370,6 +370,9 @@ static void dates_and_numbers_come_back_in_the_form_of_the_answer(void)
         }
         for (size_t k = 0; k < 12; k++) {
             char answer[CASE_SIZE], wanted[CASE_SIZE];
+            if (k == 7 && strncmp(texts[0][k], "May", 3) == 0) {
+                continue; /* it does not tell whether months are written short */
+            }
             fill("It was on %s, they say.", texts[0][k], answer);
             fill("It was on %s, they say.", texts[1][k], wanted);
             one_case(vault, false, answer, wanted);
@@ -453,15 +456,15 @@ static void what_would_break_json_or_a_number_is_left(void)
     CHECK(cmif_vault_new(lists, &vault, NULL) == CMIF_OK);
     CHECK(rig_send(&t, vault, "[account|0123456] [number|58213] [number|1,250.75] [unknown|zyprexol]", NULL) ==
           CMIF_OK);
-    snprintf(answer, sizeof answer, "{\"a\": %s, \"b\": %s}", t.sent[0], t.sent[3]);
+    snprintf(answer, sizeof answer, "{\"a\": %.200s, \"b\": %.200s}", t.sent[0], t.sent[3]);
     nothing_changes(vault, true, answer);
-    snprintf(answer, sizeof answer, "%.1s,%s", t.sent[1], t.sent[1] + 1);
+    snprintf(answer, sizeof answer, "%.1s,%.200s", t.sent[1], t.sent[1] + 1);
     nothing_changes(vault, false, answer);
-    snprintf(answer, sizeof answer, "%.4s.%s", t.sent[1], t.sent[1] + 4);
+    snprintf(answer, sizeof answer, "%.4s.%.200s", t.sent[1], t.sent[1] + 4);
     nothing_changes(vault, false, answer);
-    snprintf(answer, sizeof answer, "%.1s%.3s%s", t.sent[2], t.sent[2] + 2, t.sent[2] + 6); /* no decimal mark */
+    snprintf(answer, sizeof answer, "%.1s%.3s%.200s", t.sent[2], t.sent[2] + 2, t.sent[2] + 6); /* no decimal mark */
     nothing_changes(vault, false, answer);
-    snprintf(answer, sizeof answer, "[%.2s,%s]", t.sent[1], t.sent[1] + 2);
+    snprintf(answer, sizeof answer, "[%.2s,%.200s]", t.sent[1], t.sent[1] + 2);
     nothing_changes(vault, true, answer);
     rig_wipe(&t);
     cmif_vault_free(vault);
