@@ -517,35 +517,54 @@ static void refill(draft *d, const vault_entry *e, const uint8_t *p, size_t size
     }
 }
 
+/* Letters and digits of ASCII have places; with any other letter the whole is drawn as a word. */
+static bool has_places(const uint8_t *p, size_t size)
+{
+    bool any = false;
+    for (size_t i = 0; i < size;) {
+        utf8proc_int32_t    c = 0;
+        utf8proc_ssize_t    n = utf8proc_iterate(p + i, (utf8proc_ssize_t) (size - i), &c);
+        utf8proc_category_t k = utf8proc_category(n < 1 ? 0 : c);
+        if (c >= 0x80 && k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NO) {
+            return false;
+        }
+        any = any || vault_is_alnum(p[i]);
+        i += n < 1 ? 1 : (size_t) n;
+    }
+    return any;
+}
+
 static void put_code(draft *d, cmif_str s)
 {
     const uint8_t *p      = (const uint8_t *) s.data;
     cmif_span_class class = d->span->class;
     bool exact = class == CMIF_SPAN_SECRET || class == CMIF_SPAN_CRYPTO; /* where casing tells values apart */
     key_compact(d, 'c', p, s.size);
-    if (exact) {
+    bool any = has_places(p, s.size);
+    if (exact || !any) {
         key_start(d, 's');
         key_put(d, p, s.size);
     }
     const vault_entry *e = find(d);
+    if (e && (exact || !any)) {
+        out_put(d, surrogate_of(d, e), e->surrogate_size);
+        return;
+    }
     if (e) {
         refill(d, e, p, s.size);
         return;
     }
     size_t size = s.size < 128 ? s.size : 128, keep = kept_bytes(class, p, size);
-    bool   any = count_alnum(p, size) > 0;
     for (int round = 0; round < TRIES && d->rc == CMIF_OK; round++) {
         vault_text t = {0};
         if (any) {
             draw_pattern(d, p, size, keep, &t);
         } else { /* nothing to keep the places of */
             draw_pseudo(d, &t);
-            key_start(d, 's');
-            key_put(d, p, s.size);
         }
-        if (class == CMIF_SPAN_CARD) {
+        if (any && class == CMIF_SPAN_CARD) {
             fix_luhn(&t);
-        } else if (class == CMIF_SPAN_IBAN) {
+        } else if (any && class == CMIF_SPAN_IBAN) {
             fix_iban(&t);
         }
         if (is_free(d, &t)) {

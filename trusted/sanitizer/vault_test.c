@@ -310,6 +310,7 @@ static void nothing_of_the_original_leaves(void)
             CHECK(!strstr(out, never[i]));
         }
     }
+    CHECK(!strstr(said("[id|A1\u6771\u4eac]")->sent[0], "\u6771") && !strstr(said("[iban|\u00e9]")->sent[0], "\u00e9"));
     CHECK(!strstr(said("[given|Don]")->sent[0], "Don") && !strstr(said("[person|ben lopez]")->sent[0], "ben"));
     CHECK(!strstr(said("[address|12 North Street]")->sent[0], "North") &&
           strstr(said("[address|1 Hay Street]")->sent[0], "Street"));
