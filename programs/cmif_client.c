@@ -164,8 +164,9 @@ static cmif_code open_table(cmif_client *c, cmif_err *err)
             cmif_err_context(err, "channel '%s'", c->options.channel);
             return rc;
         }
+        rc = cmif_books_open(&c->books, c->table, &c->certificate, err);
     }
-    if (c->options.lm) {
+    if (rc == CMIF_OK && c->options.lm) {
         rc = cmif_lm_open(c->options.lm, &c->lm, err);
     }
     return rc;
@@ -193,9 +194,16 @@ cmif_code cmif_client_release(cmif_client *c, cmif_secret *text, cmif_released *
     if (!c->sanitizer) {
         return cmif_release(text, out, err);
     }
-    cmif_code rc = cmif_check_utf8(text->data, text->size, err);
+    cmif_release_counts counts = {0};
+    cmif_code           rc     = cmif_check_utf8(text->data, text->size, err);
     if (rc == CMIF_OK) {
-        rc = cmif_dp_release_channel(c->sanitizer, text->data, text->size, &c->counts, out, err);
+        rc = cmif_dp_release_channel(c->sanitizer, text->data, text->size, &counts, out, err);
+    }
+    if (rc == CMIF_OK) {
+        cmif_books_note(&c->books, &counts, *out);
+        c->counts.drawn += counts.drawn;
+        c->counts.passed += counts.passed;
+        c->counts.unknown += counts.unknown;
     }
     cmif_secret_wipe(text);
     return rc;
@@ -288,6 +296,7 @@ void cmif_client_close(cmif_client *c)
     cmif_chat_free(c->chat);
     cmif_bayes_free(c->bayes);
     cmif_lm_free(c->lm);
+    cmif_books_close(&c->books);
     cmif_sanitizer_free(c->sanitizer);
     cmif_table_free(c->table);
     cmif_embed_free(c->embed);
@@ -425,6 +434,11 @@ static void print_sanitizer(const cmif_client *c)
              "%" PRIu64 " drawn, %" PRIu64 " passed as they are, %" PRIu64 " unknown left as \"something\"",
              c->counts.drawn, c->counts.passed, c->counts.unknown);
     line("words", text);
+    if (c->certificate.pure && c->certificate.epsilon_micro < 32000000) {
+        snprintf(text, sizeof text, "epsilon %.6g in all, entered in the ledger ('cmif budget show')",
+                 (double) c->counts.drawn * (double) c->certificate.epsilon_micro / 1e6);
+        line("spent", text);
+    }
     if (c->row_type != CMIF_ROWS_ID) {
         line("rows", meanings[c->meaning]);
     }

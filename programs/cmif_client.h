@@ -5,6 +5,7 @@
 #ifndef CMIF_PROGRAMS_CMIF_CLIENT_H
 #define CMIF_PROGRAMS_CMIF_CLIENT_H
 
+#include "cmif_books.h"
 #include "cmif_cache.h"
 #include "cmif_child.h"
 #include "cmif_options.h"
@@ -73,6 +74,7 @@ typedef struct cmif_client {
     cmif_bayes          *bayes;     /* NULL: plain rows */
     cmif_meaning         meaning;
     cmif_release_counts  counts;    /* of everything released through the table */
+    cmif_books           books;     /* closed: no table */
     cmif_str             arch, name;
 } cmif_client;
 

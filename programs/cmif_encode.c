@@ -161,8 +161,14 @@ static cmif_code encode(encoding *e, cmif_secret *text, cmif_err *err)
         rc = cmif_client_fits(c, ids.count, err);
     }
     if (rc == CMIF_OK) {
+        rc = cmif_books_enter(&c->books, err);
+    }
+    if (rc == CMIF_OK) {
         rc = cmif_session_encode(c->session, &ids, e->vector, &usage, err);
         cmif_account_add(&e->account, c, &usage);
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_books_receipt(&c->books, c->model_id, e->vector, e->outputs * sizeof *e->vector, err);
     }
     if (rc == CMIF_OK && e->labels) {
         rc = print_labels(e, released, err);

@@ -53,6 +53,9 @@ cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *
                                      .context    = &a};
     cmif_code rc = cmif_client_fits(c, ids->count, err);
     if (rc == CMIF_OK) {
+        rc = cmif_books_enter(&c->books, err);
+    }
+    if (rc == CMIF_OK) {
         rc = cmif_session_generate(c->session, ids, false, &generation, &usage, err);
     }
     cmif_err  more = {0};
@@ -64,6 +67,13 @@ cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *
     if (a.rc != CMIF_OK || end != CMIF_OK) {
         *err = a.rc != CMIF_OK ? a.err : more;
         return err->code;
+    }
+    cmif_code receipt = usage.tokens
+                            ? cmif_books_receipt(&c->books, c->model_id, stream->kept.data, stream->kept.size, &more)
+                            : CMIF_OK;
+    if (rc == CMIF_OK && receipt != CMIF_OK) {
+        *err = more;
+        rc   = receipt;
     }
     return rc;
 }

@@ -19,7 +19,7 @@ SST2 = f"{SHARED}/models/minilm-sst2/minilm-sst2-f16.gguf"
 STORIES = f"{SHARED}/models/stories260K/stories260K.gguf"
 CANARY = "zebrafinch"
 WORK = tempfile.mkdtemp(prefix="cmif-channel-")
-ENV = {**os.environ, "XDG_CACHE_HOME": f"{WORK}/cache", "XDG_RUNTIME_DIR": WORK}
+ENV = {**os.environ, "XDG_CACHE_HOME": f"{WORK}/cache", "XDG_RUNTIME_DIR": WORK, "XDG_DATA_HOME": f"{WORK}/data"}
 MECHANISMS = ["rnm", "subset", "krr", "general", "metric", "full", "paper", "custext", "custext+", "santext", "santext+"]
 
 passed = failed = 0
@@ -243,6 +243,27 @@ def a_table_without_a_guarantee_must_be_asked_for():
         return
     refused(1, "guarantee", cmif("classify", "-m", SST2, "--channel", f"{WORK}/paper.cmifch", CANARY))
     good("classify", "-m", SST2, "--channel", f"{WORK}/paper.cmifch", "--no-guarantee", "--threads", "1", "a good film")
+
+
+@promise
+def nothing_leaves_without_an_entry():
+    if not os.path.exists(SST2):
+        return
+    table, data = f"{WORK}/rnm.cmifch", f"{WORK}/books"
+    env = {**ENV, "XDG_DATA_HOME": data}
+    ask = ("classify", "-m", SST2, "--channel", table, "--threads", "1", "--json", "the film was good")
+    good(*ask, env=env)
+    good(*ask, env=env)
+    certified = json.loads(good("channel", "check", table, "--json").out)["certified_epsilon"]
+    assert good("audit", f"{data}/cmif/receipts", env=env).out, "no receipts"
+    shown = good("budget", "show", env=env).out
+    assert f"{4 * certified:.3f}"[:4] in shown, f"4 draws at {certified}: {shown}"
+    good("budget", "set", "--day", "0.1", env=env)
+    refused(1, "budget of the day is spent.*nothing was sent", cmif(*(a for a in ask if a != "--json"), env=env))
+    receipts = open(f"{data}/cmif/receipts/receipts.jsonl").read()
+    assert receipts.count("\n") == 2 and "film" not in receipts, receipts
+    broken = {**ENV, "XDG_DATA_HOME": LIST}  # no folder can be made there
+    refused(1, "", cmif(*(a for a in ask if a != "--json"), env=broken))
 
 
 @promise
