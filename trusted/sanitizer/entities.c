@@ -62,6 +62,7 @@ enum {
     CAPITAL       = 1 << 12, /* its capital says nothing */
     LOUD          = 1 << 13, /* in a line of capitals */
     HEADING       = 1 << 14, /* in a line that is one */
+    RARE          = 1 << 15, /* an ordinary word that is seldom used */
     NAME          = GIVEN | FAMILY | PERSON,
     TOPIC_SHIFT   = 16
 };
@@ -191,6 +192,10 @@ static uint32_t bits_of(const uint32_t flags[static CMIF_LIST_COUNT])
     bits |= flags[CMIF_LIST_FAMILY] & 1 ? FAMILY_COMMON : 0;
     bits |= word & 1u << 16 ? STOP : 0;
     bits |= word & 1u << 17 ? CAPITAL : 0;
+    bits |= word & 1u << 18 ? RARE : 0;
+    if (word & 1u << 18 && bits & (GIVEN | PLACE)) { /* a name rather than a rare word */
+        bits &= ~(uint32_t) WORD;
+    }
     return bits | (word & 0x1ff) << TOPIC_SHIFT;
 }
 
@@ -377,7 +382,8 @@ static size_t listed_words(job *j, const phrase *p, cmif_list list)
         if (!cmif_lists_look(j->lists, (cmif_str){j->joined, size}, flags)) {
             break;
         }
-        if (flags[list] & CMIF_LISTED && k > 0 && names > 0) {
+        bool country = list == CMIF_LIST_PLACE && flags[list] & 1;
+        if (flags[list] & CMIF_LISTED && k > 0 && (names > 0 || country)) {
             best = k + 1;
         }
         if (!(flags[list] & CMIF_LISTED_BEGINS)) {
@@ -388,58 +394,92 @@ static size_t listed_words(job *j, const phrase *p, cmif_list list)
     return best ? tokens_to(p, best - 1) : 0;
 }
 
-/* Cedar Valley Clinic, University of Leeds, Bettany & Sons, Orchid, Inc. */
-static reading organisation_at(job *j, const phrase *p)
+/* Cedar Valley Clinic, Bettany & Sons, Orchid, Inc.: how many words of the phrase. In a line of capitals any word may
+ * be of the name. */
+static size_t words_to_head(const job *j, const phrase *p)
 {
     size_t best = 0, names = 0;
-    bool   loud = has(j, p->at[0], LOUD), first = p->at[0] == 0 || !is_word(j, p->at[0] - 1);
-    bool   starts = !loud || p->at[0] < 2 || !is_word(j, p->at[0] - 2) || has(j, p->at[0] - 2, STOP);
+    bool   loud = has(j, p->at[0], LOUD), plain = false; /* a word without a capital that may be of the name, or not */
+    bool   starts = loud && (p->at[0] < 2 || !is_word(j, p->at[0] - 2) || has(j, p->at[0] - 2, STOP));
 
-    for (size_t k = 0; k < p->count && first; k++) {
+    for (size_t k = 0; k < p->count; k++) {
         size_t i       = p->at[k];
-        bool   key     = is_key(j, i, KEY_ORG | KEY_SUFFIX);
-        bool   proper  = is_proper(j, i) || (loud && starts && k < 5 && !has(j, i, STOP));
-        bool   partner = k > 0 && p->gap[k] == GAP_AND && names > 0 && capital(j, i) > 0;
-        if (k > 0 && p->gap[k] == GAP_POSSESSIVE) {
+        bool   key     = is_key(j, i, KEY_ORG | KEY_SUFFIX),
+             proper    = is_proper(j, i) || (starts && k < 5 && !has(j, i, STOP));
+        bool short_dot = p->gap[k] == GAP_DOT && k > 0 && token_at(j, p->at[k - 1])->fold_size <= 3;
+        bool list      = p->gap[k] == GAP_COMMA && k + 1 < p->count && p->gap[k + 1] == GAP_AND;
+        if (p->gap[k] == GAP_POSSESSIVE) {
             continue;
         }
-        if (k > 0 && (p->gap[k] == GAP_COMMA || p->gap[k] == GAP_DOT) && !is_key(j, i, KEY_SUFFIX) &&
-            !(p->gap[k] == GAP_DOT && token_at(j, p->at[k - 1])->fold_size <= 3) &&
-            !(p->gap[k] == GAP_COMMA && k + 1 < p->count && p->gap[k + 1] == GAP_AND)) {
+        if ((p->gap[k] == GAP_COMMA || p->gap[k] == GAP_DOT) && !is_key(j, i, KEY_SUFFIX) && !short_dot && !list) {
             break;
         }
-        bool joins = is_key(j, i, KEY_OF) && k > 0 && k + 1 < p->count && is_proper(j, p->at[k + 1]) &&
+        if (names > 0 && ((key && (capital(j, i) || !has(j, p->at[k - 1], WORD) || plain)) ||
+                          (p->gap[k] == GAP_AND && capital(j, i)))) {
+            best = k + 1;
+        }
+        bool small =
+            names > 0 && !capital(j, i) && is_key(j, i, KEY_ORG | KEY_GEO | KEY_UNIT); /* tamworth building society */
+        bool joins = names > 0 && is_key(j, i, KEY_OF) && k + 1 < p->count && is_proper(j, p->at[k + 1]) &&
                      is_key(j, p->at[0], KEY_ORG);
-        if (key && names > 0 && (proper || k > 0) && (capital(j, i) || !has(j, p->at[k - 1], WORD))) {
-            best = k + 1;
-        } else if (partner) {
-            best = k + 1;
-        }
-        if (!proper && !joins && !(key && best == k + 1)) {
+        if (!proper && !joins && !small && best != k + 1) {
             break;
         }
+        plain |= small;
         names += proper && !(key && k == 0);
     }
-    if (best == 0 && is_key(j, p->at[0], KEY_ORG) && capital(j, p->at[0]) &&
-        !loud) { /* Bank of America, Hotel Skovlund */
-        size_t k  = 1;
-        bool   of = false;
-        while (k < p->count && p->gap[k] == GAP_SPACE && is_key(j, p->at[k], KEY_OF | KEY_PARTICLE)) {
-            of = true;
-            k++;
+    return best;
+}
+
+/* University of Leeds, Bank of America, Hotel Skovlund. Without capitals only what is no ordinary word is a name. */
+static size_t words_from_head(const job *j, const phrase *p)
+{
+    bool   plain = !capital(j, p->at[0]) || has(j, p->at[0], LOUD), of = false;
+    size_t best = 0, k = 1;
+    if (!is_key(j, p->at[0], KEY_ORG)) {
+        return 0;
+    }
+    for (; k < p->count && p->gap[k] == GAP_SPACE && is_key(j, p->at[k], KEY_OF | KEY_PARTICLE); k++) {
+        of = true;
+    }
+    for (; k < p->count; k++) {
+        size_t i      = p->at[k];
+        bool   joined = p->gap[k] == GAP_SPACE || p->gap[k] == GAP_HYPHEN || p->gap[k] == GAP_POSSESSIVE ||
+                      p->gap[k] == GAP_AND || (p->gap[k] == GAP_DOT && token_at(j, p->at[k - 1])->fold_size <= 3);
+        bool named = is_proper(j, i) && (of || best || !has(j, i, WORD) || !is_key(j, i, KEY_ROLE)) &&
+                     !(plain && has(j, i, WORD));
+        bool joins = best && is_key(j, i, KEY_OF | KEY_PARTICLE) && k + 1 < p->count && is_proper(j, p->at[k + 1]);
+        if (!joined || (!named && !joins)) {
+            break;
         }
-        for (; k < p->count; k++) {
-            bool joined = p->gap[k] == GAP_SPACE || p->gap[k] == GAP_HYPHEN || p->gap[k] == GAP_POSSESSIVE ||
-                          p->gap[k] == GAP_AND || (p->gap[k] == GAP_DOT && token_at(j, p->at[k - 1])->fold_size <= 3);
-            if (joined && is_proper(j, p->at[k]) &&
-                (of || best || !has(j, p->at[k], WORD) || !is_key(j, p->at[k], KEY_ROLE))) {
-                best = k + 1;
-            } else if (!(joined && best && is_key(j, p->at[k], KEY_OF | KEY_PARTICLE) && k + 1 < p->count &&
-                         is_proper(j, p->at[k + 1]))) {
-                break;
-            }
+        best = named ? k + 1 : best;
+    }
+    return best;
+}
+
+/* orchid foods inc */
+static size_t words_to_company(const job *j, const phrase *p)
+{
+    for (size_t k = 0; k < p->count && k < 4 && !has(j, p->at[k], STOP); k++) {
+        bool company = is_key(j, p->at[k], KEY_COMPANY);
+        if (k > 0 && company && (capital(j, p->at[0]) || !capital(j, p->at[k]))) {
+            return k + 1;
+        }
+        if (k > 0 && p->gap[k] != GAP_SPACE) {
+            break;
         }
     }
+    return 0;
+}
+
+static reading organisation_at(const job *j, const phrase *p)
+{
+    if (p->at[0] > 0 && is_word(j, p->at[0] - 1)) {
+        return (reading){0};
+    }
+    size_t best = words_to_head(j, p);
+    best        = best ? best : words_from_head(j, p);
+    best        = best ? best : words_to_company(j, p);
     if (best == 0) {
         return (reading){0};
     }
@@ -455,10 +495,15 @@ static bool single(const job *j, size_t i)
     return is_word(j, i) && token_at(j, i)->fold_size == 1;
 }
 
-/* S.A., J. R. R.: single letters with full stops */
+/* J. R. R.; without a capital only before a full stop and a name: "j. pruitt" */
 static bool is_initial(const job *j, size_t i)
 {
-    return single(j, i) && token_at(j, i)->casing >= CMIF_CASE_FIRST;
+    uint8_t gap;
+    if (!single(j, i) || token_at(j, i)->casing >= CMIF_CASE_FIRST) {
+        return single(j, i);
+    }
+    size_t next = mark_at(j, i + 1) == '.' ? next_word(j, i, &gap) : 0;
+    return next && !has(j, next, WORD) && !is_digit_word(j, next);
 }
 
 /* Whether a word can be in a person's name after its first part; small: that has no capital. */
@@ -468,7 +513,7 @@ static bool is_name_part(const job *j, size_t i, bool loud, bool small)
         return false;
     }
     if (loud || !capital(j, i)) {
-        return !has(j, i, WORD) && (loud || small || has(j, i, NAME));
+        return (!has(j, i, WORD) && (loud || small || has(j, i, NAME))) || (has(j, i, FAMILY) && has(j, i, RARE));
     }
     return !has(j, i, STOP | CAPITAL) &&
            !(has(j, i, WORD) && is_key(j, i, KEY_ROLE | KEY_ORG) && !has(j, i, GIVEN_COMMON));
@@ -501,7 +546,9 @@ static size_t name_words(const job *j, const phrase *p, size_t k, size_t most, b
         bool middle = loud && end == k && !has(j, i, STOP | CAPITAL) && k + 1 < p->count &&
                       p->gap[k + 1] == GAP_SPACE &&
                       is_name_part(j, p->at[k + 1], loud, small); /* in a line of capitals: a word between two names */
-        if (!middle && !is_name_part(j, i, loud, small)) {
+        bool joined = k > 0 && p->gap[k] == GAP_HYPHEN && (!has(j, i, WORD) || !has(j, p->at[k - 1], WORD)) &&
+                      !is_digit_word(j, i);
+        if (!middle && !joined && !is_name_part(j, i, loud, small)) {
             break;
         }
         end = k + 1;
@@ -712,6 +759,13 @@ static size_t unit_after(const job *j, size_t i)
     return house ? n + house : is_initial(j, i + n) ? n + 1 : 0;
 }
 
+/* Nothing more of a sentence follows: a comma, a full stop, the line's end. */
+static bool ends_line(const job *j, size_t i)
+{
+    uint8_t mark = mark_at(j, i + is_kind(j, i, CMIF_TOKEN_SPACE));
+    return i >= j->count || is_kind(j, i, CMIF_TOKEN_LINE) || (mark && strchr(",.;#)|", mark));
+}
+
 /* A street from word k of a phrase on, up to its last word; words before the street's kind need capitals, unless the
  * text has none. */
 static size_t street_end(const job *j, const phrase *p, size_t k, bool numbered)
@@ -723,8 +777,10 @@ static size_t street_end(const job *j, const phrase *p, size_t k, bool numbered)
             !(p->gap[at] == GAP_DOT && token_at(j, p->at[at - 1])->fold_size <= 3)) {
             return 0;
         }
-        bool street = at > k && (is_key(j, i, KEY_STREET) || (is_key(j, i, KEY_STREET_SOFT) &&
-                                                              (quiet ? !has(j, p->at[k], WORD) : capital(j, i) > 0)));
+        bool street = at > k && (is_key(j, i, KEY_STREET) ||
+                                 (is_key(j, i, KEY_STREET_SOFT) &&
+                                  (quiet ? !has(j, p->at[k], WORD) || (numbered && at == k + 1 && ends_line(j, i + 1))
+                                         : capital(j, i) > 0)));
         bool more   = at + 1 < p->count && p->gap[at + 1] == GAP_SPACE &&
                     is_key(j, p->at[at + 1], KEY_STREET | KEY_STREET_SOFT) &&
                     capital(j, p->at[at + 1]) >= capital(j, i); /* High Street Court */
@@ -1170,7 +1226,9 @@ static reading word_at(const job *j, size_t i)
     if (capital(j, i) == 2 && (!known || (named && !(bits & CAPITAL)))) {
         return read_as(1, CMIF_SPAN_UNKNOWN, 0);
     }
-    return read_as(1, bits >> TOPIC_SHIFT ? CMIF_SPAN_TOPIC : CMIF_SPAN_WORD, 0);
+    return read_as(
+        1, bits >> TOPIC_SHIFT && !(is_key(j, i, KEY_TITLE) && t->fold_size <= 4) ? CMIF_SPAN_TOPIC : CMIF_SPAN_WORD,
+        0);
 }
 
 /* five hundred pounds, twenty-five thousand: an amount in words */
@@ -1214,6 +1272,14 @@ static bool is_handle(const job *j, size_t i)
     return mark_at(j, i) == '@' && is_word(j, i + 1);
 }
 
+/* orchid inc, orchid foods inc */
+static bool company_follows(const job *j, size_t i)
+{
+    size_t k = i + 1 + (mark_at(j, i + 1) == ',');
+    return is_kind(j, k, CMIF_TOKEN_SPACE) &&
+           (is_key(j, k + 1, KEY_COMPANY) || (is_kind(j, k + 2, CMIF_TOKEN_SPACE) && is_key(j, k + 3, KEY_COMPANY)));
+}
+
 static reading name_at(job *j, size_t i)
 {
     phrase  p;
@@ -1221,7 +1287,8 @@ static reading name_at(job *j, size_t i)
     size_t  n;
     info    about = j->infos[i];
     if (!capital(j, i) && about.bits & WORD && !(about.bits & (BEGINS_PLACE | BEGINS_ORG | BEGINS_PERSON)) &&
-        !(about.key & (KEY_STREET_FIRST | KEY_PARTICLE)) && !(about.bits & NAME && after_title(j, i))) {
+        !(about.key & (KEY_STREET_FIRST | KEY_PARTICLE | KEY_ORG)) && !company_follows(j, i) &&
+        !(about.bits & NAME && after_title(j, i))) {
         return r;
     }
     gather(j, i, &p);

@@ -115,6 +115,7 @@ const cmif_key cmif_keys[] = {
     {KEY_STATE,
      "al ak az ar ca co ct de fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt ne nv nh nj nm ny nc nd oh ok or "
      "pa ri sc sd tn tx ut vt va wa wv wi wy dc on qc bc ab mb sk ns nb nl nsw vic qld act nt uk us usa uae eu gb"},
+    {KEY_COMPANY, "inc ltd llc gmbh plc llp corp pvt pty incorporated oyj kft sarl ohg"},
     {KEY_NUMERAL,
      "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
      "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million "

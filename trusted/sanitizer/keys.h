@@ -35,6 +35,7 @@ enum {
     KEY_STATE        = 1 << 24, /* two capitals after a town */
     KEY_DATE         = 1 << 25, /* months, seasons, weekdays: patterns.c */
     KEY_CURRENCY     = 1 << 26, /* patterns.c */
+    KEY_COMPANY      = 1 << 28, /* after a company, and nowhere else */
     KEY_NUMERAL      = 1 << 27, /* twelve */
 };
 

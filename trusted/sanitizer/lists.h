@@ -20,7 +20,7 @@ typedef enum cmif_list {
     CMIF_LIST_PLACE,        /* cities, regions, countries and their adjectives, of up to 5 words; flags: 1 country, 2 city, 4 region, 8 also an ordinary word */
     CMIF_LIST_ORGANISATION, /* of up to 6 words */
     CMIF_LIST_PERSON,       /* well-known persons, of up to 5 words */
-    CMIF_LIST_WORD,         /* the public vocabulary; flags: bits of cmif_topic (untrusted/lexicon/lexicon.h), 1 << 16 passes, 1 << 17 ordinary even when capitalised */
+    CMIF_LIST_WORD,         /* the public vocabulary; flags: bits of cmif_topic (untrusted/lexicon/lexicon.h), 1 << 16 passes, 1 << 17 ordinary even when capitalised, 1 << 18 rare */
     CMIF_LIST_COUNT
 } cmif_list;
 

@@ -856,7 +856,9 @@ static size_t code(subject *s)
             own += is_digit(t[n + i]);
             lower += is_small(s->raw[n + i]) || (s->raw[n + i] & 0x80);
         }
-        if (group == 0 || (own == 0 && (lower > 0 || group > 6))) {
+        bool before_digits =
+            group <= 4 && is_in(t[n + group], "-/_") && count_of(t + n + group + 1, is_digit) >= 3; /* inc-0048213 */
+        if (group == 0 || (own == 0 && ((lower > 0 && !before_digits && !(group == 1 && digits > 3)) || group > 6))) {
             break;
         }
         groups++;

@@ -27,6 +27,8 @@ enum {
     PLACE_ORDINARY = 8,
     WORD_PASSES    = 1 << 16,
     WORD_CAPITAL   = 1 << 17,
+    WORD_RARE      = 1 << 18, /* SemCor has it less than three times */
+    RARE           = 3,       /* of lower_count */
     NAME_SIZE_MAX  = 256,
     CHUNK_SIZE     = 1 << 20
 };
@@ -82,6 +84,7 @@ static const char extra_words[] =
     "params args kwargs utf npm git sudo ssh bash cmd localhost bin usr tmp lib src dev null nil void len char uint "
     "env curl grep sed awk "
     "auth admin root api auth oauth jwt regex auth backend frontend localhost runtime timestamp boolean tsh "
+    "mobile van twins lesbian twin server repo js py passport hotline chemo meds disclosure "
     "copd phd msc bsc mba md ba ma curriculum vitae resume ";
 
 /* Ordinary although they have a capital. */
@@ -493,14 +496,15 @@ static cmif_code add_words(builder *b, const cmif_lexicon *lex, cmif_err *err)
         uint32_t lower  = lower_count(b, word);
         bool     known  = lower > 0 || cmif_map_get(&b->lower, word) != CMIF_MAP_NONE;
         if (given & GIVEN_COMMON) {
-            known = lower > 3 && !listed(only_names, word); /* john is a toilet, too, but rarely */
+            known = lower > RARE && !listed(only_names, word); /* john is a toilet, too, but rarely */
         }
         bool capital = listed(capital_words, word) ||
                        (lex->topics[i] && lower == 0 && lex->word_class[i] != CMIF_CLASS_UNKNOWN && !given &&
                         !flags_in(b, PLACE, word) && !flags_in(b, PERSON, word) && !flags_in(b, ORGANISATION, word));
         if (passes || known || capital || listed(extra_words, word)) {
-            uint32_t flags = lex->topics[i] | (passes ? WORD_PASSES : 0) | (capital ? WORD_CAPITAL : 0);
-            rc             = add_folded(b, WORD, word, flags, err);
+            uint32_t flags = lex->topics[i] | (passes ? WORD_PASSES : 0) | (capital ? WORD_CAPITAL : 0) |
+                             (lower <= RARE && !passes && !capital && !listed(extra_words, word) ? WORD_RARE : 0);
+            rc = add_folded(b, WORD, word, flags, err);
         }
     }
     static const char *const more[] = {extra_words, capital_words};
