@@ -377,8 +377,8 @@ static uint32_t take_hex(cmif_reader *r)
 /* A string, appended to out. */
 static cmif_code take_string(cmif_reader *r, cmif_secret *out, cmif_err *err)
 {
-    cmif_code rc   = CMIF_OK;
-    size_t    from = out->size;
+    cmif_code rc    = CMIF_OK;
+    size_t    start = out->size;
     take(r, "\"");
     while (rc == CMIF_OK && !r->failed) {
         uint8_t           bytes[4] = {cmif_read_u8(r)};
@@ -411,7 +411,7 @@ static cmif_code take_string(cmif_reader *r, cmif_secret *out, cmif_err *err)
         rc = cmif_secret_append(out, bytes, n, err);
         cmif_wipe(bytes, sizeof bytes);
     }
-    for (size_t i = from; rc == CMIF_OK && i < out->size && !r->failed;) { /* JSON is UTF-8 */
+    for (size_t i = start; rc == CMIF_OK && i < out->size && !r->failed;) { /* JSON is UTF-8 */
         utf8proc_int32_t c;
         utf8proc_ssize_t n = utf8proc_iterate(out->data + i, (utf8proc_ssize_t) (out->size - i), &c);
         r->failed          = n < 1;
