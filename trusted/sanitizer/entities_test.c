@@ -281,7 +281,7 @@ static void the_same_person_is_linked(void)
         for (size_t p = 0; p < count && count == cases[i].count; p++) {
             if (spans.at[persons[p]].link != persons[cases[i].links[p]]) {
                 fprintf(stderr, "'%s': person %zu\n", cases[i].text, p);
-                CHECK(!"linked");
+                CHECK(false && "linked");
             }
         }
         cmif_spans_wipe(&spans);
@@ -390,7 +390,7 @@ static void no_trick_of_unicode_hides_a_name(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (!protects(cases[i])) {
             fprintf(stderr, "'%s' (%zu) gives %s\n", cases[i], i, found(cases[i]));
-            CHECK(!"protected");
+            CHECK(false && "protected");
         }
     }
 }
@@ -416,7 +416,7 @@ static void no_trick_of_unicode_hides_a_number(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (!protects(cases[i])) {
             fprintf(stderr, "'%s' (%zu) gives %s\n", cases[i], i, found(cases[i]));
-            CHECK(!"protected");
+            CHECK(false && "protected");
         }
     }
 }
@@ -510,7 +510,7 @@ static void no_text_is_worse_than_linear(void)
         double small = seconds_for(units[i], 1 << 15), large = seconds_for(units[i], 1 << 17);
         if (large > 12 * small + .05) {
             fprintf(stderr, "'%s': %.3f s, then %.3f s for four times as much\n", units[i], small, large);
-            CHECK(!"linear");
+            CHECK(false && "linear");
         }
         if (i == 0) {
             printf("       %.1f million words per second of plain English\n", (1 << 17) / 5.5 / large / 1e6);

@@ -16,12 +16,12 @@ static const uint32_t    words_max[CMIF_LIST_COUNT] = {1, 1, 5, 6, 5, 1};
 enum { FILE_SIZE_MAX = 1 << 28, STRING_SIZE_MAX = 512, FLAGS_MAX = CMIF_LISTED_BEGINS - 1, NONE = -1 };
 
 /* A string of any list, or what one begins with: all that is known of it in one place. */
-typedef struct slot {
-    cmif_str text;  /* size 0: empty */
+typedef struct entry {
+    cmif_str text;
     int32_t  known; /* index into known; NONE: one list alone has it, the one below */
     uint32_t flags;
     uint8_t  list;
-} slot;
+} entry;
 
 struct cmif_lists {
     uint8_t       *bytes;
@@ -30,7 +30,9 @@ struct cmif_lists {
     cmif_str      *strings[CMIF_LIST_COUNT];
     const uint8_t *flags[CMIF_LIST_COUNT];
     size_t         count[CMIF_LIST_COUNT];
-    slot          *slots;
+    entry         *entries;
+    size_t         entry_count;
+    uint32_t      *slots; /* entries, counted from 1; 0: empty */
     size_t         slot_mask;
     uint32_t (*known)[CMIF_LIST_COUNT]; /* of strings that are in several lists */
     size_t  known_count, known_capacity;
@@ -56,12 +58,13 @@ static uint64_t hash_of(cmif_str s)
 }
 
 /* The slot of a string, or the empty one where it would be. The one place that a word is searched in. */
-static slot *slot_of(const cmif_lists *l, cmif_str s)
+static uint32_t *slot_of(const cmif_lists *l, cmif_str s)
 {
     for (size_t i = hash_of(s) & l->slot_mask;; i = (i + 1) & l->slot_mask) {
-        slot *at = &l->slots[i];
-        if (at->text.size == 0 || (at->text.size == s.size && memcmp(at->text.data, s.data, s.size) == 0)) {
-            return at;
+        uint32_t    *slot = &l->slots[i];
+        const entry *at   = &l->entries[*slot ? *slot - 1 : 0];
+        if (*slot == 0 || (at->text.size == s.size && memcmp(at->text.data, s.data, s.size) == 0)) {
+            return slot;
         }
     }
 }
@@ -156,11 +159,13 @@ static cmif_code read_list(cmif_lists *l, int list, cmif_err *err)
 
 static cmif_code put(cmif_lists *l, cmif_str s, int list, uint32_t flags, cmif_err *err)
 {
-    slot *at = slot_of(l, s);
-    if (at->text.size == 0) {
-        *at = (slot){.text = s, .known = NONE, .flags = flags, .list = (uint8_t) list};
+    uint32_t *slot = slot_of(l, s);
+    if (*slot == 0) {
+        l->entries[l->entry_count++] = (entry){.text = s, .known = NONE, .flags = flags, .list = (uint8_t) list};
+        *slot                        = (uint32_t) l->entry_count;
         return CMIF_OK;
     }
+    entry *at = &l->entries[*slot - 1];
     if (at->known == NONE && at->list == list) {
         at->flags |= flags;
         return CMIF_OK;
@@ -200,7 +205,8 @@ static cmif_code index_lists(cmif_lists *l, cmif_err *err)
     }
     l->slots     = calloc(slots, sizeof *l->slots);
     l->slot_mask = slots - 1;
-    if (!l->slots) {
+    l->entries   = malloc((total + 1) * sizeof *l->entries);
+    if (!l->slots || !l->entries) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for an index of %zu strings", total);
     }
     cmif_code rc = CMIF_OK;
@@ -274,6 +280,7 @@ void cmif_lists_free(cmif_lists *l)
             free(l->strings[list]);
         }
         free(l->slots);
+        free(l->entries);
         free(l->known);
         cmif_gguf_free(l->file);
         free(l->bytes);
@@ -288,11 +295,12 @@ const uint8_t *cmif_lists_hash(const cmif_lists *l)
 
 bool cmif_lists_look(const cmif_lists *l, cmif_str word, uint32_t flags[static CMIF_LIST_COUNT])
 {
-    const slot *at = word.size ? slot_of(l, word) : NULL;
+    uint32_t found = word.size ? *slot_of(l, word) : 0;
     memset(flags, 0, CMIF_LIST_COUNT * sizeof *flags);
-    if (!at || at->text.size == 0) {
+    if (!found) {
         return false;
     }
+    const entry *at = &l->entries[found - 1];
     if (at->known == NONE) {
         flags[at->list] = at->flags;
     } else {
