@@ -112,6 +112,7 @@ static void what_is_no_text_is_broken(void)
     CHECK(strcmp(shape("\ue000"), "B:\ufffd/") == 0);
     CHECK(strcmp(shape("\xed\xa0\x80"), "B:\ufffd/B:\ufffd/B:\ufffd/") == 0);
     CHECK(strcmp(shape("\u200b"), "B:\ufffd/") == 0);
+    CHECK(strcmp(shape("!\u200b? \ufe0f"), "M:!/m:?/S: /") == 0);
 }
 
 static void casing_is_told(void)
