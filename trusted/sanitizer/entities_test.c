@@ -357,6 +357,8 @@ static void no_trick_of_unicode_hides_a_name(void)
                                         "M@ria",
                                         "maria\x01",
                                         "ma\x01ria",
+                                        "table\x01word",
+                                        "table\xffword",
                                         "ma\xffria",
                                         "ma\xc3ria",
                                         "Mar\ue000ia",
