@@ -31,12 +31,12 @@ typedef struct cmif_client_options {
     {0, "ca", "FILE", CMIF_OPTION_TEXT, &(o).ca, 0, 0, "... or who must have signed it"},                             \
     {0, "cert", "FILE", CMIF_OPTION_TEXT, &(o).cert, 0, 0, "our own certificate and key, if the server asks"},        \
     {0, "key", "FILE", CMIF_OPTION_TEXT, &(o).key, 0, 0, NULL},                                                        \
-    {0, "channel", "FILE", CMIF_OPTION_TEXT, &(o).channel, 0, 0, "draw every word from this certified table (.cmifch)"}, \
-    {0, "no-guarantee", NULL, CMIF_OPTION_FLAG, &(o).no_guarantee, 0, 0, "take also a table that claims no guarantee"}, \
-    {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32, f16, bf16, q8_0 or ids (default: an exact one), ..."}, \
-    {0, "lm", "FILE", CMIF_OPTION_TEXT, &(o).lm, 0, 0, "... or plain, bayes, or context, with a language model"},     \
-    {0, "context", "N", CMIF_OPTION_COUNT, &(o).context, 8, 1 << 24, "room for tokens (default: the model's, to 4096)"},         \
-    {0, "threads", "N", CMIF_OPTION_COUNT, &(o).threads, 1, 1024, "of a private server (default: all cores)"}
+    {0, "channel", "FILE", CMIF_OPTION_TEXT, &(o).channel, 0, 0, "draw words from this table (man cmif)"}, \
+    {0, "no-guarantee", NULL, CMIF_OPTION_FLAG, &(o).no_guarantee, 0, 0, NULL},                                     \
+    {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32 f16 bf16 q8_0 ids auto plain bayes context"}, \
+    {0, "lm", "FILE", CMIF_OPTION_TEXT, &(o).lm, 0, 0, NULL},                                                        \
+    {0, "context", "N", CMIF_OPTION_COUNT, &(o).context, 8, 1 << 24, "room for tokens (default: to 4096); all cores"},         \
+    {0, "threads", "N", CMIF_OPTION_COUNT, &(o).threads, 1, 1024, NULL}
 #define CMIF_CLIENT_NOTES                                                                                              \
     "Environment: XDG_CACHE_HOME, XDG_RUNTIME_DIR, CMIF_LIBEXEC, NO_COLOR\n"
 #define CMIF_COMMON_OPTIONS                                                                                            \

@@ -539,7 +539,7 @@ static void a_typed_surrogate_is_escaped(void)
 }
 
 /* What a hostile answer can do: twice the text takes about twice as long. */
-static double seconds_for(const cmif_vault *vault, const char *unit, size_t size, size_t piece)
+static double once_for(const cmif_vault *vault, const char *unit, size_t size, size_t piece)
 {
     char  *text = malloc(size + 1);
     size_t n    = strlen(unit);
@@ -562,6 +562,17 @@ static double seconds_for(const cmif_vault *vault, const char *unit, size_t size
     cmif_secret_wipe(&out);
     free(text);
     return (double) (b.tv_sec - a.tv_sec) + (double) (b.tv_nsec - a.tv_nsec) / 1e9;
+}
+
+/* The best of three: other programs may take the processor's caches. */
+static double seconds_for(const cmif_vault *vault, const char *unit, size_t size, size_t piece)
+{
+    double best = once_for(vault, unit, size, piece);
+    for (int i = 0; i < 2; i++) {
+        double again = once_for(vault, unit, size, piece);
+        best         = again < best ? again : best;
+    }
+    return best;
 }
 
 static void no_answer_takes_longer_than_linear(void)
