@@ -1,6 +1,7 @@
 #include "dp/released_ids.h"
 
 #include "dp/draw.h"
+#include "dp/released_make.h"
 #include "secret/secret.h"
 
 #include <stdlib.h>
@@ -26,6 +27,37 @@ cmif_code cmif_dp_release_identity(const void *text, size_t size, cmif_released 
     }
     *out = released;
     return CMIF_OK;
+}
+
+cmif_code cmif_released_make(const void *text, size_t size, const cmif_released_word *words, size_t count,
+                             cmif_released **out, cmif_err *err)
+{
+    cmif_released *released = NULL;
+    cmif_code      rc       = CMIF_OK;
+
+    for (size_t i = 0, at = 0; i < count; at = (size_t) words[i].from + words[i].size, i++) {
+        if (words[i].from < at || words[i].from > size || words[i].size > size - words[i].from) {
+            return cmif_fail(err, CMIF_E_RANGE, "word %zu of a text to release is not where it should be", i);
+        }
+    }
+    rc = cmif_dp_release_identity(text, size, &released, err);
+    if (rc != CMIF_OK || count == 0) {
+        goto done;
+    }
+    released->words = calloc(count, sizeof *words);
+    if (!released->words) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu released words", count);
+        goto done;
+    }
+    memcpy(released->words, words, count * sizeof *words);
+    released->count = released->capacity = count;
+done:
+    if (rc == CMIF_OK) {
+        *out     = released;
+        released = NULL;
+    }
+    cmif_released_free(released);
+    return rc;
 }
 
 void cmif_released_free(cmif_released *text)

@@ -1,5 +1,6 @@
 /* Linked with --wrap for malloc, calloc, realloc and mmap, to make the n-th one fail. */
 #include "dp/released_ids.h"
+#include "dp/released_make.h"
 
 #include "audit_property.h"
 #include "base/check.h"
@@ -69,6 +70,33 @@ static void nothing_can_be_released_too(void)
     CHECK(size == 0);
     cmif_released_free(released);
     cmif_released_free(NULL);
+}
+
+static void text_that_is_made_elsewhere_holds_its_words_in_order(void)
+{
+    static const cmif_released_word good[]   = {{0, 3, 7, true}, {3, 0, 1, false}, {4, 3, 9, false}};
+    static const cmif_released_word bad[][2] = {{{0, 3, 7, true}, {2, 2, 9, true}},
+                                                {{4, 3, 7, true}, {0, 3, 9, true}},
+                                                {{0, 3, 7, true}, {5, 3, 9, true}},
+                                                {{0, 3, 7, true}, {8, 0, 9, true}},
+                                                {{0, UINT32_MAX, 7, true}, {1, 1, 9, true}}};
+    cmif_released                  *released = NULL;
+    size_t                          size, count;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK(cmif_released_make("the dog", 7, bad[i], 2, &released, NULL) == CMIF_E_RANGE && !released);
+    }
+    for (long n = 0; n < 3; n++) {
+        allocations_left = n;
+        CHECK(cmif_released_make("the dog", 7, good, 3, &released, NULL) == CMIF_E_MEMORY && !released);
+        allocations_left = -1;
+    }
+    CHECK(cmif_released_make("the dog", 7, good, 3, &released, NULL) == CMIF_OK);
+    CHECK(memcmp(cmif_released_bytes(released, &size), "the dog", 7) == 0 && size == 7);
+    CHECK(memcmp(cmif_released_words(released, &count), good, sizeof good) == 0 && count == 3);
+    cmif_released_free(released);
+    CHECK(cmif_released_make(NULL, 0, NULL, 0, &released, NULL) == CMIF_OK);
+    CHECK(cmif_released_words(released, &count) == NULL && count == 0);
+    cmif_released_free(released);
 }
 
 static void ids_grow_and_shrink_in_order(void)
@@ -674,6 +702,7 @@ int main(void)
 #endif
     RUN(the_identity_releases_the_very_bytes);
     RUN(nothing_can_be_released_too);
+    RUN(text_that_is_made_elsewhere_holds_its_words_in_order);
     RUN(ids_grow_and_shrink_in_order);
     return check_report();
 }

@@ -173,8 +173,7 @@ static cmif_code fold_words(cmif_str text, char out[static NAMED_SIZE_MAX + 1], 
     return rc == CMIF_OK && *size == 0 ? CMIF_E_RANGE : rc;
 }
 
-/* Where the text stands in a sorted list, or would. */
-static bool find_named(const cmif_named *list, size_t count, const char *text, size_t *place)
+bool cmif_named_find(const cmif_named *list, size_t count, const char *text, size_t *place)
 {
     size_t from = 0, to = count;
     while (from < to) {
@@ -236,7 +235,8 @@ static cmif_code read_named(reading *r, bool deny)
         rc = bad(r, "expected the end of the line, found text");
         goto done;
     }
-    if (find_named(p->allow, p->allow_count, text, &place) || find_named(p->deny, p->deny_count, text, &place)) {
+    if (cmif_named_find(p->allow, p->allow_count, text, &place) ||
+        cmif_named_find(p->deny, p->deny_count, text, &place)) {
         rc = bad(r, "this name was allowed or denied before");
         goto done;
     }
@@ -244,7 +244,7 @@ static cmif_code read_named(reading *r, bool deny)
         rc = bad(r, "more than 4096 names");
         goto done;
     }
-    (void) find_named(*list, *count, text, &place);
+    (void) cmif_named_find(*list, *count, text, &place);
     if (!*list) {
         *list = calloc(NAMED_MAX, sizeof **list);
     }
@@ -592,7 +592,7 @@ static bool holds_all(const cmif_named *list, size_t count, const cmif_named *ot
 {
     for (size_t i = 0; i < other_count; i++) {
         size_t place;
-        if (!find_named(list, count, other[i].text, &place) || (classes && list[place].class != other[i].class)) {
+        if (!cmif_named_find(list, count, other[i].text, &place) || (classes && list[place].class != other[i].class)) {
             return false;
         }
     }

@@ -42,6 +42,8 @@ void                    cmif_policy_free(cmif_policy *policy); /* NULL is welcom
 /* The canonical text, which parses to the same policy; the caller's to free. NULL: no memory. */
 char       *cmif_policy_text(const cmif_policy *policy);
 const char *cmif_action_name(cmif_action action);
+/* Whether a sorted list holds this text, and where it does or would: what begins with it stands from there on. */
+bool cmif_named_find(const cmif_named *list, size_t count, const char *text, size_t *place);
 /* Whether b lets nothing more out than a does: what a request may ask of a key's policy. */
 bool cmif_policy_tightens(const cmif_policy *a, const cmif_policy *b);
 

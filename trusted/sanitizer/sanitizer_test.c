@@ -1,0 +1,579 @@
+#include "sanitizer/sanitizer.h"
+
+#include "audit_rig.h"
+#include "base/check.h"
+#include "sanitizer/entities_rig.h"
+
+static cmif_lists *lists;
+static cmif_table *fixed, *chance; /* all content words leave as "thing"; as any of them alike */
+
+/* Words of the lists; "orange" and "cross" are not in the table. Ascending. */
+static const char *const stop_words[]    = {"a",  "and", "at", "for", "i",  "in",  "is",
+                                            "my", "not", "of", "the", "to", "with"};
+static const char *const content_words[] = {"account", "apple",  "ate",   "bank",  "called",   "cancer", "child",
+                                            "doctor",  "hello",  "word",  "house", "hospital", "money",  "mother",
+                                            "people",  "street", "table", "thing", "visit",    "weeks",  "wrote"};
+enum {
+    STOP_WORDS    = sizeof stop_words / sizeof *stop_words,
+    CONTENT_WORDS = sizeof content_words / sizeof *content_words,
+    WORDS         = 1 + STOP_WORDS + CONTENT_WORDS
+};
+
+static bool is_content(const char *word)
+{
+    for (size_t i = 0; i < CONTENT_WORDS; i++) {
+        if (strcmp(word, content_words[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+static cmif_table *make_table(bool by_chance, cmif_adjacency adjacency)
+{
+    const char     *texts[WORDS] = {""};
+    cmif_str        words[WORDS];
+    uint32_t        prior[WORDS], block_of[WORDS], block_at[WORDS + 1], outputs[2 * WORDS];
+    static uint64_t weights[WORDS * CONTENT_WORDS];
+    uint32_t        blocks = 0, content = UINT32_MAX, made = 0, thing = 0, content_ids[CONTENT_WORDS], found = 0;
+    memcpy(texts + 1, stop_words, sizeof stop_words);
+    memcpy(texts + 1 + STOP_WORDS, content_words, sizeof content_words);
+    qsort(texts, WORDS, sizeof *texts, by_text);
+    for (uint32_t w = 0; w < WORDS; w++) {
+        thing = strcmp(texts[w], "thing") == 0 ? w : thing;
+        if (is_content(texts[w])) {
+            content_ids[found++] = w;
+        }
+    }
+    for (uint32_t w = 0; w < WORDS; w++) {
+        const bool ours = is_content(texts[w]);
+        words[w]        = (cmif_str){texts[w], strlen(texts[w])};
+        prior[w]        = 1;
+        block_of[w]     = ours && content != UINT32_MAX ? content : blocks;
+        if (block_of[w] == blocks) {
+            block_at[blocks++] = made;
+            if (ours && by_chance) {
+                memcpy(outputs + made, content_ids, sizeof content_ids);
+                made += CONTENT_WORDS;
+            } else {
+                outputs[made++] = ours ? thing : w;
+            }
+            content = ours ? blocks - 1 : content;
+        }
+        for (uint32_t k = 0; k < CONTENT_WORDS; k++) {
+            uint64_t part                  = ((uint64_t) 1 << 32) / CONTENT_WORDS;
+            weights[w * CONTENT_WORDS + k] = !ours || !by_chance ? (uint64_t) 1 << 32 : part;
+        }
+        weights[w * CONTENT_WORDS] += ours && by_chance ? ((uint64_t) 1 << 32) % CONTENT_WORDS : 0;
+    }
+    block_at[blocks] = made;
+    return rig_open(
+        &(cmif_table_draft){.claim         = {.mechanism   = adjacency ? CMIF_MECHANISM_GENERAL : CMIF_MECHANISM_CUSTEXT,
+                                              .adjacency   = adjacency,
+                                              .k           = CONTENT_WORDS,
+                                              .epsilon_num = 1,
+                                              .epsilon_den = 1},
+                            .weight_bits   = 32,
+                            .word_count    = WORDS,
+                            .row_count     = WORDS,
+                            .block_count   = blocks,
+                            .words         = words,
+                            .prior         = prior,
+                            .block_of      = block_of,
+                            .block_at      = block_at,
+                            .outputs       = outputs,
+                            .weights       = weights,
+                            .weight_stride = CONTENT_WORDS});
+}
+
+/* ---- a conversation under a policy that is given as text ---- */
+
+typedef struct talk {
+    cmif_policy       *policy;
+    cmif_conversation *c;
+    cmif_sanitized     what;
+    char               out[65536]; /* what left last */
+    size_t             size;
+    cmif_released_word words[4096];
+    size_t             word_count;
+    cmif_err           err;
+} talk;
+
+static talk *begin(const char *policy, const cmif_table *table)
+{
+    talk *t = calloc(1, sizeof *t);
+    CHECK(cmif_policy_parse(policy, strlen(policy), &t->policy, &t->err) == CMIF_OK);
+    CHECK(cmif_conversation_new(&(cmif_conversation_options){t->policy, lists, table, false}, &t->c, &t->err) ==
+          CMIF_OK);
+    return t;
+}
+
+static void end(talk *t)
+{
+    cmif_conversation_free(t->c);
+    cmif_policy_free(t->policy);
+    free(t);
+}
+
+static cmif_code say_bytes(talk *t, const void *text, size_t size)
+{
+    memset(&t->what, 0, sizeof t->what);
+    t->size      = 0;
+    cmif_code rc = cmif_conversation_prepare(t->c, text, size, &t->what, &t->err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    const cmif_released_span *spans = NULL;
+    size_t                    count = 0, from = 0, out = 0;
+    cmif_released            *r     = cmif_conversation_take(t->c, &spans, &count);
+    const uint8_t            *bytes = cmif_released_bytes(r, &t->size);
+    CHECK(t->size < sizeof t->out);
+    memcpy(t->out, bytes, t->size);
+    t->out[t->size] = 0;
+    for (size_t i = 0; i < count; i++) { /* spans cover both texts whole */
+        CHECK(spans[i].from == from && spans[i].out_from == out);
+        from += spans[i].size;
+        out += spans[i].out_size;
+    }
+    CHECK(from == size && out == t->size);
+    const cmif_released_word *words = cmif_released_words(r, &t->word_count);
+    CHECK(t->word_count < sizeof t->words / sizeof *t->words);
+    memcpy(t->words, words, t->word_count * sizeof *words);
+    cmif_released_free(r);
+    return rc;
+}
+
+static const char *say(talk *t, const char *text)
+{
+    if (say_bytes(t, text, strlen(text)) != CMIF_OK) {
+        fprintf(stderr, "'%s': %s\n", text, t->err.text);
+        return "?";
+    }
+    return t->out;
+}
+
+static bool says(talk *t, const char *text, const char *expected)
+{
+    const char *found = say(t, text);
+    if (strcmp(found, expected) != 0) {
+        fprintf(stderr, "'%s' left as '%s', not as '%s'\n", text, found, expected);
+        return false;
+    }
+    return true;
+}
+
+/* ---- promises ---- */
+
+static void ordinary_words_pass_or_are_drawn_as_the_policy_says(void)
+{
+    talk *names = begin("policy names", NULL), *topics = begin("policy topics", fixed),
+         *words = begin("policy words", fixed);
+    CHECK(says(names, "The doctor ate the apple.", "The doctor ate the apple."));
+    CHECK(says(topics, "The doctor ate the apple.", "The thing ate the apple."));
+    CHECK(says(words, "The doctor ate the apple.", "The thing thing the thing."));
+    CHECK(names->what.draws == 0 && topics->what.draws == 1 && words->what.draws == 3 && words->what.repeated == 0);
+    CHECK(words->what.by_class[CMIF_SPAN_STOP][CMIF_ACTION_PASS] == 2);
+    CHECK(words->what.by_class[CMIF_SPAN_TOPIC][CMIF_ACTION_CHANNEL] == 1);
+    CHECK(words->what.by_class[CMIF_SPAN_WORD][CMIF_ACTION_CHANNEL] == 2);
+    end(names);
+    end(topics);
+    end(words);
+}
+
+static void drawn_words_take_the_casing_of_what_they_stand_for(void)
+{
+    talk *t = begin("policy words", fixed);
+    CHECK(says(t, "Apple apple APPLE aPPle", "Thing thing THING thing"));
+    CHECK(t->what.draws == 1 && t->what.repeated == 3);
+    end(t);
+}
+
+static void an_odd_spelling_never_leaves_as_written(void)
+{
+    talk *t = begin("policy names", NULL), *w = begin("policy words", fixed);
+    CHECK(says(t,
+               "th\xe2\x80\x8b"
+               "e a\xc2\xad"
+               "pple",
+               "the apple"));
+    CHECK(says(t, "\xef\xbc\xb4\xef\xbd\x88\xef\xbd\x85 \xd0\xb0pple", "The apple")); /* full width; Cyrillic a */
+    CHECK(says(w, "A\xc2\xadPPLE th\xd0\xb5", "THING the"));
+    CHECK(say(t, "the\xff apple") && !strchr(t->out, '\xff'));
+    CHECK(say(w, "the \xff apple") && !strchr(w->out, '\xff'));
+    end(t);
+    end(w);
+}
+
+static void a_word_outside_table_or_vocabulary_never_passes(void)
+{
+    static const char *const policies[] = {"policy names", "policy topics", "policy words",
+                                           "policy words\nstop-words protect"};
+    static const char *const texts[]    = {"the zorblax of my mother", "Zorblax",  "zorb'lax",
+                                           "zorblax-zorblax",          "ZORBLAX!", "\xe4\xb8\xad\xe6\x96\x87zorblax"};
+    for (size_t p = 0; p < 4; p++) {
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+            talk *t = begin(policies[p], fixed);
+            CHECK(strcmp(say(t, texts[i]), "?") != 0);
+            CHECK(!strstr(t->out, "orblax") && !strstr(t->out, "ORBLAX") && !strstr(t->out, "zorb"));
+            end(t);
+        }
+    }
+    talk *t = begin("policy words", fixed); /* in the vocabulary, not in the table */
+    CHECK(say(t, "the orange table") && !strstr(t->out, "orange") && strstr(t->out, "the ") == t->out);
+    CHECK(t->what.by_class[CMIF_SPAN_WORD][CMIF_ACTION_SURROGATE] == 1);
+    CHECK(say(t, "she is the") &&
+          !strstr(t->out, "?")); /* a stop word that is not in the table passes as stop words do */
+    CHECK(strstr(t->out, "she is the"));
+    end(t);
+    t = begin("policy words\nstop-words protect", fixed);
+    CHECK(say(t, "where is the") && !strstr(t->out, "where") && strstr(t->out, "is the"));
+    end(t);
+}
+
+static void a_text_sent_again_is_the_same_bytes_and_costs_nothing(void)
+{
+    static const char text[] =
+        "Maria Lopez wrote to my doctor in London: call +44 20 7946 0958 about the apple, bank, house, table.";
+    talk *t = begin("policy words", chance);
+    char  first[1024];
+    snprintf(first, sizeof first, "%s", say(t, text));
+    uint64_t       draws = t->what.draws;
+    cmif_sanitized what  = t->what;
+    CHECK(draws >= 5 && !t->what.again);
+    say(t, "a text between, about my mother and the hospital");
+    CHECK(!t->what.again);
+    for (int i = 0; i < 3; i++) {
+        CHECK(says(t, text, first));
+        CHECK(t->what.again && t->what.draws == 0 && t->what.repeated == what.repeated + draws);
+        CHECK(memcmp(t->what.by_class, what.by_class, sizeof what.by_class) == 0);
+        CHECK(t->word_count > 5);
+    }
+    end(t);
+}
+
+static void a_word_keeps_its_output_in_a_conversation(void)
+{
+    static const char text[] =
+        "account apple ate bank called cancer child doctor hello word house hospital money mother";
+    talk *t = begin("policy words", chance);
+    char  first[1024], one[64];
+    snprintf(first, sizeof first, "%s", say(t, text));
+    CHECK(t->what.draws == 14);
+    char *save = NULL, *out = strtok_r(first, " ", &save),
+         copy[]   = "account apple ate bank called cancer child doctor hello word "
+                    "house hospital money mother";
+    char *in_save = NULL;
+    for (char *in = strtok_r(copy, " ", &in_save); in && out;
+         in = strtok_r(NULL, " ", &in_save), out = strtok_r(NULL, " ", &save)) {
+        snprintf(one, sizeof one, "the %s", in);
+        CHECK(strcmp(say(t, one) + 4, out) == 0 && t->what.draws == 0 && t->what.repeated == 1);
+    }
+    CHECK(!out);
+    end(t);
+}
+
+static void conversations_know_nothing_of_each_other(void)
+{
+    static const char text[] =
+        "Zorblax account apple ate bank called cancer child doctor hello word house hospital money";
+    talk *a = begin("policy words", chance), *b = begin("policy words", chance);
+    CHECK(say(a, text) && say(b, text));
+    CHECK(strcmp(a->out, b->out) != 0 && b->what.draws == a->what.draws &&
+          !b->what.again); /* alike: less than 21^-13 */
+    char *word = strtok(a->out, " "), *other = strtok(b->out, " ");
+    CHECK(word && other && strcmp(word, other) != 0);
+    end(a);
+    end(b);
+}
+
+static void what_is_dropped_never_happened(void)
+{
+    static const char text[] =
+        "account apple ate bank called cancer child doctor hello word house hospital money mother";
+    talk          *t    = begin("policy words", chance);
+    cmif_sanitized what = {0};
+    char           first[1024];
+    CHECK(!cmif_conversation_take(t->c, NULL, NULL));
+    CHECK(cmif_conversation_prepare(t->c, text, strlen(text), &what, NULL) == CMIF_OK && what.draws == 14);
+    cmif_conversation_drop(t->c);
+    CHECK(!cmif_conversation_take(t->c, NULL, NULL));
+    snprintf(first, sizeof first, "%s", say(t, text));
+    CHECK(t->what.draws == 14 && !t->what.again && t->what.repeated == 0);
+    /* a new prepare drops the old one, and what was taken stays as it is */
+    CHECK(cmif_conversation_prepare(t->c, "the visit", 9, &what, NULL) == CMIF_OK && what.draws == 1);
+    CHECK(cmif_conversation_prepare(t->c, "my people visit", 15, &what, NULL) == CMIF_OK && what.draws == 2);
+    cmif_conversation_drop(t->c);
+    cmif_conversation_drop(t->c);
+    CHECK(says(t, text, first) && t->what.again);
+    say(t, "the visit");
+    CHECK(!t->what.again && t->what.draws == 1);
+    CHECK(!cmif_conversation_take(t->c, NULL, NULL)); /* once */
+    end(t);
+}
+
+static void what_is_refused_is_named_by_class_and_place_only(void)
+{
+    talk          *t      = begin("policy words\nclass email refuse", fixed);
+    cmif_sanitized what   = {.draws = 77};
+    const char     text[] = "the apple of kanari@vogel.org";
+    CHECK(cmif_conversation_prepare(t->c, text, strlen(text), &what, &t->err) == CMIF_E_RANGE && what.draws == 77);
+    CHECK(strstr(t->err.text, "byte 13") && strstr(t->err.text, "email") && !strstr(t->err.text, "kanari") &&
+          !strstr(t->err.text, "apple"));
+    CHECK(!cmif_conversation_take(t->c, NULL, NULL));
+    CHECK(says(t, "the apple", "the thing") && t->what.draws == 1 && !t->what.again);
+    CHECK(cmif_conversation_prepare(t->c, text, strlen(text), &what, NULL) == CMIF_E_RANGE);
+    CHECK(!cmif_conversation_take(t->c, NULL, NULL));
+    end(t);
+}
+
+static void names_that_are_denied_never_leave(void)
+{
+    static const char *const texts[] = {"the blue apple table",
+                                        "Apple, Table",
+                                        "APPLE-TABLE",
+                                        "apple\ntable",
+                                        "the apple table's",
+                                        "apple a\xc2\xadpple t\xd0\xb0"
+                                        "ble house"};
+    talk *t = begin("policy names\ndeny \"Apple Table\"\ndeny \"table house\" person\nallow \"apple\"", NULL);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        say(t, texts[i]);
+        CHECK(!strstr(t->out, "able") && !strstr(t->out, "ABLE") && !strstr(t->out, "house"));
+    }
+    CHECK(t->what.by_class[CMIF_SPAN_ORGANISATION][CMIF_ACTION_SURROGATE] == 1);
+    CHECK(says(t, "apple the table", "apple the table") && says(t, "apple house", "apple house"));
+    end(t);
+}
+
+static void names_that_are_allowed_pass_whole_or_not_at_all(void)
+{
+    talk *t =
+        begin("policy words\nallow \"Maria\"\nallow \"Zorblax\"\nallow \"apple\"\nallow \"help@vogel.org\"", fixed);
+    CHECK(says(t, "Zorblax and the apple in the house", "Zorblax and the apple in the thing"));
+    CHECK(t->what.draws == 1 && t->what.by_class[CMIF_SPAN_WORD][CMIF_ACTION_PASS] == 1);
+    CHECK(says(t, "to help@vogel.org", "to help@vogel.org"));
+    say(t, "to maria@zorblax.org");
+    CHECK(!strstr(t->out, "maria") && !strstr(t->out, "zorblax"));
+    say(t, "Zorb\xc2\xadlax");
+    CHECK(strcmp(t->out, "Zorblax") == 0);
+    end(t);
+}
+
+static void released_words_are_where_they_say(void)
+{
+    talk *t = begin("policy words", fixed);
+    CHECK(strstr(say(t, "The Apple of zorblax is t\xc2\xadhe money"), "The Thing of "));
+    uint32_t drawn = 0, passed = 0;
+    for (size_t i = 0; i < t->word_count; i++) {
+        cmif_str word = cmif_table_word(fixed, t->words[i].output);
+        CHECK(t->words[i].size == word.size && t->words[i].from + word.size <= t->size);
+        CHECK(strncasecmp(t->out + t->words[i].from, word.data, word.size) == 0);
+        drawn += !t->words[i].passed;
+        passed += t->words[i].passed;
+        CHECK(t->words[i].passed == !cmif_str_is(word, "thing"));
+    }
+    CHECK(drawn == 2 && passed == 4); /* the, of, is, the; nothing for the surrogate */
+    end(t);
+    t = begin("policy topics", fixed); /* words that pass but that their block never gives have no row of their own */
+    CHECK(says(t, "the apple is", "the apple is") && t->word_count == 2);
+    end(t);
+}
+
+static void what_looks_like_a_surrogate_of_ours_never_passes(void)
+{
+    talk *t = begin("policy names\nclass person pass\ndeny \"maria\" person", NULL);
+    char  surrogate[256], text[300];
+    CHECK(says(t, "Grace", "Grace"));
+    snprintf(surrogate, sizeof surrogate, "%s", say(t, "Maria"));
+    CHECK(strcmp(surrogate, "Maria") != 0);
+    snprintf(text, sizeof text, "%s is", surrogate);
+    say(t, text);
+    CHECK(!strstr(t->out, surrogate));
+    CHECK(says(t, "Grace is", "Grace is"));
+    end(t);
+}
+
+static void the_answer_is_restored_through_the_vault(void)
+{
+    talk         *t      = begin("policy names", NULL);
+    cmif_restore *r      = NULL;
+    cmif_secret   back   = {0};
+    const char    text[] = "Dear Ms Lopez, call kanari@vogel.org about zorblax.";
+    say(t, text);
+    CHECK(!strstr(t->out, "Lopez") && !strstr(t->out, "kanari") && !strstr(t->out, "zorblax"));
+    cmif_restore_counts counts;
+    CHECK(cmif_restore_new(cmif_conversation_vault(t->c), false, &r, NULL) == CMIF_OK);
+    CHECK(cmif_restore_feed(r, t->out, t->size, &back, NULL) == CMIF_OK &&
+          cmif_restore_end(r, &back, &counts, NULL) == CMIF_OK);
+    CHECK(back.size == strlen(text) && memcmp(back.data, text, back.size) == 0);
+    cmif_restore_free(r);
+    cmif_secret_wipe(&back);
+    end(t);
+}
+
+static void a_channel_that_is_needed_and_guarantees_nothing_is_refused(void)
+{
+    cmif_conversation *c       = NULL;
+    cmif_err           err     = {0};
+    cmif_policy       *p       = NULL;
+    cmif_table        *nothing = make_table(true, CMIF_ADJACENT_NONE);
+    CHECK(cmif_policy_named("topics", &p, NULL) == CMIF_OK && nothing);
+    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, NULL, false}, &c, &err) == CMIF_E_RANGE && !c);
+    CHECK(strstr(err.text, "topic"));
+    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, nothing, false}, &c, NULL) == CMIF_E_TRUST &&
+          !c);
+    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, nothing, true}, &c, NULL) == CMIF_OK);
+    cmif_conversation_free(c);
+    cmif_conversation_free(NULL);
+    cmif_policy_free(p);
+    cmif_table_free(nothing);
+}
+
+static uint64_t seed = 88172645463325252u;
+static uint32_t below(uint32_t n)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (uint32_t) (seed >> 32) % n;
+}
+
+/* What the surrogate of an organisation or an address says of its kind, and a title. */
+static bool is_kind(cmif_str word)
+{
+    return cmif_str_is(word, "bank") || cmif_str_is(word, "hospital") || cmif_str_is(word, "doctor") ||
+           cmif_str_is(word, "street");
+}
+
+static bool is_stop(cmif_str word)
+{
+    for (size_t i = 0; i < STOP_WORDS; i++) {
+        if (cmif_str_is(word, stop_words[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Pieces that people write, in any order and glued in any way. */
+static size_t random_text(char *text, size_t room)
+{
+    static const char *const pieces[] = {"maria",
+                                         "Lopez",
+                                         "London",
+                                         "Albert Einstein",
+                                         "kanari@vogel.org",
+                                         "zorblax",
+                                         "Qwerzu",
+                                         "orange",
+                                         "secret",
+                                         "+44 20 7946 0958",
+                                         "4111 1111 1111 1111",
+                                         "192.168.77.31",
+                                         "wanjiru",
+                                         "f\xc3\xa1tima",
+                                         "\xe4\xb8\xad\xe6\x96\x87",
+                                         "za\xc2\xad"
+                                         "pf",
+                                         "\xd0\xb0pple",
+                                         "\xef\xbd\x88\xef\xbd\x8f\xef\xbd\x8d\xef\xbd\x85",
+                                         "Red Cross",
+                                         "Dr",
+                                         "x86z",
+                                         "O'Brien"};
+    static const char *const glue[]   = {" ", " ", " ", " ", ", ", ". ", "\n", "", "-", "'", "_", " (", "\t", "`"};
+    size_t                   size     = 0;
+    uint32_t                 count    = 1 + below(30);
+    for (uint32_t i = 0; i < count && size + 64 < room; i++) {
+        uint32_t    kind = below(3);
+        const char *one  = kind == 0   ? stop_words[below(STOP_WORDS)]
+                           : kind == 1 ? content_words[below(CONTENT_WORDS)]
+                                       : pieces[below(sizeof pieces / sizeof *pieces)];
+        size_t      from = size;
+        size += (size_t) snprintf(text + size, room - size, "%s%s", one, glue[below(sizeof glue / sizeof *glue)]);
+        text[from] = (char) (below(3) == 0 && text[from] >= 'a' && text[from] <= 'z' ? text[from] - 32 : text[from]);
+    }
+    return size;
+}
+
+static void no_word_that_is_not_a_stop_word_survives(void)
+{
+    static const char *const policies[] = {"policy words\nclass count surrogate",
+                                           "policy words\nclass count surrogate\nstop-words protect"};
+    for (int round = 0; round < 3000 && !check_failed_here; round++) {
+        char      text[4096];
+        talk     *t  = begin(policies[round & 1], fixed);
+        cmif_scan in = {0}, out = {0};
+        for (int turn = 0; turn < 2; turn++) {
+            size_t size = random_text(text, sizeof text);
+            CHECK(say_bytes(t, text, size) == CMIF_OK);
+            CHECK(!strstr(t->out, "1111 1111") && !strstr(t->out, "7946 0958") && !strstr(t->out, "192.168.77"));
+            CHECK(cmif_scan_text(text, size, &in, NULL) == CMIF_OK &&
+                  cmif_scan_text(t->out, t->size, &out, NULL) == CMIF_OK);
+            for (size_t i = 0; i < in.count; i++) {
+                cmif_str word = cmif_token_fold(&in, &in.tokens[i]);
+                if (in.tokens[i].kind != CMIF_TOKEN_WORD || word.size < 4 || is_stop(word) || is_kind(word) ||
+                    cmif_str_is(word, "thing")) {
+                    continue;
+                }
+                bool digit = false; /* drawn digits may be the same by chance */
+                for (size_t k = 0; k < word.size; k++) {
+                    digit = digit || (word.data[k] >= '0' && word.data[k] <= '9');
+                }
+                if (digit) {
+                    continue;
+                }
+                if (turn > 0 && cmif_vault_holds(cmif_conversation_vault(t->c), word)) {
+                    continue; /* it stood for something before it was written; what_looks_like_a_surrogate_... */
+                }
+                for (size_t k = 0; k < out.count; k++) {
+                    cmif_str other = cmif_token_fold(&out, &out.tokens[k]);
+                    bool     same  = other.size == word.size && memcmp(other.data, word.data, word.size) == 0;
+                    CHECK(!same);
+                    if (same) {
+                        fprintf(stderr, "'%.*s' of '%.*s' survives in '%s'\n", (int) word.size, word.data, (int) size,
+                                text, t->out);
+                    }
+                }
+            }
+            cmif_scan_wipe(&in);
+            cmif_scan_wipe(&out);
+        }
+        end(t);
+    }
+}
+
+int main(void)
+{
+    lists  = rig_lists();
+    fixed  = make_table(false, CMIF_ADJACENT_BLOCK);
+    chance = make_table(true, CMIF_ADJACENT_BLOCK);
+    if (!fixed || !chance) {
+        return 1;
+    }
+    RUN(ordinary_words_pass_or_are_drawn_as_the_policy_says);
+    RUN(drawn_words_take_the_casing_of_what_they_stand_for);
+    RUN(an_odd_spelling_never_leaves_as_written);
+    RUN(a_word_outside_table_or_vocabulary_never_passes);
+    RUN(a_text_sent_again_is_the_same_bytes_and_costs_nothing);
+    RUN(a_word_keeps_its_output_in_a_conversation);
+    RUN(conversations_know_nothing_of_each_other);
+    RUN(what_is_dropped_never_happened);
+    RUN(what_is_refused_is_named_by_class_and_place_only);
+    RUN(names_that_are_denied_never_leave);
+    RUN(names_that_are_allowed_pass_whole_or_not_at_all);
+    RUN(released_words_are_where_they_say);
+    RUN(what_looks_like_a_surrogate_of_ours_never_passes);
+    RUN(the_answer_is_restored_through_the_vault);
+    RUN(a_channel_that_is_needed_and_guarantees_nothing_is_refused);
+    RUN(no_word_that_is_not_a_stop_word_survives);
+    cmif_table_free(fixed);
+    cmif_table_free(chance);
+    cmif_lists_free(lists);
+    return check_report();
+}
