@@ -291,11 +291,13 @@ static cmif_code draw(job *j, cmif_err *err)
         if (*action < CMIF_ACTION_SURROGATE && s->class != CMIF_SPAN_OTHER && cannot(j, s, (cmif_action) *action)) {
             *action = CMIF_ACTION_SURROGATE;
         }
+        bool drawn = false;
         for (size_t k = s->first; rc == CMIF_OK && *action == CMIF_ACTION_CHANNEL && k < s->first + s->count; k++) {
             uint32_t id = ids_of(j)[k];
             if (id == CMIF_NO_WORD || cmif_table_passes(c->options.table, id)) {
                 continue;
             }
+            drawn = true;
             if (outputs_of(c)[id]) {
                 j->entry.what.repeated++;
                 continue;
@@ -305,6 +307,9 @@ static cmif_code draw(job *j, cmif_err *err)
                 outputs_of(c)[id] = IN_DRAWING;
                 j->entry.what.draws++;
             }
+        }
+        if (*action == CMIF_ACTION_CHANNEL && !drawn) {
+            *action = CMIF_ACTION_PASS; /* the table lets it pass, and so it is counted */
         }
     }
     if (rc == CMIF_OK && c->fresh.size > 0) {

@@ -1,8 +1,39 @@
+/* Linked with --wrap for malloc, calloc and mmap, to make the n-th one fail. */
 #include "sanitizer/sanitizer.h"
 
 #include "audit_rig.h"
 #include "base/check.h"
 #include "sanitizer/entities_rig.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+static long allocations_left = -1; /* -1: as many as are asked for */
+static bool no_more(void)
+{
+    errno = ENOMEM;
+    return allocations_left >= 0 && allocations_left-- == 0;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_malloc(size_t size)
+{
+    return no_more() ? NULL : __real_malloc(size);
+}
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return no_more() ? NULL : __real_calloc(count, size);
+}
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    return no_more() ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
+}
 
 static cmif_lists *lists;
 static cmif_table *fixed, *chance; /* all content words leave as "thing"; as any of them alike */
@@ -143,7 +174,9 @@ static cmif_code say_bytes(talk *t, const void *text, size_t size)
     CHECK(from == size && out == t->size);
     const cmif_released_word *words = cmif_released_words(r, &t->word_count);
     CHECK(t->word_count < sizeof t->words / sizeof *t->words);
-    memcpy(t->words, words, t->word_count * sizeof *words);
+    if (t->word_count) {
+        memcpy(t->words, words, t->word_count * sizeof *words);
+    }
     cmif_released_free(r);
     return rc;
 }
@@ -232,6 +265,8 @@ static void a_word_outside_table_or_vocabulary_never_passes(void)
     end(t);
     t = begin("policy words\nstop-words protect", fixed);
     CHECK(say(t, "where is the") && !strstr(t->out, "where") && strstr(t->out, "is the"));
+    CHECK(t->what.by_class[CMIF_SPAN_STOP][CMIF_ACTION_PASS] == 2 && t->what.draws == 0); /* alone in their blocks */
+    CHECK(t->what.by_class[CMIF_SPAN_STOP][CMIF_ACTION_SURROGATE] == 1);
     end(t);
 }
 
@@ -434,6 +469,33 @@ static void a_channel_that_is_needed_and_guarantees_nothing_is_refused(void)
     cmif_table_free(nothing);
 }
 
+static void without_memory_nothing_is_released_or_counted(void)
+{
+    static const char text[] = "Maria Lopez wrote to kanari@vogel.org of the apple, my zorblax and the bank";
+    cmif_policy      *p      = NULL;
+    cmif_sanitized    what;
+    long              failed = 0;
+    bool              done   = false;
+    CHECK(cmif_policy_named("words", &p, NULL) == CMIF_OK);
+    for (long n = 0; !done && n < 1000; n++) { /* a whole conversation */
+        cmif_conversation *c = NULL;
+        allocations_left     = n;
+        cmif_code rc         = cmif_conversation_new(&(cmif_conversation_options){p, lists, chance, false}, &c, NULL);
+        rc                   = rc == CMIF_OK ? cmif_conversation_prepare(c, text, sizeof text - 1, &what, NULL) : rc;
+        allocations_left     = -1;
+        done                 = rc == CMIF_OK;
+        if (c && !done) {
+            failed++;
+            CHECK(rc == CMIF_E_MEMORY && !cmif_conversation_take(c, NULL, NULL));
+            CHECK(cmif_conversation_prepare(c, text, sizeof text - 1, &what, NULL) == CMIF_OK);
+            CHECK(what.draws == 3 && what.repeated == 0 && !what.again); /* wrote, apple, bank */
+        }
+        cmif_conversation_free(c);
+    }
+    CHECK(done && failed > 10);
+    cmif_policy_free(p);
+}
+
 static uint64_t seed = 88172645463325252u;
 static uint32_t below(uint32_t n)
 {
@@ -571,6 +633,7 @@ int main(void)
     RUN(what_looks_like_a_surrogate_of_ours_never_passes);
     RUN(the_answer_is_restored_through_the_vault);
     RUN(a_channel_that_is_needed_and_guarantees_nothing_is_refused);
+    RUN(without_memory_nothing_is_released_or_counted);
     RUN(no_word_that_is_not_a_stop_word_survives);
     cmif_table_free(fixed);
     cmif_table_free(chance);
