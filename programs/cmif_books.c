@@ -59,7 +59,14 @@ void cmif_books_note(cmif_books *b, const cmif_release_counts *counts, const cmi
     b->spend.draws += counts->drawn;
     b->spend.passed += counts->passed;
     b->unknown += counts->unknown;
+    uint64_t length = size; /* so that two texts are not one */
+    EVP_DigestUpdate(b->released, &length, sizeof length);
     EVP_DigestUpdate(b->released, bytes, size);
+}
+
+void cmif_books_forget(cmif_books *b)
+{
+    b->any = false;
 }
 
 cmif_code cmif_books_enter(cmif_books *b, cmif_err *err)

@@ -31,6 +31,8 @@ CMIF_MUST_USE cmif_code cmif_books_open(cmif_books *books, const cmif_table *tab
 void                    cmif_books_close(cmif_books *books); /* {0} is welcome */
 /* Text was released and will be part of the next request. */
 void cmif_books_note(cmif_books *books, const cmif_release_counts *counts, const cmif_released *text);
+/* What was noted and not entered is not sent after all. {0} is welcome. */
+void cmif_books_forget(cmif_books *books);
 /* Enter what was noted, if the budgets allow. Call before anything of it is sent. Errors: BUDGET, IO, FORMAT, RANGE. */
 CMIF_MUST_USE cmif_code cmif_books_enter(cmif_books *books, cmif_err *err);
 /* The receipt of what was entered last. Errors: as cmif_receipts_put. */

@@ -661,6 +661,24 @@ static int channel_main(int argc, char **argv)
         m.mechanism == CMIF_MECHANISM_PAPER) {
         m.k = o.k ? o.k : 20; /* published */
     }
+    static const struct {
+        cmif_mechanism for_whom;
+        const char    *name;
+    } only[] = {
+        {CMIF_MECHANISM_SUBSET, "boost"}, {CMIF_MECHANISM_FULL, "classes"}, {CMIF_MECHANISM_CUSTEXT, "euclidean"}};
+    const bool given[] = {o.boost != 0, o.classes != 0, o.euclidean};
+    for (size_t i = 0; rc == CMIF_OK && i < sizeof only / sizeof *only; i++) {
+        bool fits = m.mechanism == only[i].for_whom ||
+                    (only[i].for_whom == CMIF_MECHANISM_CUSTEXT && m.mechanism == CMIF_MECHANISM_CUSTEXT_PLUS);
+        if (given[i] && !fits) {
+            rc = cmif_fail(&err, CMIF_E_RANGE, "--%s is for %s, not for %s", only[i].name,
+                           cmif_mechanism_name(only[i].for_whom), cmif_mechanism_name(m.mechanism));
+        }
+    }
+    if (rc == CMIF_OK && o.counterfit && (!o.vectors || !strcmp(o.vectors, "recipe"))) {
+        rc = cmif_fail(&err, CMIF_E_RANGE,
+                       "--counterfit is for vectors that you name: those of the recipe are fitted already");
+    }
     if (rc == CMIF_OK && o.control && m.mechanism != CMIF_MECHANISM_GENERAL) {
         rc = cmif_fail(&err, CMIF_E_RANGE, "--control is one block under one word: it goes with general only");
     }

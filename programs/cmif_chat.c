@@ -58,6 +58,7 @@ static cmif_code add(talk *t, cmif_secret *text, bool answer, cmif_err *err)
 
 static void drop(talk *t, size_t count)
 {
+    cmif_books_forget(&t->client.books); /* what is dropped before it was sent was not spent */
     while (t->count > count) {
         cmif_released_free(t->texts[--t->count]);
     }
@@ -289,8 +290,9 @@ static void greet(const talk *t)
     char text[256];
     if (t->line && !cmif_quiet) {
         cmif_client_describe(&t->client, text, sizeof text);
-        fprintf(stderr, "%s%s\nsanitizer: none. /help lists what else can be typed, Ctrl-D ends.%s\n\n",
-                cmif_style_of(stderr, CMIF_DIM), text, cmif_style_of(stderr, CMIF_PLAIN));
+        fprintf(stderr, "%s%s\nsanitizer: %s. /help lists what else can be typed, Ctrl-D ends.%s\n\n",
+                cmif_style_of(stderr, CMIF_DIM), text,
+                t->client.table ? "every word is drawn from the channel" : "none", cmif_style_of(stderr, CMIF_PLAIN));
     }
 }
 

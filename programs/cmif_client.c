@@ -213,6 +213,13 @@ cmif_code cmif_client_encode(cmif_client *c, const cmif_released *text, cmif_ids
 {
     cmif_part part = {.text = text};
     if (c->bayes) {
+        size_t   words;
+        uint32_t context = cmif_session_server(c->session)->context;
+        (void) cmif_released_words(text, &words);
+        if (words > context) { /* before rows are made for them */
+            return cmif_fail(err, CMIF_E_RANGE, "the text has %zu words, the context holds %u tokens: shorten it",
+                             words, context);
+        }
         return cmif_bayes_encode(c->bayes, text, ids, err);
     }
     (void) cmif_released_bytes(text, &part.size);
@@ -417,7 +424,7 @@ static void print_sanitizer(const cmif_client *c)
 {
     static const char *const meanings[] = {"of the drawn words", "that say what a drawn word may have been",
                                            "that say what a drawn word may have been, from the whole released text"};
-    char                     text[256], mechanism[96], certified[96];
+    char                     text[384], mechanism[96], certified[96];
 
     if (!c->table) {
         fprintf(stderr, "%ssanitizer%s  %snone%s: the text went as it is, as %s\n", cmif_style_of(stderr, CMIF_DIM),
@@ -427,18 +434,27 @@ static void print_sanitizer(const cmif_client *c)
     }
     cmif_figures_mechanism(&c->table->claim, mechanism, sizeof mechanism);
     cmif_figures_certified(&c->certificate, c->table, certified, sizeof certified);
-    snprintf(text, sizeof text, "%s; certified %s for each drawn word, between %s", mechanism, certified,
-             cmif_adjacency_sentence(c->table->claim.adjacency));
+    uint32_t least = UINT32_MAX; /* the header's K is what was asked for; this is what the table has */
+    for (uint32_t b = 0; b < c->table->block_count; b++) {
+        least = c->table->words_in[b] > 1 && c->table->words_in[b] < least ? c->table->words_in[b] : least;
+    }
+    if (c->table->claim.adjacency == CMIF_ADJACENT_NONE) {
+        snprintf(text, sizeof text, "%s; no guarantee (you asked for none)", mechanism);
+    } else {
+        snprintf(text, sizeof text, "%s; certified %s for each drawn word, between %s; %u words or more in each",
+                 mechanism, certified, cmif_adjacency_sentence(c->table->claim.adjacency),
+                 least == UINT32_MAX ? 0 : least);
+    }
     line("sanitizer", text);
     snprintf(text, sizeof text,
              "%" PRIu64 " drawn, %" PRIu64 " passed as they are, %" PRIu64 " unknown left as \"something\"",
              c->counts.drawn, c->counts.passed, c->counts.unknown);
     line("words", text);
-    if (c->certificate.pure && c->certificate.epsilon_micro < 32000000) {
-        snprintf(text, sizeof text, "epsilon %.6g in all, entered in the ledger ('cmif budget show')",
-                 (double) c->counts.drawn * (double) c->certificate.epsilon_micro / 1e6);
-        line("spent", text);
-    }
+    bool known = c->certificate.pure && c->certificate.epsilon_micro < 32000000;
+    snprintf(text, sizeof text, "epsilon %.6g in all%s, entered in the ledger ('cmif budget show')",
+             (double) c->counts.drawn * (known ? (double) c->certificate.epsilon_micro / 1e6 : 32),
+             known ? "" : " (32 a word stands for no guarantee)");
+    line("spent", text);
     if (c->row_type != CMIF_ROWS_ID) {
         line("rows", meanings[c->meaning]);
     }

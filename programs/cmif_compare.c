@@ -154,7 +154,11 @@ static void print_entries(const entry *list, size_t count)
         const entry *e = &list[i];
         char         loss[32];
         snprintf(loss, sizeof loss, e->loss < 0 ? "none" : "%.6f", e->loss);
-        printf("%-34s %9s %12s %7.1f%% %7.1f%% %8u %8s  %s\n", e->mechanism, e->nominal, loss, 100 * e->figures.attack,
+        char attack[16] = "-";
+        if (e->figures.blocks) {
+            snprintf(attack, sizeof attack, "%.1f%%", 100 * e->figures.attack);
+        }
+        printf("%-34s %9s %12s %8s %7.1f%% %8u %8s  %s\n", e->mechanism, e->nominal, loss, attack,
                100 * e->figures.itself, e->figures.drawn, tool_size(e->size), e->path);
     }
 }
@@ -245,11 +249,11 @@ static double loss_of(const entry *e)
 }
 static double attack_of(const entry *e)
 {
-    return e->figures.attack;
+    return e->figures.blocks ? e->figures.attack : -1;
 }
 static double itself_of(const entry *e)
 {
-    return e->figures.itself;
+    return e->figures.blocks ? e->figures.itself : -1;
 }
 
 static void draw(FILE *to, const entry *list, size_t count)

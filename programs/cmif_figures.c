@@ -80,7 +80,7 @@ cmif_code cmif_figures_get(const cmif_table *t, cmif_figures *out, cmif_err *err
         sizes[f.blocks] = count;
         measure_block(t, b, list + at[b], count, &f, &share[f.blocks]);
         f.blocks++;
-        f.drawn += count;
+        f.drawn += count - (list[at[b]] == 0); /* the unknown word is no word */
     }
     if (f.blocks) {
         qsort(sizes, f.blocks, sizeof *sizes, by_size);
@@ -178,6 +178,10 @@ json_t *cmif_figures_json(const cmif_table *t, const cmif_certificate *c, const 
     if (o && c->pure && c->epsilon_micro != UINT64_MAX) {
         json_object_set_new(o, "certified_epsilon", json_real((double) c->epsilon_micro / 1e6));
     }
+    if (o && !f->blocks) { /* zeros would look like privacy */
+        json_object_set_new(o, "attack_success", json_null());
+        json_object_set_new(o, "attack_success_blind", json_null());
+    }
     if (o && !c->pure) {
         json_object_set_new(o, "delta", json_real(ldexp((double) c->delta_num, -(int) t->weight_bits)));
     }
@@ -219,13 +223,17 @@ void cmif_figures_print(const cmif_table *t, const cmif_certificate *c, const cm
     }
     fprintf(to, "words       %u: %u drawn in %u blocks of %u to %u (median %u), %u pass, %u alone\n", t->word_count - 1,
             f->drawn, f->blocks, f->smallest, f->largest, f->median, f->passed, f->alone);
-    fprintf(
-        to,
-        "attack      %.1f %% of drawn words are named by who knows prior and table (%.1f %% from the block alone)\n",
-        100 * f->attack, 100 * f->blind);
-    fprintf(to, "utility     %.1f %% of drawn words leave as themselves\n", 100 * f->itself);
-    fprintf(to, "share       of a block's commonest word: %.2f %.2f %.2f %.2f %.2f (5, 25, 50, 75, 95 %% of blocks)\n",
-            f->share[0], f->share[1], f->share[2], f->share[3], f->share[4]);
+    if (f->blocks) {
+        fprintf(
+            to,
+            "attack      %.1f %% of drawn words are named by who knows prior and table (%.1f %% from the block alone)\n"
+            "utility     %.1f %% of drawn words leave as themselves\n"
+            "share       of a block's commonest word: %.2f %.2f %.2f %.2f %.2f (5, 25, 50, 75, 95 %% of blocks)\n",
+            100 * f->attack, 100 * f->blind, 100 * f->itself, f->share[0], f->share[1], f->share[2], f->share[3],
+            f->share[4]);
+    } else {
+        fprintf(to, "attack      not told: no two words share a block, so each release points at its word\n");
+    }
     put_hex(t->hash, hash);
     put_hex(t->claim.lexicon_hash, lexicon);
     put_hex(t->claim.vectors_hash, vectors);

@@ -241,6 +241,12 @@ int cmif_run(int argc, char **argv)
         rc = make_prompt(&client, &text, &left, &ids, &err);
     }
     if (rc == CMIF_OK) {
+        rc = cmif_client_fits(&client, ids.count, &err);
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_books_enter(&client.books, &err);
+    }
+    if (rc == CMIF_OK) {
         show_left(&client, left);
         stream.to   = cmif_json ? NULL : stdout;
         stream.trim = client.chat && !raw; /* SentencePiece answers begin with a space */

@@ -113,8 +113,8 @@ def a_list_of_words_becomes_a_lexicon():
 @promise
 def every_mechanism_builds_and_certifies():
     for mechanism in MECHANISMS:
-        path, done = build(mechanism.replace("+", "p"), "--mechanism", mechanism, "-k", "12", "--classes", "8") if mechanism == "full" \
-            else build(mechanism.replace("+", "p"), "--mechanism", mechanism, "-k", "12")
+        more = ("--classes", "8") if mechanism == "full" else ()
+        path, done = build(mechanism.replace("+", "p"), "--mechanism", mechanism, "-k", "12", *more)
         assert mechanism in done.out and "certified" in done.out, done.out
         report = json.loads(good("channel", "check", path, "--json").out)
         assert report["mechanism"] == mechanism
@@ -264,6 +264,24 @@ def nothing_leaves_without_an_entry():
     assert receipts.count("\n") == 2 and "film" not in receipts, receipts
     broken = {**ENV, "XDG_DATA_HOME": LIST}  # no folder can be made there
     refused(1, "", cmif(*(a for a in ask if a != "--json"), env=broken))
+
+
+@promise
+def unknown_words_cost_what_they_cost():
+    if not os.path.exists(SST2):
+        return
+    ask = ("classify", "-m", SST2, "--threads", "1", "--json", "--channel")
+    any_two = json.loads(good(*ask, f"{WORK}/metric.cmifch", "xyzzy zorblax").out)["channel"]
+    assert any_two["drawn"] == 2 and any_two["unknown"] == 0, f"between any two words an unknown one is drawn, too: {any_two}"
+    block = json.loads(good(*ask, f"{WORK}/rnm.cmifch", "xyzzy zorblax").out)["channel"]
+    assert block["drawn"] == 0 and block["unknown"] == 2, f"alone in its block it says nothing: {block}"
+
+
+@promise
+def what_is_not_used_is_refused():
+    base = ("channel", "build", "-o", f"{WORK}/u.cmifch", "-l", LEXICON, "--vectors", VECTORS)
+    refused(2, "--classes is for full", cmif(*base, "--mechanism", "krr", "--classes", "8"))
+    refused(2, "--boost is for subset", cmif(*base, "--mechanism", "krr", "--boost", "3"))
 
 
 @promise

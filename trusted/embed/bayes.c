@@ -664,6 +664,13 @@ static cmif_code index_pieces(cmif_bayes *b, cmif_err *err)
     for (uint32_t word = 1; rc == CMIF_OK && word < b->words; word++) {
         const cmif_str s     = cmif_table_word(b->table, word);
         const bool     space = b->spaces && !b->prefix;
+        for (size_t i = 0; i < s.size; i++) { /* as a literal it could be a special token; a word has no such letters */
+            if (strchr("<>[]|", s.data[i])) {
+                return cmif_fail(err, CMIF_E_FORMAT,
+                                 "word %u of the channel has '%c' in it, as markup has: no rows for it", word,
+                                 s.data[i]);
+            }
+        }
         memcpy(text + 1, s.data, s.size < CMIF_TABLE_WORD_SIZE_MAX ? s.size : CMIF_TABLE_WORD_SIZE_MAX);
         rc                    = encode_literal(b->tokenizer, space ? text : text + 1, s.size + space, &b->pieces, err);
         b->piece_at[word + 1] = (uint32_t) b->pieces.count; /* at most 2^20 words of 65 pieces */

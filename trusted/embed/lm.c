@@ -98,8 +98,8 @@ static cmif_code read_lm(owned *o, cmif_err *err)
         }
         lm->total += lm->unigrams[a];
     }
-    if (lm->total == 0) {
-        return cmif_fail(err, CMIF_E_FORMAT, "it was made from a text without a word");
+    if (lm->total == 0 || lm->unigrams[lm->words] == 0) {
+        return cmif_fail(err, CMIF_E_FORMAT, "it was made from a text without a %s", lm->total ? "sentence" : "word");
     }
     for (uint32_t a = 0; rc == CMIF_OK && a <= lm->words; a++) {
         rc = check_pairs(lm, a, err);

@@ -398,10 +398,14 @@ static bool is_stop(const run *r, int32_t id)
 /* One TOKEN frame: feed its row where that is ours to do, then hand it on. */
 static cmif_code take_token(cmif_session *s, run *r, const cmif_frame *frame, cmif_err *err)
 {
-    int32_t   id       = (int32_t) frame->token.id;
-    size_t    position = r->all.count;
-    uint32_t  number   = (uint32_t) (position - r->prompt) + 1;
-    cmif_code rc       = cmif_ids_append(&r->all, &id, 1, err);
+    int32_t  id       = (int32_t) frame->token.id;
+    size_t   position = r->all.count;
+    uint32_t number   = (uint32_t) (position - r->prompt) + 1;
+    if (frame->token.id >= cmif_embed_vocab(s->table)) { /* ids from there on are rows that we make ourselves */
+        return cmif_fail(err, CMIF_E_FORMAT, "the server chose token %u, the model has %zu: it runs another one",
+                         frame->token.id, cmif_embed_vocab(s->table));
+    }
+    cmif_code rc = cmif_ids_append(&r->all, &id, 1, err);
     if (rc != CMIF_OK) {
         return rc;
     }

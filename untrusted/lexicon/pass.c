@@ -42,7 +42,7 @@ const char cmif_rude_words[] =
     "kaffirs kike kikes kkk knobhead kraut krauts lezbo lezzie lmfao masturbate masturbated masturbates "
     "masturbating masturbation masturbator midget midgets milf milfs mofo mofos molest molestation molested "
     "molester molesters molesting molests mong mongoloid mongoloids mongrel mongrels motherfuck motherfucka "
-    "motherfucker motherfuckers motherfuckin motherfucking mulatto mulattoes mulattos muthafucka nazi nazis "
+    "motherfucker motherfuckers motherfuckin motherfucking mulatto mulattoes mulattos muthafucka nazi nazis jihadi jihadis jihadist jihadists "
     "necrophilia negress negro negroes negroid negros nig niga nigga niggas niggaz nigger niggers nigra nutsack "
     "nympho orgies orgy paedo paedophile paedophiles paedophilia paedos paki pakis pecker peckers pedo pedophile "
     "pedophiles pedophilia pedos perv pervert perverts pervs pikey pikeys pimp pimps piss pissed pisses pissing "
