@@ -598,9 +598,11 @@ static cmif_code write_word(job *j, const candidate *c, uint32_t word, uint32_t 
         return cmif_fail(err, CMIF_E_RANGE, "the released text has more than 2^32 bytes; release it in pieces");
     }
     size_t size = write_in_casing(text, (casing) c->casing, r->text.data + r->text.size);
-    j->counts.unknown += !word;
-    j->counts.passed += pass;
-    j->counts.drawn += word && !pass;
+    /* drawn: whatever has company in its block, the unknown word, too, where a table gives it some */
+    bool alone = j->s->table->words_in[cmif_table_block(j->s->table, word)] == 1;
+    j->counts.unknown += !word && alone;
+    j->counts.passed += word && alone;
+    j->counts.drawn += !alone;
     r->words[r->count++] = (cmif_released_word){
         .from = (uint32_t) r->text.size, .size = (uint32_t) size, .output = output, .passed = pass};
     r->text.size += size;

@@ -41,7 +41,9 @@ typedef struct cmif_released_word { /* a word of released text, and what was sai
 } cmif_released_word;
 
 typedef struct cmif_release_counts {
-    uint64_t drawn, passed, unknown; /* words: through the channel, as they were, not in the table */
+    uint64_t drawn;   /* words that others could have been released like: each costs the table's epsilon */
+    uint64_t passed;  /* words alone in their block: as they were, or under a name of their own */
+    uint64_t unknown; /* words not in the table that left as "something" */
 } cmif_release_counts;
 
 /* table must outlive the sanitizer. A table that claims no guarantee is refused unless no_guarantee is true.
