@@ -84,6 +84,10 @@ cmif_code cmif_conversation_new(const cmif_conversation_options *options, cmif_c
     if (rc == CMIF_OK) {
         rc = cmif_noise_take(c->noise, c->key, sizeof c->key, err);
     }
+    cmif_secret *memory[] = {&c->text, &c->words, &c->spans, &c->known, &c->fresh}; /* never NULL from here on */
+    for (size_t i = 0; rc == CMIF_OK && i < sizeof memory / sizeof *memory; i++) {
+        rc = cmif_secret_reserve(memory[i], 1, err);
+    }
     if (rc == CMIF_OK && t) {
         rc = cmif_secret_reserve(&c->outputs, t->word_count * sizeof(uint32_t), err);
     }
