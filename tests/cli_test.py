@@ -407,10 +407,15 @@ def on_terminal(args, steps, env=ENV):
     shown, seen = b"", 0
     end = time.monotonic() + 60
 
-    def pump(until):
-        """Read until the text comes, after what earlier steps waited for; None: until it ends."""
+    def pump(until, again=b""):
+        """Read until the text comes, after what earlier steps waited for; None: until it ends. again: typed once more after
+        ten seconds, as a person does: a terminal drops what comes while a program is about to change its mode."""
         nonlocal shown, seen
+        late = time.monotonic() + 10
         while until is None or until not in shown[seen:]:
+            if again and time.monotonic() > late:
+                os.write(fd, again)
+                again = b""
             if time.monotonic() > end:
                 os.kill(pid, signal.SIGKILL)
                 raise AssertionError(f"waited for {until!r}, it showed {shown!r}")
@@ -424,10 +429,11 @@ def on_terminal(args, steps, env=ENV):
                 shown += more
         seen = shown.index(until, seen) + len(until)
 
+    keys = b""
     for until, keys in steps:
         pump(until)
         os.write(fd, keys)
-    pump(None)
+    pump(None, keys)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(fd)
     return shown.decode(errors="replace"), code

@@ -659,7 +659,7 @@ static void write_large(uint32_t count, uint32_t k, uint32_t bits)
     uint32_t      *out = calloc(count, 4);
     uint64_t      *w   = calloc((size_t) count * k, sizeof *w);
     for (uint32_t i = 0; i < count; i++) {
-        snprintf(&text[9 * (size_t) i], 9, "w%07u", i);
+        snprintf(&text[9 * (size_t) i], 9, "w%07u", i % 10000000);
         names[i]      = (cmif_str){&text[9 * (size_t) i], i ? 8 : 0};
         ones[i]       = 1;
         block_of[i]   = i / k;
