@@ -268,12 +268,12 @@ static void draw(FILE *to, const entry *list, size_t count)
             "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' font-family='sans-serif' font-size='12'>\n"
             "<style>text{fill:#222}.title{font-size:15px;font-weight:bold}.axis{fill:none;stroke:#222}"
             ".grid{stroke:#ddd}</style>\n<rect width='100%%' height='100%%' fill='white'/>\n",
-            WIDTH, HEIGHT + 24 * ((int) count / 2 + 1));
+            WIDTH, HEIGHT + 20 * ((int) count + 1));
     put_axes(to, LEFT, "What a table loses", "nominal epsilon", "certified epsilon", most_epsilon, most_epsilon, false);
     fprintf(to, "<path d='M%d %d L%d %d' stroke='#999' stroke-dasharray='2 3'/>\n", LEFT, TOP + PLOT, LEFT + PLOT, TOP);
     put_axes(to, SECOND, "What it keeps and gives away", "K, words of a block",
              "solid: named by an attacker; dashed: leaves as itself", most_k, most_share, true);
-    int legend = 0;
+    int left_legend = 0, right_legend = 0;
     for (size_t i = 0; i < count; i++) {
         bool left = true, right = true;
         for (size_t j = 0; j < i; j++) {
@@ -283,12 +283,16 @@ static void draw(FILE *to, const entry *list, size_t count)
         const char *colour = colours[i % (sizeof colours / sizeof *colours)];
         if (left) {
             put_line(to, list, count, i, LEFT, false, most_epsilon, most_epsilon, colour, loss_of, false);
-            fprintf(to, "<text x='%d' y='%d' style='fill:%s'>%s</text>\n", LEFT, HEIGHT + 20 * ++legend, colour,
+            fprintf(to, "<text x='%d' y='%d' style='fill:%s'>%s</text>\n", LEFT, HEIGHT + 20 * ++left_legend, colour,
                     list[i].mechanism);
         }
         if (right) {
             put_line(to, list, count, i, SECOND, true, most_k, most_share, colour, attack_of, false);
             put_line(to, list, count, i, SECOND, true, most_k, most_share, colour, itself_of, true);
+            fprintf(to, "<text x='%d' y='%d' style='fill:%s'>%s%s%s, epsilon %s</text>\n", SECOND,
+                    HEIGHT + 20 * ++right_legend, colour, cmif_mechanism_name(list[i].table->claim.mechanism),
+                    list[i].table->claim.noise ? ", " : "",
+                    list[i].table->claim.noise ? cmif_noise_name(list[i].table->claim.noise) : "", list[i].nominal);
         }
     }
     fputs("</svg>\n", to);
