@@ -1,4 +1,5 @@
 #include "cmif_commands.h"
+#include "cmif_figures.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -375,6 +376,24 @@ done:
     cmif_private_server_stop(server);
 }
 
+static void check_channel(void)
+{
+    cmif_table      *table = NULL;
+    cmif_certificate certificate;
+    char             mechanism[96], certified[96];
+    cmif_err         err = {0};
+    if (cmif_table_open(where.channel, &table, &certificate, &err) != CMIF_OK) {
+        say(FAIL, "channel", "build it again with 'cmif channel build'", "%s", err.text);
+        return;
+    }
+    bool none = table->claim.adjacency == CMIF_ADJACENT_NONE;
+    cmif_figures_mechanism(&table->claim, mechanism, sizeof mechanism);
+    cmif_figures_certified(&certificate, table, certified, sizeof certified);
+    say(none ? WARN : FINE, "channel", none ? "use another: a baseline promises nothing" : NULL, "%s, certified %s",
+        mechanism, none ? "nothing" : certified);
+    cmif_table_free(table);
+}
+
 int cmif_doctor(int argc, char **argv)
 {
     cmif_client client = {0};
@@ -391,6 +410,9 @@ int cmif_doctor(int argc, char **argv)
     check_machine();
     check_programs();
     check_cache();
+    if (where.channel) {
+        check_channel();
+    }
     bool model = where.model && check_model(&client);
     if (!where.model) {
         say(WARN, "model", "give -m FILE; or 'cmif pull smollm2', then -m smollm2", "none named, so none was checked");
