@@ -437,8 +437,8 @@ static void what_is_kept_comes_back(void)
 {
     cmif_vectors *v = random_vectors(5, 7), *back = NULL;
     float         valence[5] = {0, -1, .5F, 0, 2}, found[5] = {0};
-    cmif_lexicon  other = four;
-    other.meaning_hash[31]      = 1;
+    cmif_lexicon  other    = four;
+    other.meaning_hash[31] = 1;
     CHECK(cmif_vectors_save(v, valence, &four, "study", in_folder("v.gguf"), &err) == CMIF_OK);
     CHECK(cmif_vectors_open(path, &four, "study", &back, found, &err) == CMIF_OK);
     CHECK(same(v, back) && memcmp(valence, found, sizeof valence) == 0);
