@@ -80,6 +80,9 @@ function(cmif_test side name source)
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 endfunction()
 
+# link options of a test that includes base/check_memory.h
+set(CMIF_WRAP_MEMORY -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
+
 # cmif_fuzz(side name source libraries...): libFuzzer target, only with CMIF_FUZZ
 function(cmif_fuzz side name source)
   if(CMIF_FUZZ)

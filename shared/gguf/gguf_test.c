@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/check_memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,37 +13,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-/* ---- the n-th allocation can fail (the linker wraps these) ---- */
-
-static long fail_after = -1; /* allocations that still succeed; -1: all */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static bool allocation_fails(void)
-{
-    return fail_after >= 0 && fail_after-- == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return allocation_fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return allocation_fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    return allocation_fails() ? NULL : __real_realloc(old, size);
-}
 
 /* ---- files made by hand ---- */
 
@@ -513,10 +483,10 @@ static void each_failed_allocation_is_a_memory_error(void)
     int  failures = 0;
     bool done     = false;
     for (long n = 0; n < 100 && !done; n++) {
-        cmif_gguf *file = NULL;
-        fail_after      = n;
-        cmif_code rc    = cmif_gguf_open_memory(bytes, w.at, &file, NULL);
-        fail_after      = -1;
+        cmif_gguf *file  = NULL;
+        allocations_left = n;
+        cmif_code rc     = cmif_gguf_open_memory(bytes, w.at, &file, NULL);
+        allocations_left = -1;
         CHECK(rc == CMIF_OK ? file != NULL : rc == CMIF_E_MEMORY && !file);
         done = rc == CMIF_OK;
         failures += !done;
@@ -729,13 +699,13 @@ static void a_failed_allocation_while_writing_leaves_nothing(void)
     bool done     = false;
     for (long n = 0; n < 200 && !done; n++) {
         cmif_gguf_out *out = NULL;
-        fail_after         = n;
+        allocations_left   = n;
         cmif_code rc       = cmif_gguf_out_new(&out, NULL);
         rc                 = rc ? rc : cmif_gguf_put_uint(out, "a", 1, NULL);
         rc                 = rc ? rc : cmif_gguf_put_strs(out, "b", (cmif_str[]){{"x", 1}}, 1, NULL);
-        rc         = rc ? rc : cmif_gguf_put_tensor(out, "t", CMIF_GGML_F32, 1, (uint64_t[4]){8}, NULL, NULL, NULL);
-        rc         = rc ? rc : cmif_gguf_write(out, path, NULL, NULL, NULL);
-        fail_after = -1;
+        rc = rc ? rc : cmif_gguf_put_tensor(out, "t", CMIF_GGML_F32, 1, (uint64_t[4]){8}, NULL, NULL, NULL);
+        rc = rc ? rc : cmif_gguf_write(out, path, NULL, NULL, NULL);
+        allocations_left = -1;
         CHECK(rc == CMIF_OK || rc == CMIF_E_MEMORY);
         CHECK(exists(path) == (rc == CMIF_OK));
         done = rc == CMIF_OK;

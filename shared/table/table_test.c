@@ -1,6 +1,8 @@
+#define CHECK_MEMORY_ALIGNED
 #include "table/table.h"
 
 #include "base/check.h"
+#include "base/check_memory.h"
 #include "table/layout.h"
 #include "table/table_samples.h"
 
@@ -11,37 +13,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-/* ---- the n-th allocation can fail (the linker wraps these) ---- */
-
-static long fail_after = -1; /* allocations that still succeed; -1: all */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-
-static bool allocation_fails(void)
-{
-    return fail_after >= 0 && fail_after-- == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return allocation_fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return allocation_fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return allocation_fails() ? NULL : __real_aligned_alloc(alignment, size);
-}
 
 /* ---- a small table ---- */
 
@@ -615,7 +586,7 @@ static void an_allocation_that_fails_is_an_error(void)
                 CHECK(cmif_table_write(&d, path, NULL) == CMIF_OK &&
                       cmif_table_open(path, &table, NULL, NULL) == CMIF_OK);
             }
-            fail_after = n;
+            allocations_left = n;
             if (pass == 0) {
                 rc = cmif_table_write(&d, path, &err);
             } else if (pass == 1) {
@@ -623,8 +594,8 @@ static void an_allocation_that_fails_is_an_error(void)
             } else {
                 rc = cmif_table_compose(table, 10, 1e-6, &epsilon, &err);
             }
-            ended      = fail_after >= 0; /* there were fewer allocations than n */
-            fail_after = -1;
+            ended            = allocations_left >= 0; /* there were fewer allocations than n */
+            allocations_left = -1;
             CHECK(ended ? rc == CMIF_OK : rc == CMIF_E_MEMORY && err.code == rc);
             CHECK(pass != 0 || files_in_folder() == (ended ? 1 : 0));
             CHECK(pass != 1 || ended || table == untouched);

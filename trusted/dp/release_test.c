@@ -1,9 +1,10 @@
-/* Linked with --wrap for malloc, calloc, realloc and mmap, to make the n-th one fail. */
+#define CHECK_MEMORY_MMAP
 #include "dp/released_ids.h"
 #include "dp/released_make.h"
 
 #include "audit_property.h"
 #include "base/check.h"
+#include "base/check_memory.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -16,39 +17,6 @@
 #define UNDER_ASAN
 #endif
 #endif
-
-static long allocations_left = -1; /* -1: as many as are asked for */
-static bool no_more(void)
-{
-    errno = ENOMEM;
-    return allocations_left >= 0 && allocations_left-- == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-
-void *__wrap_malloc(size_t size)
-{
-    return no_more() ? NULL : __real_malloc(size);
-}
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return no_more() ? NULL : __real_calloc(count, size);
-}
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return no_more() ? NULL : __real_realloc(memory, size);
-}
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
-{
-    return no_more() ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
-}
 
 static void the_identity_releases_the_very_bytes(void)
 {

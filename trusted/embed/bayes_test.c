@@ -1,6 +1,7 @@
 #include "embed/bayes.h"
 
 #include "base/check.h"
+#include "base/check_memory.h"
 #include "dp/draw.h"
 
 #include <math.h>
@@ -10,33 +11,6 @@
 #include <unistd.h>
 
 #define MODELS CMIF_ENGINE_SOURCE "/models"
-
-/* ---- the n-th allocation fails (linked with --wrap) ---- */
-
-static long allocations_left = -1; /* negative: all succeed */
-void       *__real_malloc(size_t size);
-void       *__real_calloc(size_t count, size_t size);
-void       *__real_realloc(void *memory, size_t size);
-
-static bool is_refused(void)
-{
-    return allocations_left >= 0 && allocations_left-- == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return is_refused() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return is_refused() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return is_refused() ? NULL : __real_realloc(memory, size);
-}
 
 /* ---- a laboratory: a table, a tokenizer, rows, a language model ---- */
 

@@ -1,5 +1,7 @@
-/* Linked with --wrap for malloc, calloc, realloc and mmap, to make the n-th one fail. */
+#define CHECK_MEMORY_MMAP
 #include "sanitizer/restore_rig.h"
+
+#include "base/check_memory.h"
 
 #include "sanitizer/dates.h"
 
@@ -16,33 +18,6 @@
 #define UNDER_ASAN
 #endif
 #endif
-
-static long allocations_left = -1; /* -1: as many as are asked for */
-static bool no_more(void)
-{
-    errno = ENOMEM;
-    return allocations_left >= 0 && allocations_left-- == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
-
-void *__wrap_malloc(size_t size)
-{
-    return no_more() ? NULL : __real_malloc(size);
-}
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return no_more() ? NULL : __real_calloc(count, size);
-}
-void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
-{
-    return no_more() ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
-}
 
 static cmif_lists *lists;
 

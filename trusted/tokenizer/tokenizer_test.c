@@ -1,6 +1,7 @@
 #include "tokenizer/tokenizer.h"
 
 #include "base/check.h"
+#include "base/check_memory.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -12,33 +13,6 @@
 
 #define MODELS CMIF_ENGINE_SOURCE "/models"
 #define SHARED CMIF_SOURCE_DIR "/../shared/tokenizers"
-
-/* ---- the n-th allocation fails (linked with --wrap) ---- */
-
-static long allocations_left = -1; /* negative: all succeed */
-void       *__real_malloc(size_t size);
-void       *__real_calloc(size_t count, size_t size);
-void       *__real_realloc(void *memory, size_t size);
-
-static bool is_refused(void)
-{
-    return allocations_left >= 0 && allocations_left-- == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return is_refused() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return is_refused() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return is_refused() ? NULL : __real_realloc(memory, size);
-}
 
 /* ---- helpers ---- */
 

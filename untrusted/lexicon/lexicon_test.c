@@ -1,6 +1,7 @@
 #include "lexicon/draft.h"
 
 #include "base/check.h"
+#include "base/check_memory.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,37 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
-
-/* ---- the n-th allocation can fail (the linker wraps these) ---- */
-
-static long fail_after = -1; /* allocations that still succeed; -1: all */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static bool allocation_fails(void)
-{
-    return fail_after >= 0 && fail_after-- == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return allocation_fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return allocation_fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    return allocation_fails() ? NULL : __real_realloc(old, size);
-}
 
 /* ---- files in a folder of our own ---- */
 
@@ -554,20 +524,20 @@ static void every_allocation_may_fail(void)
     put_sources(false);
     long n = 0;
     for (bool done = false; !done && n < 100000; n++) {
-        cmif_err err = {0};
-        fail_after   = n;
-        cmif_code rc = build_with(NULL, 0, "memory.gguf", &err);
-        done         = fail_after >= 0; /* so many were not needed */
-        fail_after   = -1;
+        cmif_err err     = {0};
+        allocations_left = n;
+        cmif_code rc     = build_with(NULL, 0, "memory.gguf", &err);
+        done             = allocations_left >= 0; /* so many were not needed */
+        allocations_left = -1;
         CHECK(done ? rc == CMIF_OK : rc == CMIF_E_MEMORY && !is_there("memory.gguf"));
     }
     printf("       (%ld allocations)\n", n - 1);
     for (n = 0;; n++) {
         cmif_lexicon *lex = NULL;
-        fail_after        = n;
+        allocations_left  = n;
         cmif_code rc      = cmif_lexicon_open(in_folder("memory.gguf"), &lex, NULL);
-        bool      done    = fail_after >= 0;
-        fail_after        = -1;
+        bool      done    = allocations_left >= 0;
+        allocations_left  = -1;
         CHECK(done ? rc == CMIF_OK : rc == CMIF_E_MEMORY && !lex);
         cmif_lexicon_free(lex);
         if (done) {
