@@ -240,6 +240,7 @@ static cmif_code next_line(talk *t, cmif_secret *text, bool *more, cmif_err *err
     }
     cmif_interrupted = 0;
     cmif_session_forget_cancel(t->client.session); /* one that came as the last answer ended */
+    el_set(t->line, EL_PREP_TERM, 1); /* before the prompt: a key that is typed as soon as it is seen is not lost */
     const char *line = el_gets(t->line, &count);
     if (cmif_interrupted) {
         putchar('\n');

@@ -118,11 +118,11 @@ CMIF_MUST_USE cmif_code cmif_gguf_write(cmif_gguf_out *out, const char *path, cm
 
 /* The same in two steps, for files that belong together: stage all of them, which does everything that can go wrong,
  * then give each its name. A staged file has no name where the file system allows it (O_TMPFILE), otherwise
- * `path.partial-<pid>`. */
+ * `path.partial-<pid>`. A process that is killed while names are given may leave some of them: each file under its name is whole. */
 typedef struct cmif_gguf_staged cmif_gguf_staged;
 CMIF_MUST_USE cmif_code cmif_gguf_stage(cmif_gguf_out *out, const char *path, cmif_gguf_progress progress,
                                         void *context, cmif_gguf_staged **staged, cmif_err *err);
-CMIF_MUST_USE cmif_code cmif_gguf_commit(cmif_gguf_staged *staged, cmif_err *err);
+CMIF_MUST_USE cmif_code cmif_gguf_commit(cmif_gguf_staged *const *staged, size_t count, cmif_err *err);
 void                    cmif_gguf_staged_free(cmif_gguf_staged *staged); /* NULL is welcome; gone if not committed */
 
 #endif

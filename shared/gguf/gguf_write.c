@@ -575,7 +575,8 @@ done:
     return rc;
 }
 
-cmif_code cmif_gguf_commit(cmif_gguf_staged *staged, cmif_err *err)
+/* A name beside its own, where it has none yet. */
+static cmif_code give_temporary_name(cmif_gguf_staged *staged, cmif_err *err)
 {
     for (int attempt = 0; !staged->named && attempt < 2; attempt++) {
         char link[32];
@@ -585,19 +586,33 @@ cmif_code cmif_gguf_commit(cmif_gguf_staged *staged, cmif_err *err)
             break;
         }
     }
-    if (!staged->named || rename(staged->temporary, staged->path) != 0) {
-        return cmif_fail(err, CMIF_E_IO, "cannot give '%s' its name: %s", staged->path, strerror(errno));
-    }
-    staged->named = false;
+    return staged->named
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_IO, "cannot give '%s' its name: %s", staged->path, strerror(errno));
+}
 
-    char *folder = folder_of(staged->path); /* the name itself should last: best effort, the data is safe already */
-    int   fd     = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd >= 0) {
-        (void) !fsync(fd);
-        close(fd);
+cmif_code cmif_gguf_commit(cmif_gguf_staged *const *staged, size_t count, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
+        rc = give_temporary_name(staged[i], err);
     }
-    free(folder);
-    return CMIF_OK;
+    for (size_t i = 0; rc == CMIF_OK && i < count; i++) { /* with nothing between: a kill finds all or none, but for luck */
+        if (rename(staged[i]->temporary, staged[i]->path) != 0) {
+            rc = cmif_fail(err, CMIF_E_IO, "cannot give '%s' its name: %s", staged[i]->path, strerror(errno));
+        }
+        staged[i]->named = staged[i]->named && rc != CMIF_OK;
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < count; i++) { /* the names should last: best effort, the data is safe already */
+        char *folder = folder_of(staged[i]->path);
+        int   fd     = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (fd >= 0) {
+            (void) !fsync(fd);
+            close(fd);
+        }
+        free(folder);
+    }
+    return rc;
 }
 
 cmif_code cmif_gguf_write(cmif_gguf_out *out, const char *path, cmif_gguf_progress progress, void *context,
@@ -606,7 +621,7 @@ cmif_code cmif_gguf_write(cmif_gguf_out *out, const char *path, cmif_gguf_progre
     cmif_gguf_staged *staged = NULL;
     cmif_code         rc     = cmif_gguf_stage(out, path, progress, context, &staged, err);
     if (rc == CMIF_OK) {
-        rc = cmif_gguf_commit(staged, err);
+        rc = cmif_gguf_commit(&staged, 1, err);
     }
     cmif_gguf_staged_free(staged);
     return rc;

@@ -406,7 +406,7 @@ cmif_code cmif_split(const char *path, const char *folder, const cmif_split_opti
     cmif_code         rc     = CMIF_OK;
     cmif_gguf        *model  = NULL;
     cmif_gguf_out    *client = NULL, *server = NULL;
-    cmif_gguf_staged *client_file = NULL, *server_file = NULL;
+    cmif_gguf_staged *files[2] = {NULL, NULL}; /* the server's, the client's */
     char             *client_path = path_in(folder, "client.gguf"), *server_path = path_in(folder, "server.gguf");
     conversion        c    = {0};
     work              w    = {.progress = progress, .context = context, .what = "reading"};
@@ -443,18 +443,17 @@ cmif_code cmif_split(const char *path, const char *folder, const cmif_split_opti
     }
     w.before = size;
     w.what   = "writing client.gguf";
-    rc       = cmif_gguf_stage(client, client_path, report, &w, &client_file, err);
+    rc       = cmif_gguf_stage(client, client_path, report, &w, &files[1], err);
     w.before += plan.client_size;
     w.what = "writing server.gguf";
-    rc     = rc ? rc : cmif_gguf_stage(server, server_path, report, &w, &server_file, err);
-    rc     = rc ? rc : cmif_gguf_commit(server_file, err);
-    rc     = rc ? rc : cmif_gguf_commit(client_file, err);
+    rc     = rc ? rc : cmif_gguf_stage(server, server_path, report, &w, &files[0], err);
+    rc     = rc ? rc : cmif_gguf_commit(files, 2, err);
     if (rc == CMIF_OK && out) {
         *out = plan;
     }
 done:
-    cmif_gguf_staged_free(client_file);
-    cmif_gguf_staged_free(server_file);
+    cmif_gguf_staged_free(files[0]);
+    cmif_gguf_staged_free(files[1]);
     cmif_gguf_out_free(client);
     cmif_gguf_out_free(server);
     free(c.floats);
