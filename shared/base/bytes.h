@@ -1,4 +1,4 @@
-/* bytes - bounded cursors over byte arrays, and size arithmetic that cannot wrap.
+/* bytes - bounded cursors over byte arrays, size arithmetic that cannot wrap, and bytes as hexadecimal digits.
  *
  * A reader that ran out stays failed and gives zeros: read everything, then ask `failed` once. */
 #ifndef CMIF_BASE_BYTES_H
@@ -124,6 +124,32 @@ static inline bool cmif_size_add(size_t a, size_t b, size_t *out)
         return false;
     }
     *out = sum;
+    return true;
+}
+
+/* 2 * count hexadecimal digits in lower case, and a zero byte. */
+static inline void cmif_hex(const uint8_t *bytes, size_t count, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < count; i++) {
+        out[2 * i]     = digits[bytes[i] >> 4];
+        out[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    out[2 * count] = '\0';
+}
+
+/* The other way, from 2 * count digits in lower case; false (and out untouched) when text does not begin with so many. */
+static inline bool cmif_unhex(const char *text, size_t count, uint8_t *out)
+{
+    for (size_t i = 0; i < 2 * count; i++) {
+        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f'))) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        const int high = text[2 * i], low = text[2 * i + 1];
+        out[i] = (uint8_t) ((high <= '9' ? high - '0' : high - 'a' + 10) << 4 | (low <= '9' ? low - '0' : low - 'a' + 10));
+    }
     return true;
 }
 

@@ -73,11 +73,34 @@ static void sizes_that_do_not_fit_are_refused(void)
     CHECK(cmif_size_add(SIZE_MAX, 0, &out) && out == SIZE_MAX);
 }
 
+static void hexadecimal_digits_say_the_same_bytes(void)
+{
+    uint8_t bytes[256], back[256] = {0};
+    char    text[513];
+    for (int i = 0; i < 256; i++) {
+        bytes[i] = (uint8_t) i;
+    }
+    cmif_hex(bytes, 256, text);
+    CHECK(strlen(text) == 512 && !memcmp(text, "000102", 6) && !strcmp(text + 506, "fdfeff"));
+    CHECK(cmif_unhex(text, 256, back) && !memcmp(bytes, back, 256));
+    cmif_hex(bytes, 0, text);
+    CHECK(!strcmp(text, ""));
+
+    static const char *const bad[] = {"",    "0", "012", "012g", "012/", "012:", "012`", "012F", "\xff\xff\xff\xff",
+                                      " 123"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        memset(back, 9, 2);
+        CHECK(!cmif_unhex(bad[i], 2, back) && back[0] == 9 && back[1] == 9);
+    }
+    CHECK(cmif_unhex("0a9f", 2, back) && back[0] == 0x0a && back[1] == 0x9f);
+}
+
 int main(void)
 {
     RUN(numbers_are_little_endian_both_ways);
     RUN(a_reader_that_ran_out_stays_failed_and_gives_zeros);
     RUN(a_writer_without_room_writes_nothing_more);
     RUN(sizes_that_do_not_fit_are_refused);
+    RUN(hexadecimal_digits_say_the_same_bytes);
     return check_report();
 }

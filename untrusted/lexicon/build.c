@@ -1,5 +1,7 @@
 #include "lexicon/draft.h"
 
+#include "base/bytes.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <openssl/evp.h>
@@ -582,7 +584,7 @@ static cmif_code hash_tokens(const cmif_str *tokens, size_t count, char line[sta
     if (!good) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
     }
-    cmif_hex(digest, hex);
+    cmif_hex(digest, sizeof digest, hex);
     snprintf(line, 80, "tokens %s\n", hex);
     return CMIF_OK;
 }

@@ -95,5 +95,7 @@ CMIF_MUST_USE cmif_code cmif_lm_build(const cmif_lexicon *lexicon, const char *w
  * Errors: IO, FORMAT (a source is not what it should be: which, line), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_lists_build(const cmif_lexicon *lexicon, const char *wordnet, const char *names, const char *dictionary,
                                          const char *path, cmif_err *err);
+enum { CMIF_LISTS = 6 };
+extern const char *const cmif_list_names[CMIF_LISTS]; /* "given", ...: the file has "cmif.lists.NAME" */
 
 #endif

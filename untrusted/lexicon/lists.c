@@ -1,6 +1,8 @@
 /* Lists of names, and of words with their topics, for trusted/sanitizer/lists.h, which says what they hold. Everything
  * is public, and the same sources give the same bytes. */
 #include "lexicon/lexicon.h"
+
+#include "base/bytes.h"
 #include "lexicon/map.h"
 #include "lexicon/sources.h"
 #include "lexicon/wordnet.h"
@@ -11,10 +13,10 @@
 #include <string.h>
 #include <utf8proc.h>
 
-enum list { GIVEN, FAMILY, PLACE, ORGANISATION, PERSON, WORD, LISTS };
+enum list { GIVEN, FAMILY, PLACE, ORGANISATION, PERSON, WORD, LISTS = CMIF_LISTS };
 
-static const char *const list_names[LISTS] = {"given", "family", "place", "organisation", "person", "word"};
-static const uint32_t    words_max[LISTS]  = {1, 1, 5, 6, 5, 1};
+const char *const     cmif_list_names[CMIF_LISTS] = {"given", "family", "place", "organisation", "person", "word"};
+static const uint32_t words_max[LISTS]            = {1, 1, 5, 6, 5, 1};
 
 enum {
     GIVEN_FEMALE   = 1,
@@ -546,7 +548,7 @@ static cmif_code write_lists(builder *b, const cmif_lexicon *lex, const char *pa
     if (rc != CMIF_OK) {
         goto done;
     }
-    cmif_hex(lex->hash, hex);
+    cmif_hex(lex->hash, 32, hex);
     at += (size_t) snprintf(sources, sizeof sources, "lexicon %s\ndictionary %s\n", hex, b->dictionary.hash);
     for (size_t i = 0; i < 4; i++) {
         const char *slash = strrchr(b->names[i].path, '/');
@@ -566,10 +568,10 @@ static cmif_code write_lists(builder *b, const cmif_lexicon *lex, const char *pa
             strings[i] = l->at[i].text;
             flags[i]   = l->at[i].flags;
         }
-        snprintf(key, sizeof key, "cmif.lists.%s", list_names[which]);
+        snprintf(key, sizeof key, "cmif.lists.%s", cmif_list_names[which]);
         rc = cmif_gguf_put_strs(out, key, strings, l->count, err);
         if (rc == CMIF_OK) {
-            snprintf(key, sizeof key, "cmif.lists.%s.flags", list_names[which]);
+            snprintf(key, sizeof key, "cmif.lists.%s.flags", cmif_list_names[which]);
             rc = cmif_gguf_put_array(out, key, CMIF_GGUF_U32, flags, l->count, err);
         }
     }

@@ -1,5 +1,7 @@
 #include "lexicon/draft.h"
 
+#include "base/bytes.h"
+
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,7 +279,7 @@ static cmif_code write_counts(const counter *c, const cmif_lexicon *lexicon, con
     for (uint32_t i = 0; i <= c->end; i++) {
         first[i + 1] += first[i];
     }
-    cmif_hex(lexicon->hash, lexicon_hash);
+    cmif_hex(lexicon->hash, 32, lexicon_hash);
     rc = cmif_gguf_out_new(&out, err);
     if (rc == CMIF_OK) {
         rc = cmif_gguf_put_str(out, "general.architecture", (cmif_str){"cmif-lm", 7}, err);
@@ -333,7 +335,7 @@ static cmif_code hash_sources(const cmif_source *sources, size_t count, char hex
     if (!good) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
     }
-    cmif_hex(digest, hex);
+    cmif_hex(digest, sizeof digest, hex);
     return CMIF_OK;
 }
 

@@ -14,13 +14,6 @@ enum { SIZE_LIMIT = 1 << 30 };
 
 static const double centibel = 0.97723722095581068270; /* 10^-0.01 */
 
-void cmif_hex(const uint8_t digest[static 32], char hex[static 65])
-{
-    for (size_t i = 0; i < 32; i++) {
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    }
-}
-
 cmif_code cmif_source_read(const char *path, cmif_source *out, cmif_err *err)
 {
     cmif_code rc       = CMIF_OK;
@@ -56,7 +49,7 @@ cmif_code cmif_source_read(const char *path, cmif_source *out, cmif_err *err)
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
         goto done;
     }
-    cmif_hex(out->digest, out->hash);
+    cmif_hex(out->digest, sizeof out->digest, out->hash);
 done:
     fclose(file);
     return rc;

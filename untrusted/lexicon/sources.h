@@ -25,8 +25,6 @@ CMIF_MUST_USE cmif_code cmif_source_read_in(const char *folder, const char *name
 CMIF_MUST_USE cmif_code cmif_source_read_gzip(const char *path, cmif_source *out, cmif_err *err);
 void                    cmif_source_free(cmif_source *source); /* {0} again */
 
-void cmif_hex(const uint8_t digest[static 32], char hex[static 65]);
-
 /* Walk over lines: {.source = s}, then next() until it is false. A final line feed, and a carriage return before one, is no part of a line. */
 typedef struct cmif_lines {
     const cmif_source *source;
