@@ -391,13 +391,30 @@ static cmif_code read_line(reading *r)
     return rc == CMIF_OK ? end_of_line(r) : rc;
 }
 
+static cmif_code set_hash(cmif_policy *p, cmif_err *err)
+{
+    char     *canonical = cmif_policy_text(p);
+    size_t    size      = canonical ? strlen(canonical) : 0;
+    cmif_code rc        = CMIF_OK;
+    if (!canonical || !EVP_Digest(canonical, size, p->hash, NULL, EVP_sha256(), NULL)) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a policy");
+    }
+    cmif_wipe(canonical, size);
+    free(canonical);
+    return rc;
+}
+
+cmif_code cmif_policy_stop_words(cmif_policy *policy, cmif_action action, cmif_err *err)
+{
+    policy->actions[CMIF_SPAN_STOP] = action;
+    return set_hash(policy, err);
+}
+
 cmif_code cmif_policy_parse(const char *text, size_t size, cmif_policy **out, cmif_err *err)
 {
-    cmif_code    rc        = CMIF_OK;
-    char        *canonical = NULL;
-    unsigned     hash_size = 0;
-    cmif_policy *p         = calloc(1, sizeof *p);
-    reading      r         = {.policy = p, .err = err};
+    cmif_code    rc = CMIF_OK;
+    cmif_policy *p  = calloc(1, sizeof *p);
+    reading      r  = {.policy = p, .err = err};
     if (!p) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a policy");
         goto done;
@@ -425,18 +442,12 @@ cmif_code cmif_policy_parse(const char *text, size_t size, cmif_policy **out, cm
     if (rc != CMIF_OK) {
         goto done;
     }
-    canonical = cmif_policy_text(p);
-    if (!canonical || !EVP_Digest(canonical, strlen(canonical), p->hash, &hash_size, EVP_sha256(), NULL)) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a policy");
-        goto done;
+    rc = set_hash(p, err);
+    if (rc == CMIF_OK) {
+        *out = p;
+        p    = NULL;
     }
-    *out = p;
-    p    = NULL;
 done:
-    if (canonical) {
-        cmif_wipe(canonical, strlen(canonical));
-    }
-    free(canonical);
     cmif_policy_free(p);
     return rc;
 }
@@ -588,31 +599,60 @@ char *cmif_policy_text(const cmif_policy *p)
 
 /* ---- comparing ---- */
 
-static bool holds_all(const cmif_named *list, size_t count, const cmif_named *other, size_t other_count, bool classes)
+typedef struct differences {
+    cmif_policy_each each;
+    void            *context;
+    size_t           count;
+} differences;
+
+static void tell(differences *d, const char *what, const char *name)
+{
+    d->count++;
+    if (d->each) {
+        d->each(d->context, what, name);
+    }
+}
+
+/* Names of other that the list lacks, or has under another class. */
+static void tell_missing(differences *d, const char *what, const cmif_named *list, size_t count,
+                         const cmif_named *other, size_t other_count)
 {
     for (size_t i = 0; i < other_count; i++) {
         size_t place;
-        if (!cmif_named_find(list, count, other[i].text, &place) || (classes && list[place].class != other[i].class)) {
-            return false;
+        if (!cmif_named_find(list, count, other[i].text, &place) || list[place].class != other[i].class) {
+            tell(d, what, other[i].text);
         }
     }
-    return true;
 }
 
-bool cmif_policy_tightens(const cmif_policy *a, const cmif_policy *b)
+size_t cmif_policy_loosens(const cmif_policy *a, const cmif_policy *b, cmif_policy_each each, void *context)
 {
+    differences  d                  = {each, context, 0};
+    const double budgets[BUDGETS]   = {a->budget_request, a->budget_day, a->budget_key};
+    const double b_budgets[BUDGETS] = {b->budget_request, b->budget_day, b->budget_key};
+
     for (size_t i = 0; i < CMIF_SPAN_CLASSES; i++) {
         if (b->actions[i] < a->actions[i]) { /* the order of cmif_action is the order of what goes out */
-            return false;
+            tell(&d, "class", cmif_span_class_name((cmif_span_class) i));
+        }
+    }
+    tell_missing(&d, "allow", a->allow, a->allow_count, b->allow, b->allow_count);
+    tell_missing(&d, "deny", b->deny, b->deny_count, a->deny, a->deny_count);
+    for (size_t i = 0; i < BUDGETS; i++) {
+        if (b_budgets[i] > budgets[i]) {
+            tell(&d, "budget", budget_names[i]);
         }
     }
     for (size_t i = 0; i < TOPICS; i++) {
         if (llround(a->weights[i] * MICRO) !=
             llround(b->weights[i] * MICRO)) { /* less for one is more for the others */
-            return false;
+            tell(&d, "weight", topic_names[i]);
         }
     }
-    return b->budget_request <= a->budget_request && b->budget_day <= a->budget_day && b->budget_key <= a->budget_key &&
-           holds_all(a->allow, a->allow_count, b->allow, b->allow_count, false) &&
-           holds_all(b->deny, b->deny_count, a->deny, a->deny_count, true);
+    return d.count;
+}
+
+bool cmif_policy_tightens(const cmif_policy *a, const cmif_policy *b)
+{
+    return cmif_policy_loosens(a, b, NULL, NULL) == 0;
 }

@@ -44,6 +44,12 @@ char       *cmif_policy_text(const cmif_policy *policy);
 const char *cmif_action_name(cmif_action action);
 /* Whether a sorted list holds this text, and where it does or would: what begins with it stands from there on. */
 bool cmif_named_find(const cmif_named *list, size_t count, const char *text, size_t *place);
+/* What is done with function words ("--stop-words"): pass or channel; the hash follows. Errors: MEMORY. */
+CMIF_MUST_USE cmif_code cmif_policy_stop_words(cmif_policy *policy, cmif_action action, cmif_err *err);
+/* What b lets out and a does not, one by one: each (context, "class", "person"), ("budget", "day"), ("weight", "health"), ("allow", "acme") or,
+ * for a name that b no longer denies, ("deny", "acme"). each may be NULL. Returns how many there are. */
+typedef void (*cmif_policy_each)(void *context, const char *what, const char *name);
+size_t cmif_policy_loosens(const cmif_policy *a, const cmif_policy *b, cmif_policy_each each, void *context);
 /* Whether b lets nothing more out than a does: what a request may ask of a key's policy. */
 bool cmif_policy_tightens(const cmif_policy *a, const cmif_policy *b);
 

@@ -289,8 +289,43 @@ static void tightening_is_a_partial_order(void)
     }
 }
 
+static void note(void *context, const char *what, const char *name)
+{
+    char *text = context;
+    snprintf(text + strlen(text), 256 - strlen(text), "%s %s;", what, name);
+}
+
+static void what_is_loosened_is_named(void)
+{
+    char         text[256] = "";
+    cmif_policy *a         = parse("policy topics\ndeny \"Halcyon\"\nbudget day 3");
+    cmif_policy *b =
+        parse("policy topics\nclass person pass\nclass date refuse\nallow \"Acme\"\nweight law 2\nbudget day 4");
+    CHECK(a && b);
+    if (a && b) {
+        CHECK(cmif_policy_loosens(a, b, note, text) == 5);
+        CHECK(strcmp(text, "class person;allow acme;deny halcyon;budget day;weight law;") == 0);
+        CHECK(cmif_policy_loosens(a, a, note, text) == 0);
+    }
+    cmif_policy_free(a);
+    cmif_policy_free(b);
+}
+
+static void stop_words_by_option_are_stop_words_by_file(void)
+{
+    cmif_policy *option = parse("policy topics"), *file = parse("policy topics\nstop-words protect");
+    CHECK(option && file && memcmp(option->hash, file->hash, 32) != 0);
+    CHECK(option && file && cmif_policy_stop_words(option, CMIF_ACTION_CHANNEL, NULL) == CMIF_OK &&
+          memcmp(option->hash, file->hash, 32) == 0 && cmif_policy_tightens(option, file) &&
+          cmif_policy_tightens(file, option));
+    cmif_policy_free(option);
+    cmif_policy_free(file);
+}
+
 int main(void)
 {
+    RUN(what_is_loosened_is_named);
+    RUN(stop_words_by_option_are_stop_words_by_file);
     RUN(each_policy_does_by_default_what_the_table_says);
     RUN(other_names_are_no_policies);
     RUN(everything_that_can_be_said_is_understood);
