@@ -667,15 +667,11 @@ static void read_code(cmif_restore *r, match *m)
     }
 }
 
-/* What the date was; 0: it is no surrogate's, 1: two are meant. */
-static uint32_t original_date(const cmif_restore *r, uint32_t date)
+/* The first of the surrogates' dates that is not before this one, or their number. */
+static size_t find_date(const cmif_restore *r, uint32_t date)
 {
     const dated *all = (const dated *) (const void *) r->dates.data;
-    size_t       low = 0, high = r->dates.size / sizeof *all, n = high;
-    uint32_t     month = date / 100 % 100, day = date % 100;
-    if (date < 10000) {
-        return r->days[month][day];
-    }
+    size_t       low = 0, high = r->dates.size / sizeof *all;
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (all[middle].to < date) {
@@ -684,6 +680,19 @@ static uint32_t original_date(const cmif_restore *r, uint32_t date)
             high = middle;
         }
     }
+    return low;
+}
+
+/* What the date was; 0: it is no surrogate's, 1: two are meant. */
+static uint32_t original_date(const cmif_restore *r, uint32_t date)
+{
+    const dated *all   = (const dated *) (const void *) r->dates.data;
+    size_t       n     = r->dates.size / sizeof *all;
+    uint32_t     month = date / 100 % 100, day = date % 100;
+    if (date < 10000) {
+        return r->days[month][day];
+    }
+    size_t low = find_date(r, date);
     if (low < n && all[low].to == date) {
         return all[low].from;
     }
@@ -699,15 +708,29 @@ static uint32_t original_date(const cmif_restore *r, uint32_t date)
     return from;
 }
 
+/* Another day of a month that is known only because one of its days is a surrogate. The month alone would be put back:
+ * but then the date that the answer gives would become one that it never meant. */
+static bool is_another_day(const cmif_restore *r, uint32_t date)
+{
+    const dated *all   = (const dated *) (const void *) r->dates.data;
+    uint32_t     month = date / 100 * 100;
+    size_t       first = find_date(r, month);
+    return date >= 10000 && date != month && first < r->dates.size / sizeof *all && all[first].to != month &&
+           all[first].to / 100 == date / 100;
+}
+
 static void read_date(cmif_restore *r, match *m)
 {
     cmif_date form;
-    if (r->dates.size == 0 || !cmif_date_read(date_at, r, &form) || form.size <= m->size) {
+    if (r->dates.size == 0 || r->blamed > 0 || !cmif_date_read(date_at, r, &form) || form.size <= m->size) {
         return;
     }
     uint32_t                 one = original_date(r, form.date), other = form.other ? original_date(r, form.other) : 0;
     static const vault_entry any = {.class = CMIF_SPAN_DATE, .match = VAULT_EXACT};
     if (one == 0 && other == 0) {
+        if (is_another_day(r, form.date)) {
+            settle(m, DAMAGED, NULL, form.size, false);
+        }
         return;
     }
     fit left = fits_left(r, at(r, 0), &any), right = fits_right(r, form.size, at(r, form.size - 1), &any);

@@ -490,6 +490,37 @@ static void damage_is_counted_and_never_guessed(void)
     cmif_vault_free(vault);
 }
 
+/* "5 days later, on 22 March": not the surrogate's day, so its month is not put back either, which would make up a date;
+ * where the month itself is what was sent, it is. */
+static void another_day_of_a_surrogates_month_is_left_and_counted(void)
+{
+    static const char *const frames[] = {"on %u %s %u, she", "on %u. %s %u", "the %uth of %s %u"};
+    static const char *const sent[]   = {"[date|17 March 1985]", "[date|March 1985]"};
+    for (size_t k = 0; k < 2; k++) {
+        static rig_text t;
+        cmif_vault     *vault = NULL;
+        CHECK(cmif_vault_new(lists, &vault, NULL) == CMIF_OK);
+        CHECK(rig_send(&t, vault, sent[k], NULL) == CMIF_OK);
+        unsigned day = 0, year = 0;
+        char     month[16] = "";
+        CHECK(k == 0 ? sscanf(t.sent[0], "%u %15s %u", &day, month, &year) == 3
+                     : sscanf(t.sent[0], "%15s %u", month, &year) == 2);
+        for (size_t i = 0; i < 3; i++) {
+            char                answer[CASE_SIZE], wanted[CASE_SIZE];
+            cmif_restore_counts counts = {0};
+            unsigned            other  = day == 11 ? 12 : 11;
+            snprintf(answer, sizeof answer, frames[i], other, month, year);
+            snprintf(wanted, sizeof wanted, frames[i], other, k == 0 ? month : "March", k == 0 ? year : 1985);
+            cmif_secret out = rig_restore(vault, false, answer, strlen(answer), 0, &counts);
+            CHECK(out.size == strlen(wanted) && memcmp(out.data, wanted, out.size) == 0);
+            CHECK(counts.restored == k && counts.left == 1 - k);
+            cmif_secret_wipe(&out);
+        }
+        rig_wipe(&t);
+        cmif_vault_free(vault);
+    }
+}
+
 /* Surrogates of one conversation are nothing to another, even for the same originals. */
 static void conversations_restore_nothing_of_each_other(void)
 {
@@ -615,6 +646,7 @@ int main(void)
     RUN(look_alikes_are_not_restored);
     RUN(what_would_break_json_or_a_number_is_left);
     RUN(damage_is_counted_and_never_guessed);
+    RUN(another_day_of_a_surrogates_month_is_left_and_counted);
     RUN(conversations_restore_nothing_of_each_other);
     RUN(a_typed_surrogate_is_escaped);
     RUN(no_answer_takes_longer_than_linear);
