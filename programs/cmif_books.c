@@ -9,16 +9,34 @@
 
 /* What an entry knows at most of a draw from a table that guarantees nothing, or less than e^32. */
 #define MICRO_MOST (32 * (uint64_t) 1000000)
+#define DELTA 1e-6
 
-cmif_code cmif_books_open(cmif_books *b, const cmif_table *table, const cmif_certificate *certificate, cmif_err *err)
+_Static_assert(CMIF_SPAN_CLASSES <= CMIF_RECEIPT_CLASSES, "a receipt has room for every class");
+
+cmif_code cmif_books_renew(cmif_books *b, cmif_err *err)
+{
+    memset(&b->counts, 0, sizeof b->counts);
+    b->entered = false;
+    if (EVP_DigestInit_ex(b->released, EVP_sha256(), NULL) != 1) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
+    }
+    return getrandom(b->spend.conversation, sizeof b->spend.conversation, 0) == sizeof b->spend.conversation
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_IO, "the system gives no random bytes: %s", strerror(errno));
+}
+
+cmif_code cmif_books_open(cmif_books *b, const cmif_table *table, const cmif_certificate *certificate,
+                          const cmif_policy *policy, cmif_err *err)
 {
     char      folder[PATH_MAX], path[PATH_MAX + 32];
     cmif_code rc = cmif_data_folder(folder, err);
 
-    *b = (cmif_books){.table = table, .certificate = *certificate, .spend.key = "local"};
-    memcpy(b->spend.table_hash, table->hash, sizeof table->hash);
-    if (rc == CMIF_OK && getrandom(b->spend.conversation, sizeof b->spend.conversation, 0) != 16) {
-        rc = cmif_fail(err, CMIF_E_IO, "the system gives no random bytes: %s", strerror(errno));
+    *b = (cmif_books){.table = table, .policy = policy, .certificate = *certificate, .spend.key = "local"};
+    if (table) {
+        memcpy(b->spend.table_hash, table->hash, sizeof table->hash);
+    }
+    if (policy) {
+        memcpy(b->spend.policy_hash, policy->hash, sizeof policy->hash);
     }
     if (rc == CMIF_OK) {
         snprintf(path, sizeof path, "%s/ledger.db", folder);
@@ -30,9 +48,7 @@ cmif_code cmif_books_open(cmif_books *b, const cmif_table *table, const cmif_cer
     }
     if (rc == CMIF_OK) {
         b->released = EVP_MD_CTX_new();
-        if (!b->released || EVP_DigestInit_ex(b->released, EVP_sha256(), NULL) != 1) {
-            rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
-        }
+        rc          = b->released ? cmif_books_renew(b, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
     }
     return rc;
 }
@@ -45,69 +61,121 @@ void cmif_books_close(cmif_books *b)
     *b = (cmif_books){0};
 }
 
-void cmif_books_note(cmif_books *b, const cmif_release_counts *counts, const cmif_released *text)
+static void add(cmif_counts *sum, const cmif_counts *more)
 {
-    size_t         size;
-    const uint8_t *bytes = cmif_released_bytes(text, &size);
-    if (!b->any) { /* a new request */
-        b->spend.draws  = 0;
-        b->spend.passed = 0;
-        b->unknown      = 0;
+    for (size_t c = 0; c < CMIF_SPAN_CLASSES; c++) {
+        for (size_t a = 0; a < 4; a++) {
+            sum->by_class[c][a] += more->by_class[c][a];
+        }
+    }
+    sum->draws += more->draws;
+}
+
+static void begin(cmif_books *b)
+{
+    if (b->entered) {
+        b->entered = false;
+        memset(&b->counts, 0, sizeof b->counts);
         EVP_DigestInit_ex(b->released, EVP_sha256(), NULL);
     }
-    b->any = true;
-    b->spend.draws += counts->drawn;
-    b->spend.passed += counts->passed;
-    b->unknown += counts->unknown;
-    uint64_t length = size; /* so that two texts are not one */
-    EVP_DigestUpdate(b->released, &length, sizeof length);
-    EVP_DigestUpdate(b->released, bytes, size);
 }
 
-void cmif_books_forget(cmif_books *b)
+void cmif_books_seal(cmif_books *b, const cmif_released *text)
 {
-    b->any = false;
+    size_t         size;
+    const uint8_t *bytes  = cmif_released_bytes(text, &size);
+    uint64_t       length = size; /* so that two texts are not one */
+    if (b->ledger) {
+        EVP_DigestUpdate(b->released, &length, sizeof length);
+        EVP_DigestUpdate(b->released, bytes, size);
+    }
 }
 
-cmif_code cmif_books_enter(cmif_books *b, cmif_err *err)
+void cmif_books_note(cmif_books *b, const cmif_counts *counts, const cmif_released *text)
+{
+    if (b->ledger) {
+        begin(b);
+        add(&b->counts, counts);
+        cmif_books_seal(b, text);
+    }
+}
+
+/* Draws and their certified epsilon; and what they come to at DELTA, for reports. */
+static cmif_code price(const cmif_books *b, cmif_spend *s, cmif_err *err)
 {
     const cmif_certificate *c     = &b->certificate;
     uint64_t                micro = c->pure && c->epsilon_micro < MICRO_MOST ? c->epsilon_micro : MICRO_MOST;
 
-    if (!b->table || !b->any) {
+    s->delta = s->epsilon_at_delta = 0;
+    if (__builtin_mul_overflow(s->draws, b->table ? micro : 0, &s->epsilon_micro)) {
+        return cmif_fail(err, CMIF_E_RANGE, "%llu words are more than one request can be entered for",
+                         (unsigned long long) s->draws);
+    }
+    if (s->epsilon_micro > 0 && s->draws <= 1000000 && c->pure && b->table->claim.adjacency != CMIF_ADJACENT_NONE) {
+        s->delta = DELTA;
+        return cmif_table_compose(b->table, (uint32_t) s->draws, DELTA, &s->epsilon_at_delta, err);
+    }
+    return CMIF_OK;
+}
+
+cmif_code cmif_books_enter(cmif_books *b, const cmif_counts *counts, cmif_err *err)
+{
+    if (!b->ledger) {
         return CMIF_OK;
     }
-    if (__builtin_mul_overflow(b->spend.draws, micro, &b->spend.epsilon_micro)) {
-        return cmif_fail(err, CMIF_E_RANGE, "%llu words are more than one request can be entered for",
-                         (unsigned long long) b->spend.draws);
+    begin(b);
+    cmif_counts all = b->counts;
+    cmif_spend  s   = b->spend;
+    add(&all, counts);
+    s.draws  = all.draws;
+    s.passed = s.surrogates = 0;
+    for (size_t c = CMIF_SPAN_OTHER + 1; c < CMIF_SPAN_CLASSES; c++) {
+        s.passed += all.by_class[c][CMIF_ACTION_PASS];
+        s.surrogates += all.by_class[c][CMIF_ACTION_SURROGATE];
     }
-    b->when      = (int64_t) time(NULL);
-    cmif_code rc = cmif_ledger_spend(b->ledger, &b->spend, NULL, b->when, &b->id, err);
-    b->any       = rc != CMIF_OK;
+    const cmif_policy *p = b->policy;
+    cmif_budgets budgets = p ? (cmif_budgets){p->budget_request, p->budget_day, p->budget_key} : (cmif_budgets){0};
+    int64_t      when    = (int64_t) time(NULL);
+    cmif_code    rc      = price(b, &s, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_ledger_spend(b->ledger, &s, p ? &budgets : NULL, when, &b->id, err);
+    }
+    if (rc == CMIF_OK) {
+        b->counts  = all;
+        b->spend   = s;
+        b->when    = when;
+        b->entered = true;
+    }
     return rc;
 }
 
 cmif_code cmif_books_receipt(cmif_books *b, const uint8_t model_id[static 32], const void *answer, size_t size,
                              cmif_err *err)
 {
-    /* columns in the order of cmif_action: pass, channel, surrogate, refuse */
-    cmif_receipt r = {.ledger_id   = b->id,
-                      .when        = b->when,
-                      .spend       = b->spend,
-                      .by_class    = {{b->spend.passed, b->spend.draws}, {0, b->unknown}},
-                      .class_names = {"word", "unknown"}};
+    cmif_receipt r = {.ledger_id = b->id, .when = b->when, .spend = b->spend};
     uint64_t     number;
-    if (!b->table) {
+    if (!b->ledger || !b->entered) {
         return CMIF_OK;
     }
-    r.mechanism = cmif_mechanism_name(b->table->claim.mechanism);
-    r.adjacency = b->table->claim.adjacency == CMIF_ADJACENT_NONE    ? "none"
-                  : b->table->claim.adjacency == CMIF_ADJACENT_BLOCK ? "block"
-                                                                     : "any";
-    memcpy(r.model_id, model_id, sizeof r.model_id);
-    if (EVP_DigestFinal_ex(b->released, r.released_hash, NULL) != 1 ||
-        EVP_Digest(answer, size, r.answer_hash, NULL, EVP_sha256(), NULL) != 1) {
-        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
+    for (size_t c = CMIF_SPAN_OTHER + 1, n = 0; c < CMIF_SPAN_CLASSES; c++) {
+        const uint64_t *counts = b->counts.by_class[c];
+        if (counts[0] | counts[1] | counts[2] | counts[3]) {
+            r.class_names[n] = cmif_span_class_name((cmif_span_class) c);
+            memcpy(r.by_class[n++], counts, sizeof r.by_class[0]);
+        }
     }
-    return cmif_receipts_put(b->receipts, &r, &number, err);
+    if (b->table) {
+        r.mechanism = cmif_mechanism_name(b->table->claim.mechanism);
+        r.adjacency = b->table->claim.adjacency == CMIF_ADJACENT_NONE    ? "none"
+                      : b->table->claim.adjacency == CMIF_ADJACENT_BLOCK ? "block"
+                                                                         : "any";
+    }
+    memcpy(r.model_id, model_id, sizeof r.model_id);
+    EVP_MD_CTX *copy = EVP_MD_CTX_new(); /* more than one answer may come to what was released */
+    bool        good = copy && EVP_MD_CTX_copy_ex(copy, b->released) == 1 &&
+                EVP_DigestFinal_ex(copy, r.released_hash, NULL) == 1 &&
+                EVP_Digest(answer, size, r.answer_hash, NULL, EVP_sha256(), NULL) == 1;
+    EVP_MD_CTX_free(copy);
+    return good ? cmif_receipts_put(b->receipts, &r, &number, err)
+                : cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
 }

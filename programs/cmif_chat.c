@@ -32,14 +32,14 @@ typedef struct talk {
     cmif_account    account;
     cmif_released **texts; /* system message if any, then user and assistant in turn */
     size_t          count, capacity;
-    EditLine       *line; /* NULL: stdin is no terminal */
+    cmif_secret     rules; /* the system message, for the next conversation */
+    EditLine       *line;  /* NULL: stdin is no terminal */
     History        *history;
 } talk;
 
 /* ---- the conversation ---- */
 
-/* What the person wrote goes through the sanitizer; an answer came from the server and goes back as it is. */
-static cmif_code add(talk *t, cmif_secret *text, bool answer, cmif_err *err)
+static cmif_code make_room(talk *t, cmif_err *err)
 {
     if (t->count == t->capacity) {
         size_t          capacity = t->capacity ? 2 * t->capacity : 16;
@@ -50,18 +50,31 @@ static cmif_code add(talk *t, cmif_secret *text, bool answer, cmif_err *err)
         t->texts    = grown;
         t->capacity = capacity;
     }
-    cmif_code rc = answer ? cmif_release(text, &t->texts[t->count], err)
-                          : cmif_client_release(&t->client, text, &t->texts[t->count], err);
-    t->count += rc == CMIF_OK;
-    return rc;
+    return CMIF_OK;
 }
 
 static void drop(talk *t, size_t count)
 {
-    cmif_books_forget(&t->client.books); /* what is dropped before it was sent was not spent */
     while (t->count > count) {
         cmif_released_free(t->texts[--t->count]);
     }
+}
+
+/* Begin with the system message, if there is one. */
+static cmif_code begin(talk *t, cmif_err *err)
+{
+    cmif_secret copy = {0};
+    cmif_code   rc   = make_room(t, err);
+    drop(t, 0);
+    if (rc == CMIF_OK && how.system) {
+        rc = cmif_secret_append(&copy, t->rules.data, t->rules.size, err);
+        if (rc == CMIF_OK) {
+            rc = cmif_guard_hold(&t->client.guard, &copy, &t->texts[0], err);
+        }
+        t->count = rc == CMIF_OK;
+    }
+    cmif_secret_wipe(&copy);
+    return rc;
 }
 
 static cmif_code render(const talk *t, cmif_ids *ids, cmif_err *err)
@@ -126,39 +139,50 @@ static void sum(cmif_account *all, const cmif_account *turn)
     all->reason   = turn->reason;
 }
 
-/* One message and its answer. What failed leaves the conversation as it was. */
+/* One message and its answer. What failed leaves the conversation as it was; what was released stays in the books. */
 static cmif_code turn(talk *t, cmif_secret *text, cmif_err *err)
 {
     size_t       before  = t->count;
     cmif_ids     ids     = {0};
     cmif_account account = {0};
-    cmif_stream  stream  = {.to = cmif_json ? NULL : stdout, .trim = true};
-    cmif_code    rc      = add(t, text, /* answer= */ false, err);
+    cmif_left    left    = {0};
+    cmif_both    both    = {.shown = {.to = cmif_json ? NULL : stdout, .trim = true}, .came = {.trim = true}};
+    cmif_code    rc      = make_room(t, err);
 
     if (rc == CMIF_OK) {
+        rc = cmif_guard_release(&t->client.guard, text, &t->texts[t->count], &left, err);
+    }
+    if (rc == CMIF_OK) {
+        if (t->line) {
+            cmif_show_left(&t->client, t->texts[t->count], &left);
+        }
+        t->count++;
         rc = render(t, &ids, err);
     }
     if (rc == CMIF_OK) {
         cmif_signals_watch(t->client.session);
-        rc = cmif_answer(&t->client, &ids, &how, &stream, &account, err);
+        rc = cmif_answer(&t->client, &ids, &how, &both, &account, err);
         cmif_signals_watch(NULL);
     }
-    if (rc == CMIF_OK || (rc == CMIF_E_CANCELLED && cmif_interrupted == SIGINT)) {
+    bool answered = rc == CMIF_OK || (rc == CMIF_E_CANCELLED && cmif_interrupted == SIGINT);
+    if (answered) {
         sum(&t->account, &account);
-        rc = print_turn(t, &stream, &account, err);
-        if (rc == CMIF_OK && stream.kept.size) {
-            rc = add(t, &stream.kept, /* answer= */ true, err);
-        } else {
-            drop(t, before); /* nothing was answered: the roles must alternate */
-        }
-    } else {
-        if (stream.kept.size && !cmif_json) {
-            putchar('\n');
-            fflush(stdout);
-        }
-        drop(t, before);
+        rc = print_turn(t, &both.shown, &account, err);
+    } else if (both.shown.kept.size && !cmif_json) {
+        putchar('\n');
+        fflush(stdout);
     }
-    cmif_stream_wipe(&stream);
+    if (answered && rc == CMIF_OK && both.came.kept.size) {
+        rc = make_room(t, err);
+        if (rc == CMIF_OK) { /* it came from the server, and goes back as it is */
+            rc = cmif_release(&both.came.kept, &t->texts[t->count], err);
+            t->count += rc == CMIF_OK;
+        }
+    }
+    if (rc != CMIF_OK || t->count == before + 1) {
+        drop(t, before); /* nothing was answered: the roles must alternate */
+    }
+    cmif_both_wipe(&both);
     cmif_ids_free(&ids);
     return rc;
 }
@@ -261,7 +285,7 @@ static cmif_code next_line(talk *t, cmif_secret *text, bool *more, cmif_err *err
 }
 
 /* A line that begins with '/' is for us, never for the server. */
-static bool obey(talk *t, const char *line, bool *quit)
+static bool obey(talk *t, const char *line, bool *quit, cmif_code *rc, cmif_err *err)
 {
     if (line[0] != '/') {
         return false;
@@ -269,9 +293,10 @@ static bool obey(talk *t, const char *line, bool *quit)
     if (!strcmp(line, "/quit") || !strcmp(line, "/exit")) {
         *quit = true;
     } else if (!strcmp(line, "/reset")) {
-        drop(t, how.system != NULL);
-        if (t->line) {
-            fprintf(stderr, "%sforgotten: the next message begins a new conversation%s\n",
+        *rc = cmif_guard_renew(&t->client.guard, err);
+        *rc = *rc == CMIF_OK ? begin(t, err) : *rc;
+        if (t->line && *rc == CMIF_OK) {
+            fprintf(stderr, "%sforgotten: the next message begins a new conversation, with other surrogates%s\n",
                     cmif_style_of(stderr, CMIF_DIM), cmif_style_of(stderr, CMIF_PLAIN));
         }
     } else {
@@ -291,9 +316,10 @@ static void greet(const talk *t)
     char text[256];
     if (t->line && !cmif_quiet) {
         cmif_client_describe(&t->client, text, sizeof text);
-        fprintf(stderr, "%s%s\nsanitizer: %s. /help lists what else can be typed, Ctrl-D ends.%s\n\n",
-                cmif_style_of(stderr, CMIF_DIM), text,
-                t->client.table ? "every word is drawn from the channel" : "none", cmif_style_of(stderr, CMIF_PLAIN));
+        char guarantee[768];
+        cmif_guard_sentence(&t->client.guard, guarantee, sizeof guarantee);
+        fprintf(stderr, "%s%s\nsanitizer: %s.\n/help lists what else can be typed, Ctrl-D ends.%s\n\n",
+                cmif_style_of(stderr, CMIF_DIM), text, guarantee, cmif_style_of(stderr, CMIF_PLAIN));
     }
 }
 
@@ -305,10 +331,10 @@ static cmif_code talk_on(talk *t, cmif_err *err)
     while (more && !quit && rc == CMIF_OK) {
         cmif_secret text = {0};
         rc               = next_line(t, &text, &more, err);
-        if (rc == CMIF_OK && more && text.size && !obey(t, (const char *) text.data, &quit)) {
+        if (rc == CMIF_OK && more && text.size && !obey(t, (const char *) text.data, &quit, &rc, err)) {
             rc = turn(t, &text, err);
-            /* too long for the context, not UTF-8: the conversation goes on */
-            if (t->line && (rc == CMIF_E_RANGE || rc == CMIF_E_FORMAT)) {
+            /* too long for the context, not UTF-8, refused by policy or budget: the conversation goes on */
+            if (t->line && (rc == CMIF_E_RANGE || rc == CMIF_E_FORMAT || rc == CMIF_E_BUDGET)) {
                 (void) cmif_report(err);
                 rc = CMIF_OK;
             }
@@ -320,10 +346,9 @@ static cmif_code talk_on(talk *t, cmif_err *err)
 
 int cmif_chat_command(int argc, char **argv)
 {
-    talk        t     = {0};
-    cmif_err    err   = {0};
-    cmif_secret rules = {0};
-    int         rest  = 0, exit_code;
+    talk     t    = {0};
+    cmif_err err  = {0};
+    int      rest = 0, exit_code;
 
     cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
     if (rc == CMIF_OK) {
@@ -345,10 +370,10 @@ int cmif_chat_command(int argc, char **argv)
         rc = cmif_client_chats(&t.client, &err);
     }
     if (rc == CMIF_OK && how.system) {
-        rc = cmif_take_argument((char *) (uintptr_t) how.system, &rules, &err);
-        if (rc == CMIF_OK) {
-            rc = add(&t, &rules, /* answer= */ false, &err);
-        }
+        rc = cmif_take_argument((char *) (uintptr_t) how.system, &t.rules, &err);
+    }
+    if (rc == CMIF_OK) {
+        rc = begin(&t, &err);
     }
     if (rc == CMIF_OK) {
         rc = open_lines(&t, &err);
@@ -366,7 +391,7 @@ done:
     close_lines(&t);
     drop(&t, 0);
     free(t.texts);
-    cmif_secret_wipe(&rules);
+    cmif_secret_wipe(&t.rules);
     cmif_client_close(&t.client);
     return exit_code;
 }

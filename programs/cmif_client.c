@@ -1,6 +1,6 @@
 #include "cmif_client.h"
 
-#include "cmif_figures.h"
+#include "base/bytes.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -116,8 +116,8 @@ cmif_code cmif_client_check(const cmif_client_options *o, cmif_err *err)
                          near ? ": did you mean " : "", near ? near : "");
     }
     bool means = o->rows && find_meaning(o->rows, &meaning) && meaning != CMIF_MEANING_PLAIN;
-    if (means && !o->channel) {
-        return cmif_fail(err, CMIF_E_RANGE, "--rows %s is about words that were drawn: it needs --channel FILE",
+    if (means && o->guard.policy && !strcmp(o->guard.policy, "none")) {
+        return cmif_fail(err, CMIF_E_RANGE, "--rows %s is about words that were drawn: --policy none draws none",
                          o->rows);
     }
     if (means && meaning == CMIF_MEANING_CONTEXT && !o->lm) {
@@ -125,9 +125,6 @@ cmif_code cmif_client_check(const cmif_client_options *o, cmif_err *err)
     }
     if (o->lm && o->rows && strcmp(o->rows, "auto") != 0 && !(means && meaning == CMIF_MEANING_CONTEXT)) {
         return cmif_fail(err, CMIF_E_RANGE, "--lm is for --rows context, found --rows %s", o->rows);
-    }
-    if ((o->lm || o->no_guarantee) && !o->channel) {
-        return cmif_fail(err, CMIF_E_RANGE, "--%s needs --channel FILE", o->lm ? "lm" : "no-guarantee");
     }
     return o->server ? cmif_client_peer(o, buffer, &peer, err) : CMIF_OK;
 }
@@ -141,36 +138,14 @@ static cmif_row_type choose_rows(const cmif_client *c)
     if (c->options.rows && cmif_row_type_find(c->options.rows, &type)) {
         return type;
     }
-    if (c->table) { /* means of rows fit no narrower type exactly */
+    if (c->guard.table) { /* means of rows fit no narrower type exactly */
         return CMIF_ROWS_F32;
     }
     bool near = !c->options.server || !strncmp(c->options.server, "unix:", 5);
     return near ? CMIF_ROWS_F32 : cmif_embed_exact_type(c->embed);
 }
 
-/* ---- the sanitizer ---- */
-
-/* Before a server is started: a table that is refused costs no time. */
-static cmif_code open_table(cmif_client *c, cmif_err *err)
-{
-    cmif_code rc = CMIF_OK;
-    if (c->options.channel) {
-        rc = cmif_table_open(c->options.channel, &c->table, &c->certificate, err);
-        if (rc != CMIF_OK) {
-            return rc;
-        }
-        rc = cmif_sanitizer_new(c->table, c->options.no_guarantee, &c->sanitizer, err);
-        if (rc != CMIF_OK) {
-            cmif_err_context(err, "channel '%s'", c->options.channel);
-            return rc;
-        }
-        rc = cmif_books_open(&c->books, c->table, &c->certificate, err);
-    }
-    if (rc == CMIF_OK && c->options.lm) {
-        rc = cmif_lm_open(c->options.lm, &c->lm, err);
-    }
-    return rc;
-}
+/* ---- rows ---- */
 
 /* Which rows a drawn word gets: averaged ones help encoders; a decoder had no use for them (design.md, section 4). */
 static cmif_code open_rows(cmif_client *c, cmif_err *err)
@@ -179,34 +154,21 @@ static cmif_code open_rows(cmif_client *c, cmif_err *err)
     bool          encoder = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
     const char   *rows    = c->options.rows;
 
-    if (!c->table || (rows && cmif_row_type_find(rows, &type))) {
+    if (rows && cmif_row_type_find(rows, &type)) {
         return CMIF_OK;
+    }
+    if (!c->guard.table) {
+        bool asked = c->lm || (rows && find_meaning(rows, &c->meaning) && c->meaning != CMIF_MEANING_PLAIN);
+        return asked ? cmif_fail(err, CMIF_E_RANGE,
+                                 "--rows and --lm are about words that were drawn: the policy draws none")
+                     : CMIF_OK;
     }
     if (!rows || !find_meaning(rows, &c->meaning)) {
         c->meaning = c->lm ? CMIF_MEANING_CONTEXT : encoder ? CMIF_MEANING_BAYES : CMIF_MEANING_PLAIN;
     }
-    return c->meaning == CMIF_MEANING_PLAIN ? CMIF_OK
-                                            : cmif_bayes_new(c->table, c->lm, c->tokenizer, c->embed, &c->bayes, err);
-}
-
-cmif_code cmif_client_release(cmif_client *c, cmif_secret *text, cmif_released **out, cmif_err *err)
-{
-    if (!c->sanitizer) {
-        return cmif_release(text, out, err);
-    }
-    cmif_release_counts counts = {0};
-    cmif_code           rc     = cmif_check_utf8(text->data, text->size, err);
-    if (rc == CMIF_OK) {
-        rc = cmif_dp_release_channel(c->sanitizer, text->data, text->size, &counts, out, err);
-    }
-    if (rc == CMIF_OK) {
-        cmif_books_note(&c->books, &counts, *out);
-        c->counts.drawn += counts.drawn;
-        c->counts.passed += counts.passed;
-        c->counts.unknown += counts.unknown;
-    }
-    cmif_secret_wipe(text);
-    return rc;
+    return c->meaning == CMIF_MEANING_PLAIN
+               ? CMIF_OK
+               : cmif_bayes_new(c->guard.table, c->lm, c->tokenizer, c->embed, &c->bayes, err);
 }
 
 cmif_code cmif_client_encode(cmif_client *c, const cmif_released *text, cmif_ids *ids, cmif_err *err)
@@ -259,7 +221,11 @@ cmif_code cmif_client_open(const cmif_client_options *options, cmif_client *c, c
     cmif_code rc = CMIF_OK;
 
     *c = (cmif_client){.options = *options};
-    rc = open_table(c, err);
+    rc = cmif_guard_open(&options->guard, true, &c->guard,
+                         err); /* before a server is started: a refusal costs no time */
+    if (rc == CMIF_OK && options->lm) {
+        rc = cmif_lm_open(options->lm, &c->lm, err);
+    }
     if (rc == CMIF_OK) {
         rc = cmif_cache_halves(options->model, true, &c->halves, err);
     }
@@ -303,9 +269,7 @@ void cmif_client_close(cmif_client *c)
     cmif_chat_free(c->chat);
     cmif_bayes_free(c->bayes);
     cmif_lm_free(c->lm);
-    cmif_books_close(&c->books);
-    cmif_sanitizer_free(c->sanitizer);
-    cmif_table_free(c->table);
+    cmif_guard_close(&c->guard);
     cmif_embed_free(c->embed);
     cmif_tokenizer_free(c->tokenizer);
     cmif_gguf_free(c->file);
@@ -413,69 +377,59 @@ static void copy_clean(char *out, size_t room, cmif_str text)
 
 void cmif_client_describe(const cmif_client *c, char *out, size_t room)
 {
-    char name[64], arch[33];
+    char name[64], arch[33], id[13];
     copy_clean(name, sizeof name, c->name);
     copy_clean(arch, sizeof arch, c->arch);
-    snprintf(out, room, "%s (%s), id %02x%02x%02x%02x%02x%02x", name, arch, c->model_id[0], c->model_id[1],
-             c->model_id[2], c->model_id[3], c->model_id[4], c->model_id[5]);
+    cmif_hex(c->model_id, 6, id);
+    snprintf(out, room, "%s (%s), id %s", name, arch, id);
 }
 
-static void print_sanitizer(const cmif_client *c)
+/* What was done to the person's words, and what may be said of it. */
+static void print_guard(const cmif_client *c)
 {
     static const char *const meanings[] = {"of the drawn words", "that say what a drawn word may have been",
                                            "that say what a drawn word may have been, from the whole released text"};
-    char                     text[384], mechanism[96], certified[96];
+    const cmif_guard        *g          = &c->guard;
+    const cmif_guard_totals *t          = &g->totals;
+    char                     text[1024], made[320], drawn[160];
 
-    if (!c->table) {
+    if (g->kind == CMIF_GUARD_NONE) {
         fprintf(stderr, "%ssanitizer%s  %snone%s: the text went as it is, as %s\n", cmif_style_of(stderr, CMIF_DIM),
                 cmif_style_of(stderr, CMIF_PLAIN), cmif_style_of(stderr, CMIF_BOLD), cmif_style_of(stderr, CMIF_PLAIN),
                 c->row_type == CMIF_ROWS_ID ? "token ids" : "rows of the embedding table");
         return;
     }
-    cmif_figures_mechanism(&c->table->claim, mechanism, sizeof mechanism);
-    cmif_figures_certified(&c->certificate, c->table, certified, sizeof certified);
-    uint32_t least = UINT32_MAX; /* the header's K is what was asked for; this is what the table has */
-    for (uint32_t b = 0; b < c->table->block_count; b++) {
-        least = c->table->words_in[b] > 1 && c->table->words_in[b] < least ? c->table->words_in[b] : least;
-    }
-    if (c->table->claim.adjacency == CMIF_ADJACENT_NONE) {
-        snprintf(text, sizeof text, "%s; no guarantee (you asked for none)", mechanism);
+    cmif_guard_counts(g, CMIF_ACTION_SURROGATE, made, sizeof made);
+    cmif_guard_counts(g, CMIF_ACTION_CHANNEL, drawn, sizeof drawn);
+    if (g->kind == CMIF_GUARD_CHANNEL) {
+        snprintf(text, sizeof text,
+                 "%" PRIu64 " drawn, %" PRIu64 " passed as they are, %" PRIu64 " unknown left as \"something\"",
+                 t->draws, t->passed, t->unknown);
     } else {
-        snprintf(text, sizeof text, "%s; certified %s for each drawn word, between %s; %u words or more in each",
-                 mechanism, certified, cmif_adjacency_sentence(c->table->claim.adjacency),
-                 least == UINT32_MAX ? 0 : least);
+        snprintf(text, sizeof text, "made up: %s; drawn: %s; as written: %" PRIu64 " words", *made ? made : "nothing",
+                 *drawn ? drawn : "nothing", t->passed);
     }
-    line("sanitizer", text);
-    snprintf(text, sizeof text,
-             "%" PRIu64 " drawn, %" PRIu64 " passed as they are, %" PRIu64 " unknown left as \"something\"",
-             c->counts.drawn, c->counts.passed, c->counts.unknown);
-    line("words", text);
-    bool known = c->certificate.pure && c->certificate.epsilon_micro < 32000000;
-    snprintf(text, sizeof text, "epsilon %.6g in all%s, entered in the ledger ('cmif budget show')",
-             (double) c->counts.drawn * (known ? (double) c->certificate.epsilon_micro / 1e6 : 32),
-             known ? "" : " (32 a word stands for no guarantee)");
-    line("spent", text);
-    if (c->row_type != CMIF_ROWS_ID) {
-        line("rows", meanings[c->meaning]);
+    line("left", text);
+    if (g->conversation) {
+        if (t->left) {
+            snprintf(text, sizeof text, "%" PRIu64 " in the answer; %" PRIu64 " that look like one were left",
+                     t->restored, t->left);
+        } else {
+            snprintf(text, sizeof text, "%" PRIu64 " in the answer", t->restored);
+        }
+        line("restored", text);
     }
-}
-
-static json_t *sanitizer_json(const cmif_client *c)
-{
-    static const char *const meanings[] = {"plain", "bayes", "context"};
-    char                     certified[96], hash[65];
-    if (!c->table) {
-        return json_null();
+    if (g->table) {
+        bool known = g->certificate.pure && g->certificate.epsilon_micro < 32000000;
+        snprintf(text, sizeof text, "epsilon %.6g in all%s, entered in the ledger ('cmif budget show')",
+                 (double) t->epsilon_micro / 1e6, known ? "" : " (32 a word stands for no guarantee)");
+        line("spent", text);
+        if (c->row_type != CMIF_ROWS_ID) {
+            line("rows", meanings[c->meaning]);
+        }
     }
-    for (size_t i = 0; i < 32; i++) {
-        snprintf(hash + 2 * i, 3, "%02x", c->table->hash[i]);
-    }
-    cmif_figures_certified(&c->certificate, c->table, certified, sizeof certified);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "mechanism",
-                     cmif_mechanism_name(c->table->claim.mechanism), "certified", certified, "adjacency",
-                     cmif_adjacency_sentence(c->table->claim.adjacency), "table_sha256", hash, "drawn",
-                     (json_int_t) c->counts.drawn, "passed", (json_int_t) c->counts.passed, "unknown",
-                     (json_int_t) c->counts.unknown, "rows", meanings[c->meaning]);
+    cmif_guard_sentence(g, text, sizeof text);
+    line("guarantee", text);
 }
 
 void cmif_account_print(const cmif_account *a, const cmif_client *c)
@@ -484,7 +438,7 @@ void cmif_account_print(const cmif_account *a, const cmif_client *c)
     unsigned long long new_rows = a->prompt_rows - a->reused_rows;
     bool               encoder  = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
 
-    print_sanitizer(c);
+    print_guard(c);
 
     print_size(size, sizeof size, a->sent);
     print_unit(unit, sizeof unit, c);
@@ -538,20 +492,25 @@ json_t *cmif_account_json(const cmif_account *a, const cmif_client *c)
     static const char *const tables[] = {"none", "tied", "kept"};
     char                     id[65];
     bool                     encoder = cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER;
-    for (size_t i = 0; i < 32; i++) {
-        snprintf(id + 2 * i, 3, "%02x", c->model_id[i]);
-    }
+    cmif_hex(c->model_id, 32, id);
     json_t *object =
         json_pack("{s:s, s:{s:s, s:I, s:I, s:I, s:I}, s:I, s:f, s:I, s:{s:s, s:s}, s:{s:s%, s:s%, s:s}}", "sanitizer",
-                  c->table ? cmif_mechanism_name(c->table->claim.mechanism) : "none", "left_the_machine", "as",
-                  cmif_row_type_name(c->row_type), "prompt_rows", (json_int_t) (a->prompt_rows - a->reused_rows),
-                  "reused_rows", (json_int_t) a->reused_rows, "answer_rows", (json_int_t) a->token_rows, "bytes",
-                  (json_int_t) a->sent, "received_bytes", (json_int_t) a->received, "total_ms",
-                  (double) a->total_us / 1e3, "replays", (json_int_t) a->replays, "server", "address",
-                  c->server ? "private" : c->options.server, "table", tables[cmif_client_table(c)], "model", "name",
-                  c->name.data, c->name.size, "arch", c->arch.data, c->arch.size, "id", id);
+                  c->guard.kind == CMIF_GUARD_NONE      ? "none"
+                  : c->guard.kind == CMIF_GUARD_CHANNEL ? "channel"
+                                                        : c->guard.policy->base,
+                  "left_the_machine", "as", cmif_row_type_name(c->row_type), "prompt_rows",
+                  (json_int_t) (a->prompt_rows - a->reused_rows), "reused_rows", (json_int_t) a->reused_rows,
+                  "answer_rows", (json_int_t) a->token_rows, "bytes", (json_int_t) a->sent, "received_bytes",
+                  (json_int_t) a->received, "total_ms", (double) a->total_us / 1e3, "replays", (json_int_t) a->replays,
+                  "server", "address", c->server ? "private" : c->options.server, "table", tables[cmif_client_table(c)],
+                  "model", "name", c->name.data, c->name.size, "arch", c->arch.data, c->arch.size, "id", id);
     if (object) {
-        json_object_set_new(object, "channel", sanitizer_json(c));
+        static const char *const meanings[] = {"plain", "bayes", "context"};
+        json_t                  *guard      = cmif_guard_json(&c->guard);
+        if (guard && c->guard.table) {
+            json_object_set_new(guard, "rows", json_string(meanings[c->meaning]));
+        }
+        json_object_set_new(object, "guard", guard);
     }
     if (object && !encoder) {
         json_t *more =

@@ -5,9 +5,9 @@
 #ifndef CMIF_PROGRAMS_CMIF_CLIENT_H
 #define CMIF_PROGRAMS_CMIF_CLIENT_H
 
-#include "cmif_books.h"
 #include "cmif_cache.h"
 #include "cmif_child.h"
+#include "cmif_guard.h"
 #include "cmif_options.h"
 #include "cmif_terminal.h"
 
@@ -18,9 +18,10 @@
 #include <jansson.h>
 
 typedef struct cmif_client_options {
-    const char *model, *server, *pin, *ca, *cert, *key, *rows, *channel, *lm;
-    bool        no_loop, no_guarantee;
-    uint32_t    context, threads, sessions;
+    const char        *model, *server, *pin, *ca, *cert, *key, *rows, *lm;
+    cmif_guard_options guard;
+    bool               no_loop;
+    uint32_t           context, threads, sessions;
 } cmif_client_options;
 
 /* The lines of an option table that every such command has; o is a cmif_client_options with static storage. */
@@ -31,8 +32,7 @@ typedef struct cmif_client_options {
     {0, "ca", "FILE", CMIF_OPTION_TEXT, &(o).ca, 0, 0, "... or who must have signed it"},                             \
     {0, "cert", "FILE", CMIF_OPTION_TEXT, &(o).cert, 0, 0, "our own certificate and key, if the server asks"},        \
     {0, "key", "FILE", CMIF_OPTION_TEXT, &(o).key, 0, 0, NULL},                                                        \
-    {0, "channel", "FILE", CMIF_OPTION_TEXT, &(o).channel, 0, 0, "draw words from this table (man cmif)"}, \
-    {0, "no-guarantee", NULL, CMIF_OPTION_FLAG, &(o).no_guarantee, 0, 0, NULL},                                     \
+    CMIF_GUARD_OPTIONS((o).guard),                                                                                     \
     {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32 f16 bf16 q8_0 ids auto plain bayes context"}, \
     {0, "lm", "FILE", CMIF_OPTION_TEXT, &(o).lm, 0, 0, NULL},                                                        \
     {0, "context", "N", CMIF_OPTION_COUNT, &(o).context, 8, 1 << 24, "room for tokens (default: to 4096); all cores"},         \
@@ -67,14 +67,10 @@ typedef struct cmif_client {
     cmif_session        *session;
     uint8_t              model_id[32];
     cmif_row_type        row_type;
-    cmif_table          *table;     /* NULL: no sanitizer */
-    cmif_certificate     certificate;
-    cmif_sanitizer      *sanitizer;
+    cmif_guard           guard;     /* what a person's words go through */
     cmif_lm             *lm;
     cmif_bayes          *bayes;     /* NULL: plain rows */
     cmif_meaning         meaning;
-    cmif_release_counts  counts;    /* of everything released through the table */
-    cmif_books           books;     /* closed: no table */
     cmif_str             arch, name;
 } cmif_client;
 
@@ -92,9 +88,6 @@ void                    cmif_client_close(cmif_client *client);
 CMIF_MUST_USE cmif_code cmif_client_peer(const cmif_client_options *options, char buffer[static PATH_MAX],
                                          cmif_peer *out, cmif_err *err);
 
-/* Release text: through the table where there is one, else as it is. What was in text is wiped.
- * Errors: FORMAT (no UTF-8: where), RANGE, IO, MEMORY. */
-CMIF_MUST_USE cmif_code cmif_client_release(cmif_client *client, cmif_secret *text, cmif_released **out, cmif_err *err);
 /* Append the ids of released text: plain, or of posterior means. Errors: as cmif_tokenizer_encode. */
 CMIF_MUST_USE cmif_code cmif_client_encode(cmif_client *client, const cmif_released *text, cmif_ids *ids, cmif_err *err);
 /* Refuse rows that a chat format cannot take. Errors: UNSUPPORTED. */

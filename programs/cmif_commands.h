@@ -33,8 +33,14 @@ typedef struct cmif_answer_options {
     {0, "min-p", "P", CMIF_OPTION_REAL, &(o).min_p, 0, 0.999999, "... P of all; ... at least P times the likeliest"},  \
     {0, "seed", "N", CMIF_OPTION_SEED, &(o).seed, 0, 0, "with --temp: same seed, same answer (default 0)"}
 
-/* Generate after ids, streaming to stream; the account grows. Errors: as cmif_session_generate; IO (stdout closed). */
-CMIF_MUST_USE cmif_code cmif_answer(cmif_client *client, cmif_ids *ids, const cmif_answer_options *how,
-                                    cmif_stream *stream, cmif_account *account, cmif_err *err);
+/* An answer as it came, which may go back to the server, and as the person sees it, with originals put back. */
+typedef struct cmif_both { cmif_stream came, shown; } cmif_both;
+void cmif_both_wipe(cmif_both *both);
+
+/* Generate after ids, streaming to both; the account grows, the receipt is written. Errors: as cmif_session_generate; IO (stdout closed). */
+CMIF_MUST_USE cmif_code cmif_answer(cmif_client *client, cmif_ids *ids, const cmif_answer_options *how, cmif_both *both,
+                                    cmif_account *account, cmif_err *err);
+/* What left in place of the person's words, on their own terminal: what was replaced stands out. */
+void cmif_show_left(const cmif_client *client, const cmif_released *text, const cmif_left *left);
 
 #endif

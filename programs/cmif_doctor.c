@@ -382,7 +382,7 @@ static void check_channel(void)
     cmif_certificate certificate;
     char             mechanism[96], certified[96];
     cmif_err         err = {0};
-    if (cmif_table_open(where.channel, &table, &certificate, &err) != CMIF_OK) {
+    if (cmif_table_open(where.guard.channel, &table, &certificate, &err) != CMIF_OK) {
         say(FAIL, "channel", "build it again with 'cmif channel build'", "%s", err.text);
         return;
     }
@@ -410,7 +410,7 @@ int cmif_doctor(int argc, char **argv)
     check_machine();
     check_programs();
     check_cache();
-    if (where.channel) {
+    if (where.guard.channel) {
         check_channel();
     }
     bool model = where.model && check_model(&client);

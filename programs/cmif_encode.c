@@ -93,7 +93,7 @@ static cmif_code print_labels(encoding *e, const cmif_released *released, cmif_e
         }
         json_t *result = json_pack("{s:s%, s:o, s:o}", "label", e->labels[best].data, e->labels[best].size,
                                    "probabilities", probabilities, "logits", logits);
-        if (result && e->client.table) { /* what left, for the person to see */
+        if (result && e->client.guard.kind != CMIF_GUARD_NONE) { /* what left, for the person to see */
             size_t         size;
             const uint8_t *bytes = cmif_released_bytes(released, &size);
             json_object_set_new(result, "released", json_stringn((const char *) bytes, size));
@@ -146,7 +146,7 @@ static cmif_code encode(encoding *e, cmif_secret *text, cmif_err *err)
     cmif_code      rc       = text->size ? CMIF_OK : cmif_fail(err, CMIF_E_FORMAT, "it is empty");
 
     if (rc == CMIF_OK) {
-        rc = cmif_client_release(c, text, &released, err);
+        rc = cmif_guard_release(&c->guard, text, &released, NULL, err);
     }
     if (rc == CMIF_OK) {
         rc = cmif_tokenizer_put_start(c->tokenizer, &ids, err);
@@ -161,14 +161,11 @@ static cmif_code encode(encoding *e, cmif_secret *text, cmif_err *err)
         rc = cmif_client_fits(c, ids.count, err);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_books_enter(&c->books, err);
-    }
-    if (rc == CMIF_OK) {
         rc = cmif_session_encode(c->session, &ids, e->vector, &usage, err);
         cmif_account_add(&e->account, c, &usage);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_books_receipt(&c->books, c->model_id, e->vector, e->outputs * sizeof *e->vector, err);
+        rc = cmif_guard_receipt(&c->guard, c->model_id, e->vector, e->outputs * sizeof *e->vector, err);
     }
     if (rc == CMIF_OK && e->labels) {
         rc = print_labels(e, released, err);

@@ -7,12 +7,31 @@
 
 typedef struct answering {
     const cmif_client *client;
-    cmif_stream       *stream;
+    cmif_both         *both;
+    cmif_restore      *restore; /* NULL: there is nothing to put back */
+    cmif_secret        ready;   /* what it gave out last */
     const int32_t     *stops;
     size_t             stop_count;
     cmif_code          rc;
     cmif_err           err;
 } answering;
+
+void cmif_both_wipe(cmif_both *both)
+{
+    cmif_stream_wipe(&both->came);
+    cmif_stream_wipe(&both->shown);
+}
+
+/* Pass on what the restorer gave out. */
+static cmif_code show_ready(answering *a, cmif_err *err)
+{
+    cmif_code rc = cmif_stream_put(&a->both->shown, a->ready.data, a->ready.size, err);
+    if (a->ready.size) {
+        cmif_wipe(a->ready.data, a->ready.size);
+        a->ready.size = 0;
+    }
+    return rc;
+}
 
 static bool on_token(void *context, int32_t id, float margin, const float *logits)
 {
@@ -27,15 +46,45 @@ static bool on_token(void *context, int32_t id, float margin, const float *logit
         }
     }
     size_t size = cmif_tokenizer_decode(a->client->tokenizer, id, false, text, sizeof text);
-    a->rc       = cmif_stream_put(a->stream, text, size, &a->err);
+    a->rc       = cmif_stream_put(&a->both->came, text, size, &a->err);
+    if (a->rc == CMIF_OK && a->restore) {
+        a->rc = cmif_restore_feed(a->restore, text, size, &a->ready, &a->err);
+        a->rc = a->rc == CMIF_OK ? show_ready(a, &a->err) : a->rc;
+    } else if (a->rc == CMIF_OK) {
+        a->rc = cmif_stream_put(&a->both->shown, text, size, &a->err);
+    }
     cmif_wipe(text, size);
-    return a->rc == CMIF_OK && !a->stream->failed;
+    return a->rc == CMIF_OK && !a->both->shown.failed;
 }
 
-cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *how, cmif_stream *stream,
+/* What was held back is shown, also when the answer was stopped. */
+static cmif_code end_answer(answering *a, cmif_client *c, cmif_err *err)
+{
+    cmif_restore_counts counts = {0};
+    cmif_code           rc     = a->rc;
+    if (rc != CMIF_OK) {
+        *err = a->err;
+    }
+    if (rc == CMIF_OK && a->restore) {
+        rc = cmif_restore_end(a->restore, &a->ready, &counts, err);
+        rc = rc == CMIF_OK ? show_ready(a, err) : rc;
+        cmif_guard_restored(&c->guard, &counts);
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_stream_end(&a->both->came, err);
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_stream_end(&a->both->shown, err);
+    }
+    cmif_restore_free(a->restore);
+    cmif_secret_wipe(&a->ready);
+    return rc;
+}
+
+cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *how, cmif_both *both,
                       cmif_account *account, cmif_err *err)
 {
-    answering       a     = {.client = c, .stream = stream};
+    answering       a     = {.client = c, .both = both};
     cmif_usage      usage = {0};
     cmif_generation generation;
 
@@ -53,32 +102,60 @@ cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *
                                      .context    = &a};
     cmif_code rc = cmif_client_fits(c, ids->count, err);
     if (rc == CMIF_OK) {
-        rc = cmif_books_enter(&c->books, err);
+        rc = cmif_guard_restorer(&c->guard, false, &a.restore, err);
     }
-    if (rc == CMIF_OK) {
-        rc = cmif_session_generate(c->session, ids, false, &generation, &usage, err);
+    if (rc != CMIF_OK) {
+        return rc;
     }
+    rc             = cmif_session_generate(c->session, ids, false, &generation, &usage, err);
     cmif_err  more = {0};
-    cmif_code end  = cmif_stream_end(stream, &more);
+    cmif_code end  = end_answer(&a, c, &more);
     cmif_account_add(account, c, &usage);
-    if (stream->failed) {
+    if (both->shown.failed) {
         return cmif_fail(err, CMIF_E_IO, "cannot write the answer: is the disk full, or the pipe closed?");
     }
-    if (a.rc != CMIF_OK || end != CMIF_OK) {
-        *err = a.rc != CMIF_OK ? a.err : more;
-        return err->code;
-    }
-    cmif_code receipt = usage.tokens
-                            ? cmif_books_receipt(&c->books, c->model_id, stream->kept.data, stream->kept.size, &more)
-                            : CMIF_OK;
-    if (rc == CMIF_OK && receipt != CMIF_OK) {
+    if (end != CMIF_OK) {
         *err = more;
-        rc   = receipt;
+        return end;
+    }
+    if (usage.tokens) { /* also for half an answer */
+        end = cmif_guard_receipt(&c->guard, c->model_id,
+                                 both->came.kept.data ? both->came.kept.data : (const uint8_t *) "",
+                                 both->came.kept.size, &more);
+    }
+    if (rc == CMIF_OK && end != CMIF_OK) {
+        *err = more;
+        return end;
     }
     return rc;
 }
 
-/* ---- cmif run ---- */
+/* ---- what left ---- */
+
+void cmif_show_left(const cmif_client *c, const cmif_released *text, const cmif_left *left)
+{
+    size_t         size, at = 0;
+    const uint8_t *bytes = cmif_released_bytes(text, &size);
+    const char    *dim = cmif_style_of(stderr, CMIF_DIM), *plain = cmif_style_of(stderr, CMIF_PLAIN);
+    if (c->guard.kind == CMIF_GUARD_NONE || cmif_json || cmif_quiet) {
+        return;
+    }
+    fprintf(stderr, "%sleft%s       %s", dim, plain, dim);
+    for (size_t i = 0; i < left->count; i++) {
+        const cmif_released_span *s = &left->spans[i];
+        if (s->action != CMIF_ACTION_PASS) {
+            cmif_put_clean(stderr, (const char *) bytes + at, s->out_from - at);
+            fprintf(stderr, "%s%s", plain, cmif_style_of(stderr, CMIF_BOLD));
+            cmif_put_clean(stderr, (const char *) bytes + s->out_from, s->out_size);
+            fprintf(stderr, "%s%s", plain, dim);
+            at = s->out_from + s->out_size;
+        }
+    }
+    cmif_put_clean(stderr, (const char *) bytes + at, size - at);
+    fprintf(stderr, "%s\n\n", plain);
+}
+
+/* ---- the command ---- */
 
 static cmif_client_options where;
 static cmif_answer_options how = CMIF_ANSWER_DEFAULTS;
@@ -105,57 +182,41 @@ static const cmif_command command = {
  */
 static cmif_code make_prompt(cmif_client *c, cmif_secret *text, cmif_released **left, cmif_ids *ids, cmif_err *err)
 {
-    cmif_released *prompt = NULL, *system = NULL;
-    cmif_secret    rules = {0};
-    cmif_code      rc    = CMIF_OK;
+    cmif_released *system = NULL;
+    cmif_secret    rules  = {0};
+    cmif_left      spans  = {0};
+    bool           plain  = raw || !c->chat;
+    cmif_code      rc     = plain ? CMIF_OK : cmif_client_chats(c, err);
 
     if (raw && how.system) {
         rc = cmif_fail(err, CMIF_E_RANGE, "--raw has no system message: put it in front of the text");
-        goto done;
-    }
-    if (!c->chat && how.system) {
+    } else if (!c->chat && how.system) {
         rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "--system: %s", c->no_chat.text);
-        goto done;
     }
-    rc = cmif_client_release(c, text, &prompt, err);
-    if (rc != CMIF_OK) {
-        goto done;
-    }
-    if (raw || !c->chat) {
-        rc = cmif_tokenizer_put_start(c->tokenizer, ids, err);
-        if (rc == CMIF_OK) {
-            rc = cmif_client_encode(c, prompt, ids, err);
-        }
-        goto done;
-    }
-    rc = cmif_client_chats(c, err);
     if (rc == CMIF_OK && how.system) {
         rc = cmif_take_argument((char *) (uintptr_t) how.system, &rules, err);
         if (rc == CMIF_OK) {
-            rc = cmif_client_release(c, &rules, &system, err);
+            rc = cmif_guard_hold(&c->guard, &rules, &system, err);
         }
     }
     if (rc == CMIF_OK) {
-        cmif_message messages[] = {{CMIF_ROLE_SYSTEM, system}, {CMIF_ROLE_USER, prompt}};
+        rc = cmif_guard_release(&c->guard, text, left, &spans, err);
+    }
+    if (rc == CMIF_OK) {
+        cmif_show_left(c, *left, &spans);
+    }
+    if (rc == CMIF_OK && plain) {
+        rc = cmif_tokenizer_put_start(c->tokenizer, ids, err);
+        if (rc == CMIF_OK) {
+            rc = cmif_client_encode(c, *left, ids, err);
+        }
+    } else if (rc == CMIF_OK) {
+        cmif_message messages[] = {{CMIF_ROLE_SYSTEM, system}, {CMIF_ROLE_USER, *left}};
         rc                      = cmif_chat_render(c->chat, messages + !system, system ? 2 : 1, ids, err);
     }
-done:
     cmif_secret_wipe(&rules);
     cmif_released_free(system);
-    *left = prompt;
     return rc;
-}
-
-/* What left in place of the person's words, on their own terminal. */
-static void show_left(const cmif_client *c, const cmif_released *left)
-{
-    size_t size;
-    if (c->table && !cmif_json && !cmif_quiet) {
-        const uint8_t *bytes = cmif_released_bytes(left, &size);
-        fprintf(stderr, "%sleft%s       ", cmif_style_of(stderr, CMIF_DIM), cmif_style_of(stderr, CMIF_PLAIN));
-        cmif_put_clean(stderr, (const char *) bytes, size);
-        fputs("\n\n", stderr);
-    }
 }
 
 static cmif_code take_prompt(int count, char **argv, cmif_secret *text, cmif_err *err)
@@ -185,7 +246,7 @@ static cmif_code print_result(const cmif_client *c, const cmif_released *left, c
 {
     if (cmif_json) {
         json_t *object = cmif_account_json(account, c);
-        if (object && c->table) {
+        if (object && c->guard.kind != CMIF_GUARD_NONE) {
             size_t         size;
             const uint8_t *bytes = cmif_released_bytes(left, &size);
             json_object_set_new(object, "released", json_stringn((const char *) bytes, size));
@@ -218,7 +279,7 @@ int cmif_run(int argc, char **argv)
     cmif_secret    text    = {0};
     cmif_released *left    = NULL;
     cmif_ids       ids     = {0};
-    cmif_stream    stream  = {0};
+    cmif_both      both    = {0};
     cmif_account   account = {0};
     cmif_err       err     = {0};
     int            rest    = 0;
@@ -241,27 +302,20 @@ int cmif_run(int argc, char **argv)
         rc = make_prompt(&client, &text, &left, &ids, &err);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_client_fits(&client, ids.count, &err);
-    }
-    if (rc == CMIF_OK) {
-        rc = cmif_books_enter(&client.books, &err);
-    }
-    if (rc == CMIF_OK) {
-        show_left(&client, left);
-        stream.to   = cmif_json ? NULL : stdout;
-        stream.trim = client.chat && !raw; /* SentencePiece answers begin with a space */
-        rc          = cmif_answer(&client, &ids, &how, &stream, &account, &err);
+        both.shown.to  = cmif_json ? NULL : stdout;
+        both.came.trim = both.shown.trim = client.chat && !raw; /* SentencePiece answers begin with a space */
+        rc                               = cmif_answer(&client, &ids, &how, &both, &account, &err);
     }
     if (rc == CMIF_OK || (rc == CMIF_E_CANCELLED && account.tokens)) {
-        cmif_code printed = print_result(&client, left, &stream, &account, &err);
+        cmif_code printed = print_result(&client, left, &both.shown, &account, &err);
         rc                = rc == CMIF_OK ? printed : rc;
-    } else if (stream.kept.size && !cmif_json) {
+    } else if (both.shown.kept.size && !cmif_json) {
         putchar('\n'); /* half an answer stays on its own line */
         fflush(stdout);
     }
     exit_code = rc == CMIF_OK ? CMIF_EXIT_OK : cmif_report(&err);
 done:
-    cmif_stream_wipe(&stream);
+    cmif_both_wipe(&both);
     cmif_secret_wipe(&text);
     cmif_released_free(left);
     cmif_ids_free(&ids);

@@ -1,0 +1,388 @@
+#include "cmif_guard.h"
+
+#include "cmif_cache.h"
+#include "cmif_figures.h"
+#include "cmif_terminal.h"
+
+#include "base/bytes.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TABLE_FILE "channel.cmifch"
+#define LISTS_FILE "lists.gguf"
+
+/* ---- opening ---- */
+
+/* The file of this name that `cmif setup` makes. */
+static cmif_code find_made(const char *name, const char *what, char path[static PATH_MAX], cmif_err *err)
+{
+    char      folder[PATH_MAX];
+    cmif_code rc = cmif_cache_folder(folder, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    if (snprintf(path, PATH_MAX, "%s/%s", folder, name) >= PATH_MAX || access(path, R_OK) != 0) {
+        return cmif_fail(err, CMIF_E_IO,
+                         "the policy needs %s, and there is none: run 'cmif setup' once, or choose another --policy "
+                         "('none' sends the text as it is)",
+                         what);
+    }
+    return CMIF_OK;
+}
+
+/* One of ours by name, or a file. */
+static cmif_code open_policy(const char *name, cmif_policy **out, cmif_err *err)
+{
+    static const char *const names[] = {"names", "topics", "words", "none", "channel"};
+    for (size_t i = 0; i < 3; i++) {
+        if (!strcmp(name, names[i])) {
+            return cmif_policy_named(name, out, err);
+        }
+    }
+    if (!strchr(name, '/') && !strchr(name, '.') && access(name, F_OK) != 0) {
+        const char *near = cmif_nearest(name, names, sizeof names / sizeof *names);
+        return cmif_fail(err, CMIF_E_RANGE, "--policy takes names, topics, words, none, or a file%s%s%s",
+                         near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    return cmif_policy_open(name, out, err);
+}
+
+static bool draws(const cmif_policy *p)
+{
+    bool any = false;
+    for (size_t i = 0; i < CMIF_SPAN_CLASSES; i++) {
+        any = any || p->actions[i] == CMIF_ACTION_CHANNEL;
+    }
+    return any;
+}
+
+static cmif_code open_table(const char *path, cmif_guard *g, cmif_err *err)
+{
+    char      made[PATH_MAX];
+    cmif_code rc = path ? CMIF_OK : find_made(TABLE_FILE, "a channel", made, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_table_open(path ? path : made, &g->table, &g->certificate, err);
+    }
+    return rc;
+}
+
+static cmif_code open_conversation(cmif_guard *g, cmif_err *err)
+{
+    cmif_conversation_options options = {
+        .policy = g->policy, .lists = g->lists, .table = g->table, .no_guarantee = g->no_guarantee};
+    return cmif_conversation_new(&options, &g->conversation, err);
+}
+
+cmif_code cmif_guard_open(const cmif_guard_options *o, bool books, cmif_guard *g, cmif_err *err)
+{
+    const char *name = o->policy ? o->policy : "topics";
+    char        path[PATH_MAX];
+    cmif_code   rc = CMIF_OK;
+
+    *g      = (cmif_guard){.no_guarantee = o->no_guarantee};
+    g->kind = !strcmp(name, "none")      ? CMIF_GUARD_NONE
+              : !strcmp(name, "channel") ? CMIF_GUARD_CHANNEL
+                                         : CMIF_GUARD_POLICY;
+    if (g->kind == CMIF_GUARD_POLICY) {
+        rc = open_policy(name, &g->policy, err);
+    }
+    bool drawn = g->kind == CMIF_GUARD_CHANNEL || (rc == CMIF_OK && g->policy && draws(g->policy));
+    if (rc == CMIF_OK && !drawn && (o->channel || o->no_guarantee)) {
+        rc = cmif_fail(err, CMIF_E_RANGE, "this policy sends nothing through a channel: leave out --%s",
+                       o->channel ? "channel" : "no-guarantee");
+    }
+    if (rc == CMIF_OK && g->kind == CMIF_GUARD_POLICY) {
+        rc = find_made(LISTS_FILE, "the public lists", path, err);
+        if (rc == CMIF_OK) {
+            rc = cmif_lists_open(path, &g->lists, err);
+        }
+    }
+    if (rc == CMIF_OK && drawn) {
+        rc = open_table(o->channel, g, err);
+        if (rc == CMIF_OK && g->kind == CMIF_GUARD_CHANNEL) {
+            rc = cmif_sanitizer_new(g->table, o->no_guarantee, &g->sanitizer, err);
+        }
+        if (rc != CMIF_OK && o->channel && !strstr(err->text, o->channel)) {
+            cmif_err_context(err, "channel '%s'", o->channel);
+        }
+    }
+    if (rc == CMIF_OK && g->kind == CMIF_GUARD_POLICY) {
+        rc = open_conversation(g, err);
+    }
+    if (rc == CMIF_OK && books && g->kind != CMIF_GUARD_NONE) {
+        rc = cmif_books_open(&g->books, g->table, &g->certificate, g->policy, err);
+    }
+    return rc;
+}
+
+void cmif_guard_close(cmif_guard *g)
+{
+    cmif_books_close(&g->books);
+    cmif_conversation_free(g->conversation);
+    cmif_sanitizer_free(g->sanitizer);
+    cmif_table_free(g->table);
+    cmif_lists_free(g->lists);
+    cmif_policy_free(g->policy);
+    *g = (cmif_guard){0};
+}
+
+cmif_code cmif_guard_renew(cmif_guard *g, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    if (g->conversation) {
+        cmif_conversation_free(g->conversation);
+        g->conversation = NULL; /* what fails from here on releases nothing more */
+        rc              = open_conversation(g, err);
+    }
+    return rc == CMIF_OK && g->books.ledger ? cmif_books_renew(&g->books, err) : rc;
+}
+
+/* ---- releasing ---- */
+
+static void total(cmif_guard *g, const cmif_counts *counts, uint64_t repeated)
+{
+    cmif_guard_totals *t = &g->totals;
+    for (size_t c = CMIF_SPAN_OTHER + 1; c < CMIF_SPAN_CLASSES; c++) {
+        for (size_t a = 0; a < 4; a++) {
+            t->by_class[c][a] += counts->by_class[c][a];
+        }
+        t->passed += counts->by_class[c][CMIF_ACTION_PASS];
+        t->surrogates += counts->by_class[c][CMIF_ACTION_SURROGATE];
+    }
+    t->draws += counts->draws;
+    t->repeated += repeated;
+    bool known = g->certificate.pure && g->certificate.epsilon_micro < 32000000;
+    t->epsilon_micro += counts->draws * (known ? g->certificate.epsilon_micro : 32000000);
+}
+
+/* held: entered with the next one. */
+static cmif_code release_by_policy(cmif_guard *g, const cmif_secret *text, bool held, cmif_released **out,
+                                   cmif_left *left, cmif_err *err)
+{
+    cmif_sanitized what = {0};
+    if (!g->conversation) {
+        return cmif_fail(err, CMIF_E_IO, "there is no conversation: starting it failed");
+    }
+    cmif_code rc = cmif_conversation_prepare(g->conversation, text->data, text->size, &what, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    cmif_counts counts = {.draws = what.draws};
+    memcpy(counts.by_class, what.by_class, sizeof counts.by_class);
+    rc = held ? CMIF_OK : cmif_books_enter(&g->books, &counts, err);
+    if (rc != CMIF_OK) {
+        cmif_conversation_drop(g->conversation);
+        return rc;
+    }
+    cmif_left ignored;
+    left = left ? left : &ignored;
+    *out = cmif_conversation_take(g->conversation, &left->spans, &left->count);
+    if (held) {
+        cmif_books_note(&g->books, &counts, *out);
+    } else {
+        cmif_books_seal(&g->books, *out);
+    }
+    total(g, &counts, what.repeated);
+    return CMIF_OK;
+}
+
+static cmif_code release_by_channel(cmif_guard *g, const cmif_secret *text, bool held, cmif_released **out,
+                                    cmif_err *err)
+{
+    cmif_release_counts n        = {0};
+    cmif_released      *released = NULL;
+    cmif_code           rc       = cmif_dp_release_channel(g->sanitizer, text->data, text->size, &n, &released, err);
+    cmif_counts         counts   = {.draws = n.drawn};
+    counts.by_class[CMIF_SPAN_WORD][CMIF_ACTION_PASS]       = n.passed;
+    counts.by_class[CMIF_SPAN_WORD][CMIF_ACTION_CHANNEL]    = n.drawn;
+    counts.by_class[CMIF_SPAN_UNKNOWN][CMIF_ACTION_CHANNEL] = n.unknown;
+    if (rc == CMIF_OK && !held) {
+        rc = cmif_books_enter(&g->books, &counts, err);
+    }
+    if (rc != CMIF_OK) {
+        cmif_released_free(released);
+        return rc;
+    }
+    if (held) {
+        cmif_books_note(&g->books, &counts, released);
+    } else {
+        cmif_books_seal(&g->books, released);
+    }
+    total(g, &counts, 0);
+    g->totals.unknown += n.unknown;
+    *out = released;
+    return CMIF_OK;
+}
+
+static cmif_code release(cmif_guard *g, cmif_secret *text, bool held, cmif_released **out, cmif_left *left,
+                         cmif_err *err)
+{
+    cmif_code rc = cmif_check_utf8(text->data, text->size, err);
+    if (rc == CMIF_OK) {
+        switch (g->kind) {
+        case CMIF_GUARD_NONE:
+            rc = cmif_dp_release_identity(text->data, text->size, out, err);
+            break;
+        case CMIF_GUARD_CHANNEL:
+            rc = release_by_channel(g, text, held, out, err);
+            break;
+        case CMIF_GUARD_POLICY:
+            rc = release_by_policy(g, text, held, out, left, err);
+            break;
+        }
+    }
+    cmif_secret_wipe(text);
+    return rc;
+}
+
+cmif_code cmif_guard_hold(cmif_guard *g, cmif_secret *text, cmif_released **out, cmif_err *err)
+{
+    return release(g, text, true, out, NULL, err);
+}
+
+cmif_code cmif_guard_release(cmif_guard *g, cmif_secret *text, cmif_released **out, cmif_left *left, cmif_err *err)
+{
+    if (left) {
+        *left = (cmif_left){0};
+    }
+    return release(g, text, false, out, left, err);
+}
+
+/* ---- answers ---- */
+
+cmif_code cmif_guard_restorer(const cmif_guard *g, bool json, cmif_restore **out, cmif_err *err)
+{
+    const cmif_vault *vault = g->conversation ? cmif_conversation_vault(g->conversation) : NULL;
+    *out                    = NULL;
+    return vault && cmif_vault_count(vault) > 0 ? cmif_restore_new(vault, json, out, err) : CMIF_OK;
+}
+
+void cmif_guard_restored(cmif_guard *g, const cmif_restore_counts *counts)
+{
+    g->totals.restored += counts->restored;
+    g->totals.left += counts->left;
+}
+
+cmif_code cmif_guard_receipt(cmif_guard *g, const uint8_t model_id[static 32], const void *answer, size_t size,
+                             cmif_err *err)
+{
+    return cmif_books_receipt(&g->books, model_id, answer, size, err);
+}
+
+/* ---- what may be said ---- */
+
+/* "epsilon 0.8 for each, between any two words of one block". */
+static void certified(const cmif_guard *g, char *out, size_t room)
+{
+    char figure[96];
+    if (g->table->claim.adjacency == CMIF_ADJACENT_NONE) {
+        snprintf(out, room, "a baseline that guarantees nothing, as you asked");
+        return;
+    }
+    cmif_figures_certified(&g->certificate, g->table, figure, sizeof figure);
+    snprintf(out, room, "certified %s for each, between %s", figure,
+             cmif_adjacency_sentence(g->table->claim.adjacency));
+}
+
+void cmif_guard_sentence(const cmif_guard *g, char *out, size_t room)
+{
+    char channel[256] = "", passing[256] = "";
+    if (g->kind == CMIF_GUARD_NONE) {
+        snprintf(out, room, "none: every word leaves as it is written");
+        return;
+    }
+    if (g->table) {
+        certified(g, channel, sizeof channel);
+    }
+    if (g->kind == CMIF_GUARD_CHANNEL) {
+        snprintf(
+            out, room,
+            "each word leaves through the channel (%s), and what is no word, function words among them, leaves as it "
+            "is written",
+            channel);
+        return;
+    }
+    const cmif_action *actions = g->policy->actions;
+    for (size_t c = CMIF_SPAN_EMAIL; c < CMIF_SPAN_CLASSES; c++) { /* what a file told to pass or to be drawn */
+        if (actions[c] < CMIF_ACTION_SURROGATE) {
+            size_t used = strlen(passing);
+            snprintf(passing + used, sizeof passing - used, "%s%s",
+                     used ? ", " : "; not so, by your file: ", cmif_span_class_name((cmif_span_class) c));
+        }
+    }
+    bool words  = actions[CMIF_SPAN_WORD] == CMIF_ACTION_CHANNEL,
+         topics = actions[CMIF_SPAN_TOPIC] == CMIF_ACTION_CHANNEL;
+    snprintf(
+        out, room,
+        "names, places, organisations, codes, dates, numbers and unknown words leave as made-up ones that are drawn "
+        "without looking at more than type and shape%s; %s%s%s%severy other word leaves as it is written, with no "
+        "guarantee",
+        passing,
+        words    ? "ordinary words leave through the channel ("
+        : topics ? "words of sensitive topics leave through the channel ("
+                 : "",
+        channel, words || topics ? "); " : "", words ? "" : "");
+}
+
+void cmif_guard_counts(const cmif_guard *g, cmif_action action, char *out, size_t room)
+{
+    out[0] = '\0';
+    for (size_t c = CMIF_SPAN_OTHER + 1; c < CMIF_SPAN_CLASSES; c++) {
+        uint64_t n    = g->totals.by_class[c][action];
+        size_t   used = strlen(out);
+        if (n) {
+            snprintf(out + used, room - used, "%s%" PRIu64 " %s", used ? ", " : "", n,
+                     cmif_span_class_name((cmif_span_class) c));
+        }
+    }
+}
+
+json_t *cmif_guard_json(const cmif_guard *g)
+{
+    char sentence[768], hash[65] = "", figure[96], mechanism[96];
+    if (g->kind == CMIF_GUARD_NONE) {
+        return json_null();
+    }
+    cmif_guard_sentence(g, sentence, sizeof sentence);
+    const cmif_guard_totals *t       = &g->totals;
+    json_t                  *object  = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "policy",
+                               g->policy ? g->policy->base : "channel", "guarantee", sentence, "drawn",
+                                                 (json_int_t) t->draws, "repeated", (json_int_t) t->repeated, "passed",
+                                                 (json_int_t) t->passed, "unknown", (json_int_t) t->unknown, "surrogates",
+                                                 (json_int_t) t->surrogates, "epsilon", (double) t->epsilon_micro / 1e6, "restored",
+                                                 (json_int_t) t->restored, "look_alikes_left", (json_int_t) t->left);
+    json_t                  *classes = object ? json_object() : NULL;
+    for (size_t c = CMIF_SPAN_OTHER + 1; classes && c < CMIF_SPAN_CLASSES; c++) {
+        const uint64_t *n      = t->by_class[c];
+        json_t         *counts = n[0] | n[1] | n[2] ? json_object() : NULL;
+        for (size_t a = 0; counts && a < CMIF_ACTION_REFUSE; a++) {
+            if (n[a]) {
+                json_object_set_new(counts, cmif_action_name((cmif_action) a), json_integer((json_int_t) n[a]));
+            }
+        }
+        if (counts) {
+            json_object_set_new(classes, cmif_span_class_name((cmif_span_class) c), counts);
+        }
+    }
+    if (classes) {
+        json_object_set_new(object, "classes", classes);
+    }
+    if (object && g->policy) {
+        cmif_hex(g->policy->hash, 32, hash);
+        json_object_set_new(object, "policy_sha256", json_string(hash));
+        cmif_hex(cmif_lists_hash(g->lists), 32, hash);
+        json_object_set_new(object, "lists_sha256", json_string(hash));
+    }
+    if (object && g->table) {
+        cmif_hex(g->table->hash, 32, hash);
+        cmif_figures_mechanism(&g->table->claim, mechanism, sizeof mechanism);
+        cmif_figures_certified(&g->certificate, g->table, figure, sizeof figure);
+        json_t *channel =
+            json_pack("{s:s, s:s, s:s, s:s}", "mechanism", cmif_mechanism_name(g->table->claim.mechanism), "certified",
+                      figure, "adjacency", cmif_adjacency_sentence(g->table->claim.adjacency), "table_sha256", hash);
+        json_object_set_new(object, "channel", channel);
+    }
+    return object;
+}
