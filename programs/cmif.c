@@ -39,6 +39,10 @@ static int pull(int argc, char **argv)
 {
     return become("fetch", NULL, argc, argv);
 }
+static int setup(int argc, char **argv)
+{
+    return become("cmif-build", "setup", argc, argv);
+}
 static int bench(int argc, char **argv)
 {
     return become("cmif-bench", NULL, argc, argv);
@@ -57,7 +61,8 @@ static const struct {
     {"lexicon", cmif_lexicon_command, "public words, and pairs of words, that tables are built from"},
     {"budget", cmif_budget_command, "what was spent, what is left, and how much may be"},
     {"audit", cmif_audit_command, "check signed receipts: none changed, missing or moved"},
-    {"pull", pull, "bring a small model, smollm2 or minilm, or the word lists: lexicon"},
+    {"setup", setup, "make what sanitizing needs, once: words, names, the default table"},
+    {"pull", pull, "bring a small model, smollm2 or minilm, or public words: lexicon, names"},
     {"split", split, "write the two halves of a model file"},
     {"inspect", inspect, "what is in a model file, and how it would be split"},
     {"doctor", cmif_doctor, "check machine, programs, model and server; say what to do"},

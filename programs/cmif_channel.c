@@ -282,15 +282,17 @@ int cmif_channel_command(int argc, char **argv)
 int cmif_lexicon_command(int argc, char **argv)
 {
     cmif_err err = {0};
-    if (argc > 0 && (!strcmp(argv[0], "build") || (argc > 1 && !strcmp(argv[0], "lm") && !strcmp(argv[1], "build")))) {
+    bool     two = argc > 1 && (!strcmp(argv[0], "lm") || !strcmp(argv[0], "lists"));
+    if (argc > 0 && !strcmp(argv[two], "build")) {
         return become_build("lexicon", argc, argv);
     }
     if (argc > 0 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
         fputs("usage: cmif lexicon build [options]                  make the list of public words\n"
+              "       cmif lexicon lists build [options]            make the lists of names that the sanitizer knows\n"
               "       cmif lexicon lm build [options] [TEXTFILE ...] count pairs of words in public text\n",
               stdout);
         return CMIF_EXIT_OK;
     }
-    (void) cmif_fail(&err, CMIF_E_RANGE, "lexicon takes build or lm build: 'cmif lexicon --help' tells more");
+    (void) cmif_fail(&err, CMIF_E_RANGE, "lexicon takes build, lists build or lm build: 'cmif lexicon --help' tells more");
     return cmif_report_usage(&err);
 }
