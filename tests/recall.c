@@ -30,9 +30,10 @@ typedef struct mark {
 } mark;
 
 typedef struct sample {
-    char   name[64], *text;
-    size_t size, type, mark_count;
-    mark   marks[MARKS_MAX];
+    const char *folder;
+    char        name[64], *text;
+    size_t      size, type, mark_count;
+    mark        marks[MARKS_MAX];
 } sample;
 
 typedef struct score {
@@ -112,6 +113,7 @@ static void read_sample(const char *folder, const char *name)
 {
     sample *s          = &samples[sample_count++];
     char    path[4096] = "", type[32] = "";
+    s->folder = folder;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     snprintf(s->name, sizeof s->name, "%s", name);
     FILE *file = fopen(path, "rb");
@@ -165,6 +167,13 @@ static size_t letters(cmif_str word)
         count += ((uint8_t) word.data[i] & 0xc0) != 0x80;
     }
     return count;
+}
+
+/* For Python: places in characters. */
+static json_t *place(const sample *s, size_t from, size_t to, const char *class)
+{
+    return json_pack("[I, I, s]", (json_int_t) letters((cmif_str){s->text, from}),
+                     (json_int_t) letters((cmif_str){s->text, to}), class);
 }
 
 typedef struct left { /* what left in one conversation, and which bytes of the text it stands for */
@@ -299,8 +308,8 @@ static void measure(const sample *s, const cmif_policy *policy, scores *all, jso
             printf("%s, %s: no mark for %s '%.*s'\n", s->name, policy->base, class, (int) spans[k].size,
                    s->text + spans[k].from);
         }
-        json_array_append_new(json_object_get(json, "spans"), json_pack("[i, i, s]", (int) spans[k].from,
-                                                                        (int) (spans[k].from + spans[k].size), class));
+        json_array_append_new(json_object_get(json, "spans"),
+                              place(s, spans[k].from, spans[k].from + spans[k].size, class));
     }
     for (size_t i = 0; i < TRIES; i++) {
         release_free(tries[i]);
@@ -399,13 +408,13 @@ static bool print_json(const cmif_policy *policy)
 {
     json_t *texts = json_array();
     for (size_t i = 0; i < sample_count; i++) {
-        const sample *s    = &samples[i];
-        scores        all  = {0};
-        json_t       *text = json_pack("{s:s, s:s, s:[], s:[]}", "name", s->name, "text", s->text, "marks", "spans");
+        const sample *s   = &samples[i];
+        scores        all = {0};
+        json_t *text = json_pack("{s:s, s:s, s:s, s:[], s:[]}", "folder", s->folder, "name", s->name, "text", s->text,
+                                 "marks", "spans");
         for (size_t m = 0; m < s->mark_count; m++) {
             json_array_append_new(json_object_get(text, "marks"),
-                                  json_pack("[i, i, s]", (int) s->marks[m].from, (int) s->marks[m].to,
-                                            cmif_span_class_name(s->marks[m].class)));
+                                  place(s, s->marks[m].from, s->marks[m].to, cmif_span_class_name(s->marks[m].class)));
         }
         measure(s, policy, &all, text);
         json_array_append_new(texts, text);
