@@ -37,7 +37,8 @@ typedef enum cmif_item_kind {
     CMIF_ITEM_SIM,           /* simulator: only where compiled in, and only if the policy names it */
     CMIF_ITEM_TCB_INFO, CMIF_ITEM_QE_IDENTITY, /* Intel PCS, the JSON as it came */
     CMIF_ITEM_CERTIFICATES,  /* any number, PEM, or DER one after the other; zero padding after DER is welcome. Paths are built from all of them */
-    CMIF_ITEM_CRL            /* PEM or DER */
+    CMIF_ITEM_CRL,           /* PEM or DER */
+    CMIF_ITEM_TPM_KEY        /* TPMT_PUBLIC or TPM2B_PUBLIC of a key that a TPM2_Certify among the TPM_ATTEST speaks of */
 } cmif_item_kind;
 
 typedef struct cmif_item { /* borrowed */
@@ -68,6 +69,10 @@ typedef struct cmif_attest_policy {
     uint64_t             snp_required, snp_forbidden; /* POLICY bits; DEBUG is always forbidden unless `debug` */
     uint8_t              snp_minimum_tcb[8];          /* per component as in COMMITTED_TCB; zeros: none */
     uint32_t             snp_vmpl_max;
+    uint64_t             snp_platform_required;       /* PLATFORM_INFO bits, 1 << 5: ALIAS_CHECK_COMPLETE; zero: none */
+    uint64_t             snp_mit_required;            /* CURRENT_MIT_VECTOR bits (report v5; older ones have none); zero: none */
+    int64_t              sgx_isvprodid;               /* a signer signs more than one product: name which; -1: any */
+    uint32_t             sgx_minimum_isvsvn;
     const uint8_t       *report_data;      /* [report_data_size] expected REPORTDATA, or extraData of a TPM; NULL: not compared, and listed as not checked */
     size_t               report_data_size; /* <= 64; a shorter one must be followed by zeros (TPM: exact) */
     uint32_t             pcr_mask;         /* PCRs that the quote must select, exactly; 0: those that `measured` names */
@@ -80,9 +85,11 @@ typedef struct cmif_attest_policy {
     } loosened;
     const uint8_t       *ak_pins;          /* [ak_pin_count][32] SHA-256 of the AK's SubjectPublicKeyInfo; needs loosened.ak_pinned or another proof of the AK */
     size_t               ak_pin_count;
+    const uint8_t       *ak_activated;     /* [ak_activated_count][34] Names (SHA-256) of AKs that the caller has proved by credential activation (tpm.h) */
+    size_t               ak_activated_count;
     /* collateral rollback: highest seen so far; 0: none */
     uint32_t             seen_tcb_evaluation;
-    int64_t              seen_tcb_issue, seen_qe_issue;
+    int64_t              seen_tcb_issue, seen_qe_issue, seen_crl; /* seen_crl: crl_this_update; Intel's CRL number is 1 for ever */
 } cmif_attest_policy;
 
 /* The strict default: nothing is accepted until tees and measured are filled in. */
@@ -102,9 +109,10 @@ typedef struct cmif_attest_field { char name[32], value[CMIF_FIELD_SIZE]; } cmif
 typedef struct cmif_verdict {
     cmif_outcome      outcome;
     cmif_tee          tee;             /* what the evidence is, also when rejected */
-    size_t            reason_count, unchecked_count, loosened_count, advisory_count, field_count;
+    size_t            reason_count, error_count, unchecked_count, loosened_count, advisory_count, field_count;
     /* stable words: "debug", "tcb-OutOfDate", "no-collateral", "invalid-evidence", "measurement-mrtd", "pck-revoked", ...; docs/attestation.md lists all */
     char              reasons[CMIF_REASONS_MAX][CMIF_REASON_SIZE];
+    char              errors[CMIF_REASONS_MAX][CMIF_REASON_SIZE]; /* what of it, for the reasons "invalid-evidence" and "invalid-collateral": "quote-signature" */
     char              unchecked[CMIF_REASONS_MAX][CMIF_REASON_SIZE]; /* "revocation-pck", "report-data", "ak-attributes": each is also a reason unless loosened */
     char              loosened[16][32];
     char              advisories[CMIF_ADVISORIES_MAX][32];
@@ -120,11 +128,7 @@ typedef struct cmif_verdict {
 /* Verify. time: seconds since 1970. Never fails: what cannot be read is MALFORMED, what is not known UNSUPPORTED, no memory INTERNAL. */
 void cmif_attest(const cmif_item *items, size_t count, const cmif_attest_policy *policy, int64_t time, cmif_verdict *verdict);
 
-/* ---- for the parts of the verifier ---- */
-void cmif_verdict_reason(cmif_verdict *verdict, const char *reason);                     /* once each */
-void cmif_verdict_unchecked(cmif_verdict *verdict, const char *what, bool loosened);     /* listed; a reason unless loosened */
-void cmif_verdict_hex(cmif_verdict *verdict, const char *name, const uint8_t *bytes, size_t size);
-void cmif_verdict_number(cmif_verdict *verdict, const char *name, uint64_t number);
-const char *cmif_verdict_field(const cmif_verdict *verdict, const char *name);           /* NULL: there is none */
+/* The value of a decoded field, or NULL. */
+const char *cmif_verdict_field(const cmif_verdict *verdict, const char *name);
 
 #endif
