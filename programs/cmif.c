@@ -57,6 +57,8 @@ static const struct {
     {"chat", cmif_chat_command, "talk with a model"},
     {"classify", cmif_classify, "label texts with a classifier"},
     {"embed", cmif_embed_command, "turn texts into vectors"},
+    {"sanitize", cmif_sanitize, "write a text as it may leave, and put originals back"},
+    {"policy", cmif_policy_command, "what is done with each kind of word"},
     {"channel", cmif_channel_command, "certified tables that words are drawn from"},
     {"lexicon", cmif_lexicon_command, "public words, and pairs of words, that tables are built from"},
     {"budget", cmif_budget_command, "what was spent, what is left, and how much may be"},
@@ -77,7 +79,8 @@ static void help(FILE *to)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         fprintf(to, "  %-10s%s\n", commands[i].name, commands[i].help);
     }
-    fputs("\n  cmif pull smollm2\n"
+    fputs("\n  cmif setup\n"
+          "  cmif pull smollm2\n"
           "  cmif run -m smollm2 \"Write a two-line thank-you note to my nurse.\"\n\n"
           "'cmif COMMAND --help' lists its options; 'man cmif' tells more.\n",
           to);

@@ -13,6 +13,13 @@ int cmif_channel_command(int argc, char **argv);
 int cmif_lexicon_command(int argc, char **argv);
 int cmif_budget_command(int argc, char **argv);
 int cmif_audit_command(int argc, char **argv);
+int cmif_sanitize(int argc, char **argv);
+int cmif_policy_command(int argc, char **argv);
+
+/* "names of people": what is of this class. */
+const char *cmif_class_about(cmif_span_class class);
+/* Write a file that is not there, whole or not at all. Errors: IO (it is there; the disk). */
+CMIF_MUST_USE cmif_code cmif_write_new(const char *path, const void *bytes, size_t size, unsigned mode, cmif_err *err);
 
 /* ---- what run and chat share: one answer ---- */
 typedef struct cmif_answer_options {

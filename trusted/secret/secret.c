@@ -1,11 +1,19 @@
 #include "secret/secret.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+static atomic_bool unlocked; /* of the process */
+
+bool cmif_secret_unlocked(void)
+{
+    return unlocked;
+}
 
 void cmif_wipe(void *memory, size_t size)
 {
@@ -40,7 +48,9 @@ cmif_code cmif_secret_reserve(cmif_secret *s, size_t capacity, cmif_err *err)
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu bytes of text", grown);
     }
     /* Both may be refused (RLIMIT_MEMLOCK, an old kernel); the process-wide settings below still hold then. */
-    (void) mlock(fresh, grown);
+    if (mlock(fresh, grown) < 0) {
+        unlocked = true;
+    }
     (void) madvise(fresh, grown, MADV_DONTDUMP);
     (void) madvise(fresh, grown, MADV_WIPEONFORK);
     if (s->size) {

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,9 @@ typedef struct cmif_secret {
 CMIF_MUST_USE cmif_code cmif_secret_reserve(cmif_secret *s, size_t capacity, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_secret_append(cmif_secret *s, const void *bytes, size_t size, cmif_err *err);
 void                    cmif_secret_wipe(cmif_secret *s); /* wiped, unlocked, unmapped; {0} again */
+
+/* Whether the system refused to lock some of it (RLIMIT_MEMLOCK): it may be swapped to disk. */
+bool cmif_secret_unlocked(void);
 
 /* Zero memory so that no optimiser may drop it. */
 void cmif_wipe(void *memory, size_t size);
