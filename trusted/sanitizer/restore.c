@@ -441,6 +441,17 @@ static fit fits_left(const cmif_restore *r, uint32_t first, const vault_entry *e
     }
 }
 
+/* Whether a line begins here, but for white space and marks of emphasis or of headings. */
+static bool opens_line(const cmif_restore *r)
+{
+    for (size_t i = 0; i < 3 && r->before[i] != '\n'; i++) {
+        if (!is_space(r->before[i]) && !is_markup(r->before[i]) && r->before[i] != '#' && r->before[i] != '>') {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The same behind it; i is the first character after, last the surrogate's own. */
 static fit fits_right(cmif_restore *r, size_t i, uint32_t last, const vault_entry *e)
 {
@@ -454,10 +465,14 @@ static fit fits_right(cmif_restore *r, size_t i, uint32_t last, const vault_entr
         size_t plural = n == 's' ? 1 : n == 'e' && at(r, i + 1) == 's' && strchr("sxzh", (int) (last & 0x7f)) ? 2 : 0;
         return plural > 0 && !is_word(at(r, i + plural)) ? FITS : ANOTHER_WORD;
     }
-    if (n >= 0x80 || n == 0 || !strchr(".,:-/'_@", (int) n)) {
+    if (n >= 0x80 || n == 0 || !strchr(".,:-/'_@)", (int) n)) {
         return FITS;
     }
     uint32_t nn = at(r, i + 1);
+    if (e->match == VAULT_NUMBER && i <= 2 && (n == '.' || n == ')') && opens_line(r) &&
+        (nn == 0 || is_space(nn) || is_markup(nn))) {
+        return DAMAGED; /* the number of an item: answers count what they list */
+    }
     if (!is_word(nn)) {
         return FITS;
     }

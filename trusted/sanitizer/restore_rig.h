@@ -158,7 +158,7 @@ static inline cmif_lists *rig_lists(void)
         "lausanne:2 salzburg:2 trondheim:2 windhoek:2 gaborone:2 ljubljana:2",
         "acme:0",
         "acme:0",
-        "bank:65536 mark:65536 grace:65536 price:65536 reading:65536 the:65536 house:65536 street:65536 "
+        "bank:65536 mark:65536 grace:0 price:0 reading:65536 the:65536 house:65536 street:65536 "
         "wrote:65536"};
     static const char *const names[6] = {"given", "family", "place", "organisation", "person", "word"};
     cmif_gguf_out           *out      = NULL;
