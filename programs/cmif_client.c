@@ -126,7 +126,8 @@ cmif_code cmif_client_check(const cmif_client_options *o, cmif_err *err)
     if (o->lm && o->rows && strcmp(o->rows, "auto") != 0 && !(means && meaning == CMIF_MEANING_CONTEXT)) {
         return cmif_fail(err, CMIF_E_RANGE, "--lm is for --rows context, found --rows %s", o->rows);
     }
-    return o->server ? cmif_client_peer(o, buffer, &peer, err) : CMIF_OK;
+    cmif_code rc = cmif_guard_check(&o->guard, err);
+    return rc == CMIF_OK && o->server ? cmif_client_peer(o, buffer, &peer, err) : rc;
 }
 
 /* Default: nothing is lost. f32 costs nothing on one machine; over a network the table's own type says the same in
@@ -409,7 +410,7 @@ static void print_guard(const cmif_client *c)
         snprintf(text, sizeof text, "made up: %s; drawn: %s; as written: %" PRIu64 " words", *made ? made : "nothing",
                  *drawn ? drawn : "nothing", t->passed);
     }
-    line("left", text);
+    line("changed", text);
     if (g->conversation) {
         if (t->left) {
             snprintf(text, sizeof text, "%" PRIu64 " in the answer; %" PRIu64 " that look like one were left",

@@ -32,21 +32,32 @@ static cmif_code find_made(const char *name, const char *what, char path[static 
     return CMIF_OK;
 }
 
-/* One of ours by name, or a file. */
-static cmif_code open_policy(const char *name, cmif_policy **out, cmif_err *err)
+/* Policies by name: those that trusted/sanitizer/policy.c has come first. */
+static const char *const named[] = {"names", "topics", "words", "none", "channel"};
+enum { OURS = 3, NAMED = 5, NOT_NAMED = 6 };
+
+static size_t which(const char *name)
 {
-    static const char *const names[] = {"names", "topics", "words", "none", "channel"};
-    for (size_t i = 0; i < 3; i++) {
-        if (!strcmp(name, names[i])) {
-            return cmif_policy_named(name, out, err);
-        }
+    size_t i = 0;
+    while (i < NAMED && strcmp(name, named[i]) != 0) {
+        i++;
     }
-    if (!strchr(name, '/') && !strchr(name, '.') && access(name, F_OK) != 0) {
-        const char *near = cmif_nearest(name, names, sizeof names / sizeof *names);
+    return i < NAMED ? i : NOT_NAMED;
+}
+
+cmif_code cmif_guard_check(const cmif_guard_options *o, cmif_err *err)
+{
+    const char *name = o->policy ? o->policy : "topics";
+    if (which(name) == NOT_NAMED && !strchr(name, '/') && !strchr(name, '.') && access(name, F_OK) != 0) {
+        const char *near = cmif_nearest(name, named, NAMED);
         return cmif_fail(err, CMIF_E_RANGE, "--policy takes names, topics, words, none, or a file%s%s%s",
                          near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
-    return cmif_policy_open(name, out, err);
+    if ((o->channel || o->no_guarantee) && (!strcmp(name, "names") || !strcmp(name, "none"))) {
+        return cmif_fail(err, CMIF_E_RANGE, "--policy %s sends nothing through a channel: leave out --%s", name,
+                         o->channel ? "channel" : "no-guarantee");
+    }
+    return CMIF_OK;
 }
 
 static bool draws(const cmif_policy *p)
@@ -79,14 +90,14 @@ cmif_code cmif_guard_open(const cmif_guard_options *o, bool books, cmif_guard *g
 {
     const char *name = o->policy ? o->policy : "topics";
     char        path[PATH_MAX];
-    cmif_code   rc = CMIF_OK;
+    cmif_code   rc = cmif_guard_check(o, err);
 
     *g      = (cmif_guard){.no_guarantee = o->no_guarantee};
     g->kind = !strcmp(name, "none")      ? CMIF_GUARD_NONE
               : !strcmp(name, "channel") ? CMIF_GUARD_CHANNEL
                                          : CMIF_GUARD_POLICY;
-    if (g->kind == CMIF_GUARD_POLICY) {
-        rc = open_policy(name, &g->policy, err);
+    if (rc == CMIF_OK && g->kind == CMIF_GUARD_POLICY) {
+        rc = which(name) < OURS ? cmif_policy_named(name, &g->policy, err) : cmif_policy_open(name, &g->policy, err);
     }
     bool drawn = g->kind == CMIF_GUARD_CHANNEL || (rc == CMIF_OK && g->policy && draws(g->policy));
     if (rc == CMIF_OK && !drawn && (o->channel || o->no_guarantee)) {

@@ -58,6 +58,8 @@ typedef struct cmif_left { /* what was done to one text, for the person's own ey
     size_t                    count;
 } cmif_left;
 
+/* What is wrong with the options, before any work. Errors: RANGE. */
+CMIF_MUST_USE cmif_code cmif_guard_check(const cmif_guard_options *options, cmif_err *err);
 /* Open policy, lists and table; with books, ledger and receipts too. guard is the caller's; end with cmif_guard_close also when this failed.
  * Errors: IO (the lists or the table are not there: what to run), FORMAT, TRUST, RANGE, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_guard_open(const cmif_guard_options *options, bool books, cmif_guard *guard, cmif_err *err);

@@ -41,6 +41,8 @@ def promise(function):
 
 
 def cmif(*args, text="", env=ENV, **more):
+    if args[0] in ("classify", "run") and "--policy" not in args:  # the channel alone, without entities
+        args = (args[0], "--policy", "channel", *args[1:])
     done = subprocess.run([CMIF, *args], input=text.encode(), capture_output=True, env=env, timeout=120, **more)
     done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     return done
@@ -197,8 +199,8 @@ def words_are_drawn_before_they_leave():
     left = report["results"][0]["released"]
     assert CANARY not in done.out and CANARY not in done.err, "an unknown word left"
     assert left.startswith("This ") and " not " in left and "something; a " in left, left
-    assert report["channel"]["unknown"] == 1 and report["channel"]["passed"] == 4 and report["channel"]["drawn"] == 4, report
-    assert report["channel"]["rows"] == "bayes" and report["sanitizer"] == "general"
+    assert report["guard"]["unknown"] == 1 and report["guard"]["passed"] == 4 and report["guard"]["drawn"] == 4, report
+    assert report["guard"]["rows"] == "bayes" and report["sanitizer"] == "channel" and report["guard"]["channel"]["mechanism"] == "general"
     shown = good("channel", "show", f"{WORK}/general.cmifch", "film", "--json")
     assert left.split()[1] == json.loads(shown.out)[0]["outputs"][0][0], left
     for rows in ("plain", "bayes", "q8_0"):
@@ -216,7 +218,7 @@ def rows_in_context_need_a_language_model_of_the_same_words():
     good("lexicon", "lm", "build", "-l", LEXICON, "-o", lm, text)
     done = good("classify", "-m", SST2, "--channel", f"{WORK}/general.cmifch", "--rows", "context", "--lm", lm, "--threads", "1",
                 "--json", "the film was good")
-    assert json.loads(done.out)["channel"]["rows"] == "context"
+    assert json.loads(done.out)["guard"]["rows"] == "context"
     other, other_lm = f"{WORK}/other.gguf", f"{WORK}/other-lm.gguf"
     open(f"{WORK}/few.txt", "w").write("".join(f"{word}\n" for word in WORDS[:50]))
     good("lexicon", "build", "--from", f"{WORK}/few.txt", "-o", other)
@@ -231,7 +233,7 @@ def decoders_get_the_released_words():
     done = good("run", "-m", STORIES, "--raw", "-n", "4", "--channel", f"{WORK}/general.cmifch", "--threads", "1", "--json",
                 f"the film {CANARY}")
     report = json.loads(done.out)
-    assert report["channel"]["rows"] == "plain" and CANARY not in done.out + done.err, done.out
+    assert report["guard"]["rows"] == "plain" and CANARY not in done.out + done.err, done.out
     assert "something" in report["released"]
     good("run", "-m", STORIES, "--raw", "-n", "4", "--channel", f"{WORK}/general.cmifch", "--rows", "bayes", "--threads", "1",
          "the film")
@@ -271,9 +273,9 @@ def unknown_words_cost_what_they_cost():
     if not os.path.exists(SST2):
         return
     ask = ("classify", "-m", SST2, "--threads", "1", "--json", "--channel")
-    any_two = json.loads(good(*ask, f"{WORK}/metric.cmifch", "xyzzy zorblax").out)["channel"]
+    any_two = json.loads(good(*ask, f"{WORK}/metric.cmifch", "xyzzy zorblax").out)["guard"]
     assert any_two["drawn"] == 2 and any_two["unknown"] == 0, f"between any two words an unknown one is drawn, too: {any_two}"
-    block = json.loads(good(*ask, f"{WORK}/rnm.cmifch", "xyzzy zorblax").out)["channel"]
+    block = json.loads(good(*ask, f"{WORK}/rnm.cmifch", "xyzzy zorblax").out)["guard"]
     assert block["drawn"] == 0 and block["unknown"] == 2, f"alone in its block it says nothing: {block}"
 
 
@@ -308,7 +310,8 @@ def wrong_options_are_one_sentence():
     refused(2, "channel takes", cmif("channel", "biuld"))
     refused(2, "which table", cmif("channel", "check"))
     refused(1, "none.cmifch", cmif("channel", "check", f"{WORK}/none.cmifch"))
-    refused(2, "needs --channel", cmif("classify", "-m", SST2, "--rows", "bayes", CANARY))
+    refused(2, "policy none draws none", cmif("classify", "--policy", "none", "-m", SST2, "--rows", "bayes", CANARY))
+    refused(1, "needs a channel.*run 'cmif setup'", cmif("classify", "-m", SST2, "--rows", "bayes", CANARY))
     refused(2, "needs --lm", cmif("classify", "-m", SST2, "--channel", table, "--rows", "context", CANARY))
     assert not os.path.exists(table), "something was written"
 

@@ -33,11 +33,15 @@ WORK = tempfile.mkdtemp(prefix="cmif-cli-")
 os.mkdir(f"{WORK}/run", 0o700)
 ENV = {**os.environ, "XDG_CACHE_HOME": f"{WORK}/cache", "XDG_RUNTIME_DIR": f"{WORK}/run", "TERM": "xterm"}
 ENV.pop("NO_COLOR", None)
+SENDERS, NO_POLICY = ("run", "chat", "classify", "embed"), ["--policy", "none"]
 
 
 def cmif(*args, text=None, **more):
-    """Run it with one thread; stdin is empty unless text is given."""
+    """Run it with one thread; stdin is empty unless text is given. These promises are about the split, so text leaves as it is unless a
+    promise names a policy."""
     args = list(args)
+    if args and args[0] in SENDERS and "--help" not in args and "--policy" not in args:
+        args[1:1] = NO_POLICY
     if args and args[0] in ("run", "chat", "classify", "embed", "doctor") and "--help" not in args:
         args[1:1] = ["--threads", "1"]
     if isinstance(text, str):
@@ -170,6 +174,14 @@ def vectors_have_length_one_on_request():
 # ---- bad input ----
 
 @promise
+def without_lists_nothing_leaves_unsanitized():
+    for command, model in (("run", STORIES), ("classify", SST2)):
+        refused(1, "needs the public lists.*run 'cmif setup'.*'none' sends", cmif(command, "--policy", "topics", "-m", model, CANARY))
+    refused(2, "did you mean 'topics'", cmif("run", "--policy", "topic", "-m", STORIES, CANARY))
+    refused(2, "nothing through a channel", cmif("run", "--policy", "none", "--channel", "x", "-m", STORIES, CANARY))
+
+
+@promise
 def wrong_usage_is_one_sentence_and_exit_code_2():
     refused(2, "no command 'rum': did you mean 'run'", cmif("rum", CANARY))
     refused(2, "unknown option '--modle': did you mean '--model'", cmif("run", "--modle", "x", CANARY))
@@ -244,7 +256,7 @@ def a_full_disk_leaves_no_half_of_a_split():
 @promise
 def two_at_once_split_once():
     env = {**ENV, "XDG_CACHE_HOME": f"{WORK}/twice"}
-    both = [subprocess.Popen([CMIF, "run", "-m", SST2, "--threads", "1", "Once"], stdin=subprocess.DEVNULL,
+    both = [subprocess.Popen([CMIF, "run", *NO_POLICY, "-m", SST2, "--threads", "1", "Once"], stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) for _ in range(2)]
     said = [process.communicate(timeout=60)[1] for process in both]
     assert all(b"encoder" in text for text in said), said  # both came as far as the server
@@ -325,7 +337,7 @@ def the_doctor_finds_nothing_wrong_here():
 
 def waiting():
     """A cmif that has answered a first text, and waits for the next line of its stdin."""
-    process = subprocess.Popen([CMIF, "classify", "-q", "-m", SST2, "--threads", "1"],
+    process = subprocess.Popen([CMIF, "classify", *NO_POLICY, "-q", "-m", SST2, "--threads", "1"],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV)
     process.stdin.write(CANARY.encode() + b"\n")
     process.stdin.flush()
@@ -337,7 +349,7 @@ def waiting():
 def interrupted(what):
     """A run of many tokens, to whom `what` was done after its first bytes. The model is small: it may win the race."""
     for _ in range(9):
-        process = subprocess.Popen([CMIF, "run", "-m", STORIES, "--threads", "1", "--no-loop", "-n", "500", "--raw", CANARY],
+        process = subprocess.Popen([CMIF, "run", *NO_POLICY, "-m", STORIES, "--threads", "1", "--no-loop", "-n", "500", "--raw", CANARY],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV)
         assert select.select([process.stdout], [], [], 30)[0] and os.read(process.stdout.fileno(), 1)
         command = open(f"/proc/{process.pid}/cmdline", "rb").read()
@@ -441,7 +453,7 @@ def on_terminal(args, steps, env=ENV):
 
 @promise
 def colours_are_for_terminals_that_want_them():
-    args = ["run", "--threads", "1", "-m", STORIES, "-n", "5", "Once"]
+    args = ["run", *NO_POLICY, "--threads", "1", "-m", STORIES, "-n", "5", "Once"]
     assert "\033[2m" in on_terminal(args, [])[0]
     assert "\033[2m" not in on_terminal(args, [], {**ENV, "NO_COLOR": "1"})[0]
     assert "\033" not in on_terminal(args, [], {**ENV, "TERM": "dumb"})[0]
@@ -468,7 +480,7 @@ if os.path.exists(CHAT):
     @promise
     def ctrl_c_stops_an_answer_and_the_chat_goes_on():
         shown, code = on_terminal(
-            ["chat", "-m", CHAT, "--threads", "1", "-n", "400"],
+            ["chat", *NO_POLICY, "-m", CHAT, "--threads", "1", "-n", "400"],
             [(b"> ", "Tell me a long story about a gl\u00fccklich whale.\n".encode()), (b"\r\n", b""), (b" the ", b"\x03"),
              (b"stopped", b""), (b"> ", b"half a line"), (b"half a line", b"\x03"), (b"> ", b"/help\n"), (b"/reset", b""), (b"> ", b"\x04")])
         assert code == 0 and "stopped" in shown and "sanitizer" in shown, shown

@@ -25,7 +25,7 @@ def cosine(a, b):
 with open(os.path.join(SOURCE, "tests", "models", "minilm_reference.tsv"), encoding="utf-8") as file:
     sentences, expected = zip(*(line.rstrip("\n").split("\t") for line in file))
 expected = [[float(value) for value in values.split()] for values in expected]
-done = subprocess.run([program, "embed", "-q", "-m", model], input="".join(f"{sentence}\n" for sentence in sentences),
+done = subprocess.run([program, "embed", "--policy", "none", "-q", "-m", model], input="".join(f"{sentence}\n" for sentence in sentences),
                       capture_output=True, text=True, check=False)
 if done.returncode != 0:
     sys.exit(f"FAILED cmif embed: exit {done.returncode}: {done.stderr}")
