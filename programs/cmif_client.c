@@ -425,7 +425,7 @@ static void print_guard(const cmif_client *c)
         snprintf(text, sizeof text, "epsilon %.6g in all%s, entered in the ledger ('cmif budget show')",
                  (double) t->epsilon_micro / 1e6, known ? "" : " (32 a word stands for no guarantee)");
         line("spent", text);
-        if (c->row_type != CMIF_ROWS_ID) {
+        if (c->row_type != CMIF_ROWS_ID && c->meaning != CMIF_MEANING_PLAIN) {
             line("rows", meanings[c->meaning]);
         }
     }

@@ -284,7 +284,7 @@ cmif_code cmif_guard_receipt(cmif_guard *g, const uint8_t model_id[static 32], c
 
 /* ---- what may be said ---- */
 
-/* "epsilon 0.8 for each, between any two words of one block". */
+/* "certified epsilon 0.8 for each, between any two words of one block". */
 static void certified(const cmif_guard *g, char *out, size_t room)
 {
     char figure[96];
@@ -297,9 +297,24 @@ static void certified(const cmif_guard *g, char *out, size_t room)
              cmif_adjacency_sentence(g->table->claim.adjacency));
 }
 
+/* What a file tells to leave otherwise than as something made up: ", but date and time do not". */
+static void put_exceptions(const cmif_policy *p, char *out, size_t room)
+{
+    size_t count = 0;
+    for (size_t c = CMIF_SPAN_EMAIL; c < CMIF_SPAN_CLASSES; c++) {
+        size_t used = strlen(out);
+        if (p->actions[c] < CMIF_ACTION_SURROGATE) {
+            snprintf(out + used, room - used, "%s%s",
+                     count++ ? ", " : " (your file says otherwise of: ", cmif_span_class_name((cmif_span_class) c));
+        }
+    }
+    size_t used = strlen(out);
+    snprintf(out + used, room - used, "%s", count ? ")" : "");
+}
+
 void cmif_guard_sentence(const cmif_guard *g, char *out, size_t room)
 {
-    char channel[256] = "", passing[256] = "";
+    char channel[256] = "", exceptions[256] = "";
     if (g->kind == CMIF_GUARD_NONE) {
         snprintf(out, room, "none: every word leaves as it is written");
         return;
@@ -308,33 +323,22 @@ void cmif_guard_sentence(const cmif_guard *g, char *out, size_t room)
         certified(g, channel, sizeof channel);
     }
     if (g->kind == CMIF_GUARD_CHANNEL) {
-        snprintf(
-            out, room,
-            "each word leaves through the channel (%s), and what is no word, function words among them, leaves as it "
-            "is written",
-            channel);
+        snprintf(out, room,
+                 "words leave through the channel, %s; function words, and all that is no word, leave as written",
+                 channel);
         return;
     }
-    const cmif_action *actions = g->policy->actions;
-    for (size_t c = CMIF_SPAN_EMAIL; c < CMIF_SPAN_CLASSES; c++) { /* what a file told to pass or to be drawn */
-        if (actions[c] < CMIF_ACTION_SURROGATE) {
-            size_t used = strlen(passing);
-            snprintf(passing + used, sizeof passing - used, "%s%s",
-                     used ? ", " : "; not so, by your file: ", cmif_span_class_name((cmif_span_class) c));
-        }
-    }
-    bool words  = actions[CMIF_SPAN_WORD] == CMIF_ACTION_CHANNEL,
-         topics = actions[CMIF_SPAN_TOPIC] == CMIF_ACTION_CHANNEL;
-    snprintf(
-        out, room,
-        "names, places, organisations, codes, dates, numbers and unknown words leave as made-up ones that are drawn "
-        "without looking at more than type and shape%s; %s%s%s%severy other word leaves as it is written, with no "
-        "guarantee",
-        passing,
-        words    ? "ordinary words leave through the channel ("
-        : topics ? "words of sensitive topics leave through the channel ("
-                 : "",
-        channel, words || topics ? "); " : "", words ? "" : "");
+    const cmif_action *a = g->policy->actions;
+    put_exceptions(g->policy, exceptions, sizeof exceptions);
+    snprintf(out, room,
+             "names, places, organisations, codes, dates, numbers and unknown words leave as made-up ones, drawn from "
+             "nothing "
+             "but their type and shape%s; %s%s%severy other word leaves as written, and nothing is promised for it",
+             exceptions,
+             a[CMIF_SPAN_WORD] == CMIF_ACTION_CHANNEL    ? "ordinary words leave through the channel, "
+             : a[CMIF_SPAN_TOPIC] == CMIF_ACTION_CHANNEL ? "words of sensitive topics leave through the channel, "
+                                                         : "",
+             channel, *channel ? "; " : "");
 }
 
 void cmif_guard_counts(const cmif_guard *g, cmif_action action, char *out, size_t room)
