@@ -68,7 +68,7 @@ static cmif_code fetch(const char *name, cmif_err *err)
         }
     }
     if (tool_interrupted) {
-        return cmif_fail(err, CMIF_E_CANCELLED, "stopped; what was not finished was not kept");
+        return cmif_fail(err, CMIF_E_CANCELLED, "%s", "stopped");
     }
     return status == 0 ? CMIF_OK : cmif_fail(err, CMIF_E_IO, "%s", "");
 }
@@ -191,6 +191,7 @@ static int report(const setup *s, cmif_err *err)
 {
     static const char *const names[] = {"words", "lists", "table"};
     const char *const        paths[] = {s->lexicon_path, s->lists_path, s->table_path};
+    char                     path[PATH_MAX];
     if (tool_json) {
         json_t *object = json_object();
         for (size_t i = 0; i < 3; i++) {
@@ -203,7 +204,9 @@ static int report(const setup *s, cmif_err *err)
         printf("%s %-5s  %s%s%s\n", names[i], s->made[i] ? "made" : "there", paths[i], i == 2 ? ": " : "",
                i == 2 ? s->is : "");
     }
-    puts("now: cmif pull smollm2, then cmif run -m smollm2 \"Write a two-line thank-you note to my nurse.\"");
+    bool model = cmif_cache_model("smollm2", path, err) == CMIF_OK;
+    printf("now: %scmif run -m smollm2 \"Write a two-line thank-you note to my nurse.\"\n",
+           model ? "" : "cmif pull smollm2, then ");
     return fflush(stdout) == 0 ? 0 : 1;
 }
 
@@ -246,6 +249,9 @@ int build_setup_main(int argc, char **argv)
     rc = rc == CMIF_OK ? make_table(&s, &err) : rc;
     if (lock >= 0) {
         close(lock);
+    }
+    if (rc == CMIF_E_CANCELLED) {
+        rc = cmif_fail(&err, rc, "stopped: what was finished is kept, the next 'cmif setup' makes the rest");
     }
     int code = rc == CMIF_OK ? report(&s, &err) : err.text[0] ? tool_report(&err, 1) : 1;
     cmif_lexicon_free(s.lexicon);
