@@ -581,13 +581,14 @@ static void conversations_restore_nothing_of_each_other(void)
     CHECK(rig_send(&a, one, all, NULL) == CMIF_OK);
     /* The lists of this test are short: the second must not happen to draw the same names. */
     snprintf(seen, sizeof seen, "%.*s", (int) a.out.size, (const char *) a.out.data);
-    for (size_t i = 0; i < a.marked_count; i++) { /* nor the same date, its day and month the other way round */
+    for (size_t i = 0; i < a.marked_count; i++) { /* nor the same date in another form, or its day and month swapped */
         unsigned m, d, y;
-        char     other[64];
-        if (sscanf(a.sent[i], "%u/%u/%u", &m, &d, &y) == 3) {
-            snprintf(other, sizeof other, "%02u/%02u/%u", d, m, y);
+        char     forms[96];
+        if (sscanf(a.sent[i], "%u/%u/%u", &m, &d, &y) == 3 || sscanf(a.sent[i], "%4u-%2u-%2u", &y, &m, &d) == 3) {
             cmif_scan scan = {0};
-            CHECK(cmif_scan_text(other, strlen(other), &scan, NULL) == CMIF_OK &&
+            snprintf(forms, sizeof forms, "%u-%02u-%02u %u-%02u-%02u %02u/%02u/%u %02u/%02u/%u", y, m, d, y, d, m, m, d,
+                     y, d, m, y);
+            CHECK(cmif_scan_text(forms, strlen(forms), &scan, NULL) == CMIF_OK &&
                   cmif_vault_see(two, &scan, NULL) == CMIF_OK);
             cmif_scan_wipe(&scan);
         }
