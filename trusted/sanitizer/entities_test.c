@@ -166,6 +166,8 @@ static void what_only_looks_like_a_pattern_is_none(void)
     CHECK(finds("he said. the table", ""));
     CHECK(finds("hello.the table", ""));
     CHECK(strstr(found("4539 1488 0343 6468"), "card[") == NULL && protects("4539 1488 0343 6468"));
+    CHECK(strstr(found("My card number is 4539 1488 0343 6467."), "card[4539 1488 0343 6467]"));
+    CHECK(strstr(found("Card 4539 1488 0343 6468"), "id[4539 1488 0343 6468]"));
     CHECK(strstr(found("300.1.2.3"), "ip[") == NULL && protects("300.1.2.3"));
     CHECK(finds("943 476 5918", "phone[943 476 5918]"));
     CHECK(finds("the password of the house and the table 45", "number[45]"));

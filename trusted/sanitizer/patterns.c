@@ -933,6 +933,14 @@ static bool ends_token(const cmif_window *w, size_t n)
 
 int cmif_pattern_match(const cmif_window *w, int hint, size_t *size)
 {
+    if (hint == CMIF_SPAN_ID) { /* "card" announces an id, but a card is surer */
+        subject s = {w->text, w->raw, CMIF_SPAN_CARD};
+        size_t  n = card(&s);
+        if (ends_token(w, n)) {
+            *size = n;
+            return CMIF_SPAN_CARD;
+        }
+    }
     for (size_t i = 0; i < sizeof matchers / sizeof *matchers; i++) {
         subject s = {w->text, w->raw, matchers[i].class};
         size_t  n = matchers[i].match(&s);
