@@ -19,7 +19,7 @@ static const cmif_option  options[] = {CMIF_CLIENT_OPTIONS(where), CMIF_COMMON_O
 static const cmif_command command   = {
       .name         = "doctor",
       .args         = "[-m MODEL] [--server ADDR --pin sha256:HEX]",
-      .summary      = "check machine, programs, model and server, and say what to do",
+      .summary      = "check machine, programs, what 'cmif setup' made, model and server; say what to do",
       .options      = options,
       .option_count = sizeof options / sizeof *options,
       .notes        = CMIF_CLIENT_NOTES,
@@ -115,6 +115,7 @@ static void check_programs(void)
     } programs[] = {{"cmif-server", "no private server: only --server works"},
                     {"cmif-engine", "cmif-server cannot compute"},
                     {"cmif-model", "models cannot be split or inspected"},
+                    {"cmif-build", "'cmif setup' does not work"},
                     {"fetch", "'cmif pull' does not work"}};
     char     path[PATH_MAX];
     cmif_err err  = {0};
@@ -128,7 +129,7 @@ static void check_programs(void)
         }
     }
     if (here == (int) (sizeof programs / sizeof *programs)) {
-        say(FINE, "programs", NULL, "cmif-server, cmif-engine, cmif-model and fetch are here");
+        say(FINE, "programs", NULL, "cmif-server, cmif-engine, cmif-model, cmif-build and fetch are here");
     }
 }
 
@@ -376,14 +377,49 @@ done:
     cmif_private_server_stop(server);
 }
 
+/* ---- what `cmif setup` makes ---- */
+
+static void check_lists(void)
+{
+    char        path[PATH_MAX];
+    cmif_lists *lists = NULL;
+    cmif_err    err   = {0};
+    size_t      names = 0;
+    if (cmif_cache_file("lists.gguf", false, path, &err) != CMIF_OK) {
+        return; /* said of the cache already */
+    }
+    if (access(path, F_OK) != 0) {
+        say(WARN, "lists", "run 'cmif setup' once", "none yet: 'cmif run' and 'cmif chat' sanitize with them");
+    } else if (cmif_lists_open(path, &lists, &err) != CMIF_OK) {
+        say(FAIL, "lists", "make them again with 'cmif setup --again'", "%s", err.text);
+    } else {
+        for (int i = 0; i < CMIF_LIST_WORD; i++) {
+            names += cmif_lists_count(lists, (cmif_list) i);
+        }
+        say(FINE, "lists", NULL, "%zu public names, %zu words", names, cmif_lists_count(lists, CMIF_LIST_WORD));
+    }
+    cmif_lists_free(lists);
+}
+
 static void check_channel(void)
 {
+    const char      *path  = where.guard.channel;
     cmif_table      *table = NULL;
     cmif_certificate certificate;
-    char             mechanism[96], certified[96];
+    char             made[PATH_MAX], mechanism[96], certified[96];
     cmif_err         err = {0};
-    if (cmif_table_open(where.guard.channel, &table, &certificate, &err) != CMIF_OK) {
-        say(FAIL, "channel", "build it again with 'cmif channel build'", "%s", err.text);
+    if (!path && cmif_cache_file("channel.cmifch", false, made, &err) != CMIF_OK) {
+        return;
+    }
+    if (!path && access(made, F_OK) != 0) {
+        say(WARN, "channel", "run 'cmif setup' once, or name a table with --channel",
+            "none yet: policies draw words from it, all but names and none");
+        return;
+    }
+    if (cmif_table_open(path ? path : made, &table, &certificate, &err) != CMIF_OK) {
+        say(FAIL, "channel",
+            path ? "build it again with 'cmif channel build'" : "make it again with 'cmif setup --again'", "%s",
+            err.text);
         return;
     }
     bool none = table->claim.adjacency == CMIF_ADJACENT_NONE;
@@ -410,9 +446,8 @@ int cmif_doctor(int argc, char **argv)
     check_machine();
     check_programs();
     check_cache();
-    if (where.guard.channel) {
-        check_channel();
-    }
+    check_lists();
+    check_channel();
     bool model = where.model && check_model(&client);
     if (!where.model) {
         say(WARN, "model", "give -m FILE; or 'cmif pull smollm2', then -m smollm2", "none named, so none was checked");
