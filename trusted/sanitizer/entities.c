@@ -19,8 +19,7 @@ enum {
     SECRET_BACK  = 18,
     SECRET_MAX   = 8192,
     BLOCK_TOKENS = 16384, /* of a key in PEM form */
-    KEY_SLOTS    = 4096,
-    COUNT_MAX    = 12 /* a larger number says more than how many */
+    COUNT_MAX    = 12     /* a larger number says more than how many */
 };
 
 static const char *const class_names[CMIF_SPAN_CLASSES] = {
@@ -46,36 +45,6 @@ bool cmif_span_class_find(const char *name, cmif_span_class *out)
 
 /* ---- what is known of a token ---- */
 
-enum {
-    GIVEN         = 1 << 0,
-    GIVEN_COMMON  = 1 << 1,
-    FAMILY        = 1 << 2,
-    FAMILY_COMMON = 1 << 3,
-    PLACE         = 1 << 4,
-    ORGANISATION  = 1 << 5,
-    PERSON        = 1 << 6,
-    BEGINS_PLACE  = 1 << 7,
-    BEGINS_ORG    = 1 << 8,
-    BEGINS_PERSON = 1 << 9,
-    WORD          = 1 << 10, /* of the public vocabulary */
-    STOP          = 1 << 11,
-    CAPITAL       = 1 << 12, /* its capital says nothing */
-    LOUD          = 1 << 13, /* in a line of capitals */
-    HEADING       = 1 << 14, /* in a line that is one */
-    RARE          = 1 << 15, /* an ordinary word that is seldom used */
-    NAME          = GIVEN | FAMILY | PERSON,
-    TOPIC_SHIFT   = 16
-};
-
-typedef struct info {
-    uint32_t bits, key;
-} info;
-
-typedef struct key_slot {
-    const char *word;
-    uint32_t    size, key;
-} key_slot;
-
 typedef struct person { /* whom the text speaks of; tokens of their first mention, 0: not known (tokens count from 1) */
     uint32_t span, given, family;
 } person;
@@ -88,8 +57,7 @@ typedef struct job {
     const cmif_scan  *scan;
     const cmif_lists *lists;
     size_t            count;
-    info             *infos;
-    key_slot          slots[KEY_SLOTS];
+    cmif_known       *infos;
     cmif_window       window;
     char              joined[JOINED_MAX];
     bool              no_block_end; /* no key in PEM form ends behind here */
@@ -139,91 +107,29 @@ static uint32_t hash_of(const char *data, size_t size)
     return h ^ h >> 15;
 }
 
-static key_slot *key_slot_of(job *j, const char *word, size_t size)
-{
-    for (uint32_t i = hash_of(word, size) & (KEY_SLOTS - 1);; i = (i + 1) & (KEY_SLOTS - 1)) {
-        key_slot *slot = &j->slots[i];
-        if (!slot->word || (slot->size == size && memcmp(slot->word, word, size) == 0)) {
-            return slot;
-        }
-    }
-}
-
-static void index_words(job *j, uint32_t key, const char *words)
-{
-    for (const char *at = words; *at;) {
-        size_t    size = strcspn(at, " ");
-        key_slot *slot = size ? key_slot_of(j, at, size) : NULL;
-        if (slot) {
-            *slot = (key_slot){at, (uint32_t) size, slot->key | key};
-        }
-        at += size + (at[size] == ' ');
-    }
-}
-
-static void index_keys(job *j)
-{
-    for (unsigned i = 0; i < cmif_keys_count; i++) {
-        index_words(j, cmif_keys[i].key, cmif_keys[i].words);
-    }
-    index_words(j, KEY_DATE, cmif_pattern_months);
-    index_words(j, KEY_DATE, cmif_pattern_seasons);
-    index_words(j, KEY_DATE, cmif_pattern_weekdays);
-    index_words(j, KEY_CURRENCY, cmif_pattern_currencies);
-}
-
-static uint32_t bits_of(const uint32_t flags[static CMIF_LIST_COUNT])
-{
-    static const struct {
-        uint8_t  list;
-        uint32_t listed, begins;
-    } lists[]     = {{CMIF_LIST_GIVEN, GIVEN, 0},
-                     {CMIF_LIST_FAMILY, FAMILY, 0},
-                     {CMIF_LIST_PLACE, PLACE, BEGINS_PLACE},
-                     {CMIF_LIST_ORGANISATION, ORGANISATION, BEGINS_ORG},
-                     {CMIF_LIST_PERSON, PERSON, BEGINS_PERSON},
-                     {CMIF_LIST_WORD, WORD, 0}};
-    uint32_t bits = 0, word = flags[CMIF_LIST_WORD];
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        bits |= flags[lists[i].list] & CMIF_LISTED ? lists[i].listed : 0;
-        bits |= flags[lists[i].list] & CMIF_LISTED_BEGINS ? lists[i].begins : 0;
-    }
-    bits |= flags[CMIF_LIST_GIVEN] & 4 ? GIVEN_COMMON : 0;
-    bits |= flags[CMIF_LIST_FAMILY] & 1 ? FAMILY_COMMON : 0;
-    bits |= word & 1u << 16 ? STOP : 0;
-    bits |= word & 1u << 17 ? CAPITAL : 0;
-    bits |= word & 1u << 18 ? RARE : 0;
-    if (word & 1u << 18 && bits & (GIVEN | PLACE)) { /* a name rather than a rare word */
-        bits &= ~(uint32_t) WORD;
-    }
-    return bits | (word & 0x1ff) << TOPIC_SHIFT;
-}
-
 static void look_up_token(job *j, size_t i)
 {
-    uint32_t flags[CMIF_LIST_COUNT];
-    uint8_t  bare[JOINED_MAX];
-    cmif_str fold = fold_at(j, i);
-    info    *out  = &j->infos[i];
+    uint8_t     bare[JOINED_MAX];
+    cmif_str    fold = fold_at(j, i);
+    cmif_known *out  = &j->infos[i];
     if (fold.size == 2 && fold.data[0] == '\'') { /* 's */
         out->bits = WORD | STOP;
         return;
     }
-    if (cmif_lists_look(j->lists, fold, flags)) {
-        out->bits = bits_of(flags);
+    *out = cmif_lists_look(j->lists, fold);
+    if (out->bits & WORD) {
+        return;
     }
     bool plain = true;
     for (size_t k = 0; k < fold.size && plain; k++) {
         plain = !(fold.data[k] & 0x80) && fold.data[k] != '\'';
     }
-    if (!plain && !(out->bits & WORD)) { /* with other accents, or an apostrophe too many */
+    if (!plain) { /* with other accents, or an apostrophe too many */
         size_t size = fold.size < JOINED_MAX / 4 ? cmif_scan_bare(fold, bare, sizeof bare) : 0;
-        if (size && cmif_lists_look(j->lists, (cmif_str){(const char *) bare, size}, flags)) {
-            out->bits |= bits_of(flags) & ~(uint32_t) (WORD | STOP | CAPITAL);
-        }
+        out->bits |=
+            cmif_lists_look(j->lists, (cmif_str){(const char *) bare, size}).bits & ~(uint32_t) (WORD | STOP | CAPITAL);
         cmif_wipe(bare, sizeof bare);
     }
-    out->key = key_slot_of(j, fold.data, fold.size)->key;
 }
 
 /* Lines of capitals, and headings. */
@@ -362,7 +268,7 @@ static reading read_as(size_t tokens, int class, int part)
 }
 
 /* The longest entry of a list of names of several words that begins here. */
-static size_t listed_words(job *j, const phrase *p, cmif_list list)
+static size_t listed_words(job *j, const phrase *p, uint32_t listed, uint32_t begins)
 {
     size_t size = 0, best = 0, names = 0;
     for (size_t k = 0; k < p->count; k++) {
@@ -378,15 +284,12 @@ static size_t listed_words(job *j, const phrase *p, cmif_list list)
         size += fold.size;
         bool lower = token_at(j, p->at[k])->casing < CMIF_CASE_FIRST;
         names += has(j, p->at[k], WORD) && (lower || has(j, p->at[k], LOUD)) ? 0 : 1;
-        uint32_t flags[CMIF_LIST_COUNT];
-        if (!cmif_lists_look(j->lists, (cmif_str){j->joined, size}, flags)) {
-            break;
-        }
-        bool country = list == CMIF_LIST_PLACE && flags[list] & 1;
-        if (flags[list] & CMIF_LISTED && k > 0 && (names > 0 || country)) {
+        uint32_t bits    = cmif_lists_look(j->lists, (cmif_str){j->joined, size}).bits;
+        bool     country = listed == PLACE && bits & COUNTRY;
+        if (bits & listed && k > 0 && (names > 0 || country)) {
             best = k + 1;
         }
-        if (!(flags[list] & CMIF_LISTED_BEGINS)) {
+        if (!(bits & begins)) {
             break;
         }
     }
@@ -665,7 +568,7 @@ static reading person_at(job *j, const phrase *p)
 
 static reading place_at(job *j, const phrase *p)
 {
-    size_t i = p->at[0], n = has(j, i, BEGINS_PLACE) ? listed_words(j, p, CMIF_LIST_PLACE) : 0;
+    size_t i = p->at[0], n = has(j, i, BEGINS_PLACE) ? listed_words(j, p, PLACE, BEGINS_PLACE) : 0;
     int    cap = capital(j, i);
     if (n) {
         return read_as(n, CMIF_SPAN_PLACE, 0);
@@ -1282,11 +1185,11 @@ static bool company_follows(const job *j, size_t i)
 
 static reading name_at(job *j, size_t i)
 {
-    phrase  p;
-    reading r = {0};
-    size_t  n;
-    info    about = j->infos[i];
-    if (!capital(j, i) && about.bits & WORD && !(about.bits & (BEGINS_PLACE | BEGINS_ORG | BEGINS_PERSON)) &&
+    phrase     p;
+    reading    r = {0};
+    size_t     n;
+    cmif_known about = j->infos[i];
+    if (!capital(j, i) && about.bits & WORD && !(about.bits & BEGINS) &&
         !(about.key & (KEY_STREET_FIRST | KEY_PARTICLE | KEY_ORG)) && !company_follows(j, i) &&
         !(about.bits & NAME && after_title(j, i))) {
         return r;
@@ -1296,7 +1199,7 @@ static reading name_at(job *j, size_t i)
     if (n) {
         return read_as(n, CMIF_SPAN_ADDRESS, 0);
     }
-    n = about.bits & BEGINS_ORG ? listed_words(j, &p, CMIF_LIST_ORGANISATION) : 0;
+    n = about.bits & BEGINS_ORG ? listed_words(j, &p, ORGANISATION, BEGINS_ORG) : 0;
     r = after_title(j, i) ? (reading){0} : organisation_at(j, &p);
     if (n > r.tokens) {
         return read_as(n, CMIF_SPAN_ORGANISATION, 0);
@@ -1304,7 +1207,7 @@ static reading name_at(job *j, size_t i)
     if (r.tokens) {
         return r;
     }
-    n = about.bits & BEGINS_PERSON ? listed_words(j, &p, CMIF_LIST_PERSON) : 0;
+    n = about.bits & BEGINS_PERSON ? listed_words(j, &p, PERSON, BEGINS_PERSON) : 0;
     if (n) {
         return read_as(n, CMIF_SPAN_PERSON, CMIF_PART_FULL);
     }
@@ -1556,9 +1459,8 @@ cmif_code cmif_find_entities(const cmif_scan *scan, const cmif_lists *lists, cmi
     if (rc != CMIF_OK) {
         goto done;
     }
-    j->infos = (info *) (void *) infos.data;
+    j->infos = (cmif_known *) (void *) infos.data;
     memset(j->infos, 0, (scan->count + 1) * sizeof *j->infos);
-    index_keys(j);
     look_at_lines(j);
     for (size_t i = 0; i < scan->count; i++) {
         if (is_word(j, i)) {

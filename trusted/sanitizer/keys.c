@@ -1,6 +1,34 @@
 #include "sanitizer/keys.h"
 
 /* clang-format off: words in lines */
+const char cmif_key_months[] =
+    " january february march april may june july august september october november december "
+    "jan feb mar apr jun jul aug sep sept oct "
+    "nov dec januar februar märz mai juni juli oktober dezember mrz okt dez jänner janvier "
+    "février mars avril juin juillet août septembre "
+    "octobre novembre décembre enero febrero marzo abril mayo junio julio agosto septiembre "
+    "setiembre octubre noviembre diciembre "
+    "gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre janeiro "
+    "fevereiro março maio junho julho setembro outubro "
+    "novembro dezembro januari februari maart mei augustus stycznia lutego marca kwietnia "
+    "maja czerwca lipca sierpnia września "
+    "października listopada grudnia ";
+const char cmif_key_seasons[] = " spring summer autumn fall winter ";
+const char cmif_key_weekdays[] =
+    " monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur "
+    "thurs fri sat sun montag dienstag mittwoch "
+    "donnerstag freitag samstag sonntag lundi mardi mercredi jeudi vendredi samedi dimanche "
+    "lunes martes miércoles jueves viernes "
+    "sábado domingo ";
+const char cmif_key_currencies[] =
+    " usd eur gbp chf jpy cny inr aud cad nzd sgd hkd sek nok dkk pln czk huf ron try rub uah brl mxn ars clp cop zar "
+    "ngn kes ghs egp "
+    "mad ils aed sar qar thb myr idr php vnd krw twd rs rm kr zł ft lei dollar dollars euro euros pound pounds "
+    "sterling quid buck bucks "
+    "pence cents cent yen yuan rupees rupee francs franc pesos peso kroner kronor krona krone rand naira shillings "
+    "ruble rubles rubel "
+    "zloty zlotys lira reais real dinar dirham dirhams baht won forint btc eth bitcoin bitcoins ";
+
 const cmif_key cmif_keys[] = {
     {KEY_TITLE,
      "mr mrs ms mx miss dr prof professor doctor sir madam lady lord herr frau herrn mme mlle madame monsieur señor "
@@ -120,6 +148,10 @@ const cmif_key cmif_keys[] = {
      "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
      "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million "
      "billion hundreds thousands millions dozen lakh crore"},
+    {KEY_DATE, cmif_key_months},
+    {KEY_DATE, cmif_key_seasons},
+    {KEY_DATE, cmif_key_weekdays},
+    {KEY_CURRENCY, cmif_key_currencies},
 };
 
 const unsigned cmif_keys_count = sizeof cmif_keys / sizeof *cmif_keys;

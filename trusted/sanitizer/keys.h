@@ -7,6 +7,28 @@
 
 #include <stdint.h>
 
+enum { /* cmif_known.bits: what the lists say of a string */
+    GIVEN         = 1 << 0,
+    GIVEN_COMMON  = 1 << 1,
+    FAMILY        = 1 << 2,
+    COUNTRY       = 1 << 3,
+    PLACE         = 1 << 4,
+    ORGANISATION  = 1 << 5,
+    PERSON        = 1 << 6,
+    BEGINS_PLACE  = 1 << 7,  /* a name goes on behind it, with a space */
+    BEGINS_ORG    = 1 << 8,
+    BEGINS_PERSON = 1 << 9,
+    WORD          = 1 << 10, /* of the public vocabulary, and rather a word than a name */
+    STOP          = 1 << 11,
+    CAPITAL       = 1 << 12, /* its capital says nothing */
+    RARE          = 1 << 13, /* an ordinary word that is seldom used */
+    LOUD          = 1 << 14, /* said of where it stands, by entities.c: in a line of capitals */
+    HEADING       = 1 << 15, /* the same: in a line that is one */
+    TOPIC_SHIFT   = 16,      /* 9 bits of topics */
+    NAME          = GIVEN | FAMILY | PERSON,
+    BEGINS        = BEGINS_PLACE | BEGINS_ORG | BEGINS_PERSON
+};
+
 enum {
     KEY_TITLE        = 1 << 0,  /* before a name, whatever follows */
     KEY_KIN          = 1 << 1,  /* before a name if that has a capital */
@@ -33,8 +55,8 @@ enum {
     KEY_MEASURE      = 1 << 22, /* a number next to it says more than how many */
     KEY_NAME_IS      = 1 << 23, /* what follows is a name */
     KEY_STATE        = 1 << 24, /* two capitals after a town */
-    KEY_DATE         = 1 << 25, /* months, seasons, weekdays: patterns.c */
-    KEY_CURRENCY     = 1 << 26, /* patterns.c */
+    KEY_DATE         = 1 << 25, /* months, seasons, weekdays */
+    KEY_CURRENCY     = 1 << 26,
     KEY_COMPANY      = 1 << 28, /* after a company, and nowhere else */
     KEY_NUMERAL      = 1 << 27, /* twelve */
 };
@@ -42,6 +64,8 @@ enum {
 typedef struct cmif_key { uint32_t key; const char *words; /* lower case, one space between */ } cmif_key;
 
 extern const cmif_key cmif_keys[];
+/* Some of them for patterns.c; a space before and after each. */
+extern const char     cmif_key_months[], cmif_key_seasons[], cmif_key_weekdays[], cmif_key_currencies[];
 extern const unsigned cmif_keys_count;
 
 #endif

@@ -1,6 +1,7 @@
 #include "sanitizer/lists.h"
 
 #include "base/bytes.h"
+#include "sanitizer/keys.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,30 +14,25 @@
 static const char *const names[CMIF_LIST_COUNT]     = {"given", "family", "place", "organisation", "person", "word"};
 static const uint32_t    words_max[CMIF_LIST_COUNT] = {1, 1, 5, 6, 5, 1};
 
-enum { FILE_SIZE_MAX = 1 << 28, STRING_SIZE_MAX = 512, FLAGS_MAX = CMIF_LISTED_BEGINS - 1, NONE = -1 };
+enum { FILE_SIZE_MAX = 1 << 28, STRING_SIZE_MAX = 512, FLAGS_MAX = (1 << 29) - 1 };
 
-/* A string of any list, or what one begins with: all that is known of it in one place. */
+/* A string of any list, what one begins with, or a word of keys.h: all that is known of it in one place. */
 typedef struct entry {
-    cmif_str text;
-    int32_t  known; /* index into known; NONE: one list alone has it, the one below */
-    uint32_t flags;
-    uint8_t  list;
+    uint32_t   text; /* where it is in bytes; 0: an empty slot */
+    uint16_t   size, tag;
+    cmif_known known;
 } entry;
 
 struct cmif_lists {
-    uint8_t       *bytes;
-    size_t         size;
+    uint8_t       *bytes; /* the file; behind it the words of keys.h */
+    size_t         size, room;
     cmif_gguf     *file;
     cmif_str      *strings[CMIF_LIST_COUNT];
     const uint8_t *flags[CMIF_LIST_COUNT];
     size_t         count[CMIF_LIST_COUNT];
-    entry         *entries;
-    size_t         entry_count;
-    uint32_t      *slots; /* entries, counted from 1; 0: empty */
+    entry         *slots;
     size_t         slot_mask;
-    uint32_t (*known)[CMIF_LIST_COUNT]; /* of strings that are in several lists */
-    size_t  known_count, known_capacity;
-    uint8_t hash[32];
+    uint8_t        hash[32];
 };
 
 static uint64_t hash_of(cmif_str s)
@@ -57,16 +53,28 @@ static uint64_t hash_of(cmif_str s)
     return h ^ h >> 29;
 }
 
-/* The slot of a string, or the empty one where it would be. The one place that a word is searched in. */
-static uint32_t *slot_of(const cmif_lists *l, cmif_str s)
+/* The slot of a string, or the empty one where it would be. */
+static entry *slot_of(const cmif_lists *l, cmif_str s)
 {
-    for (size_t i = hash_of(s) & l->slot_mask;; i = (i + 1) & l->slot_mask) {
-        uint32_t    *slot = &l->slots[i];
-        const entry *at   = &l->entries[*slot ? *slot - 1 : 0];
-        if (*slot == 0 || (at->text.size == s.size && memcmp(at->text.data, s.data, s.size) == 0)) {
-            return slot;
+    uint64_t hash = hash_of(s);
+    uint16_t tag  = (uint16_t) (hash >> 48);
+    for (size_t i = hash & l->slot_mask;; i = (i + 1) & l->slot_mask) {
+        entry *at = &l->slots[i];
+        if (at->text == 0 ||
+            (at->tag == tag && at->size == s.size && memcmp(l->bytes + at->text, s.data, s.size) == 0)) {
+            return at;
         }
     }
+}
+
+/* Bytes of all words of keys.h, which are at least as many as the words. */
+static size_t keys_size(void)
+{
+    size_t size = 1;
+    for (unsigned i = 0; i < cmif_keys_count; i++) {
+        size += strlen(cmif_keys[i].words);
+    }
+    return size;
 }
 
 static cmif_code read_file(cmif_lists *l, const char *path, cmif_err *err)
@@ -84,8 +92,8 @@ static cmif_code read_file(cmif_lists *l, const char *path, cmif_err *err)
                        FILE_SIZE_MAX);
         goto done;
     }
-    l->size  = (size_t) about.st_size;
-    l->bytes = malloc(l->size + 1);
+    l->size = l->room = (size_t) about.st_size;
+    l->bytes          = malloc(l->size + keys_size());
     if (!l->bytes) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for the %zu bytes of '%s'", l->size, path);
         goto done;
@@ -157,40 +165,38 @@ static cmif_code read_list(cmif_lists *l, int list, cmif_err *err)
     return CMIF_OK;
 }
 
-static cmif_code put(cmif_lists *l, cmif_str s, int list, uint32_t flags, cmif_err *err)
+/* Add to what is known of a string, which lies in bytes. */
+static void put(cmif_lists *l, cmif_str s, uint32_t bits, uint32_t key)
 {
-    uint32_t *slot = slot_of(l, s);
-    if (*slot == 0) {
-        l->entries[l->entry_count++] = (entry){.text = s, .known = NONE, .flags = flags, .list = (uint8_t) list};
-        *slot                        = (uint32_t) l->entry_count;
-        return CMIF_OK;
-    }
-    entry *at = &l->entries[*slot - 1];
-    if (at->known == NONE && at->list == list) {
-        at->flags |= flags;
-        return CMIF_OK;
-    }
-    if (at->known == NONE) {
-        if (l->known_count == l->known_capacity) {
-            size_t capacity = l->known_capacity ? 2 * l->known_capacity : 1 << 14;
-            void  *grown    = realloc(l->known, capacity * sizeof *l->known);
-            if (!grown) {
-                return cmif_fail(err, CMIF_E_MEMORY, "no memory for an index of lists");
-            }
-            l->known          = grown;
-            l->known_capacity = capacity;
+    entry *at = slot_of(l, s);
+    *at       = (entry){.text  = (uint32_t) ((const uint8_t *) s.data - l->bytes),
+                        .size  = (uint16_t) s.size,
+                        .tag   = (uint16_t) (hash_of(s) >> 48),
+                        .known = {at->known.bits | bits, at->known.key | key}};
+}
+
+/* Words with spaces between, copied behind the file. */
+static void put_keys(cmif_lists *l, uint32_t key, const char *words)
+{
+    while (*words) {
+        size_t size = strcspn(words, " ");
+        memcpy(l->bytes + l->room, words, size);
+        if (size) {
+            put(l, (cmif_str){(const char *) l->bytes + l->room, size}, 0, key);
         }
-        memset(l->known[l->known_count], 0, sizeof *l->known);
-        l->known[l->known_count][at->list] = at->flags;
-        at->known                          = (int32_t) l->known_count++;
+        l->room += size;
+        words += size + (words[size] == ' ');
     }
-    l->known[at->known][list] |= flags;
-    return CMIF_OK;
 }
 
 static cmif_code index_lists(cmif_lists *l, cmif_err *err)
 {
-    size_t total = 0, slots = 64;
+    static const struct {
+        uint32_t listed, begins;
+    } bits[CMIF_LIST_COUNT] = {
+        {GIVEN, 0}, {FAMILY, 0}, {PLACE, BEGINS_PLACE}, {ORGANISATION, BEGINS_ORG}, {PERSON, BEGINS_PERSON}, {WORD, 0}};
+    size_t total = keys_size(), slots = 1;
+
     for (int list = 0; list < CMIF_LIST_COUNT; list++) {
         for (size_t i = 0; i < l->count[list]; i++) {
             cmif_str s = l->strings[list][i];
@@ -205,25 +211,35 @@ static cmif_code index_lists(cmif_lists *l, cmif_err *err)
     }
     l->slots     = calloc(slots, sizeof *l->slots);
     l->slot_mask = slots - 1;
-    l->entries   = malloc((total + 1) * sizeof *l->entries);
-    if (!l->slots || !l->entries) {
+    if (!l->slots) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for an index of %zu strings", total);
     }
-    cmif_code rc = CMIF_OK;
     for (int list = 0; list < CMIF_LIST_COUNT; list++) {
-        for (size_t i = 0; i < l->count[list] && rc == CMIF_OK; i++) {
-            cmif_str s = l->strings[list][i];
-            uint32_t flags;
-            memcpy(&flags, l->flags[list] + 4 * i, 4);
-            rc = put(l, s, list, flags | CMIF_LISTED, err);
-            for (size_t k = 0; k < s.size && rc == CMIF_OK; k++) {
+        for (size_t i = 0; i < l->count[list]; i++) {
+            uint32_t flags, more = bits[list].listed;
+            cmif_str s = cmif_lists_at(l, (cmif_list) list, i, &flags);
+            more |= list == CMIF_LIST_GIVEN && flags & 4 ? GIVEN_COMMON : 0;
+            more |= list == CMIF_LIST_PLACE && flags & 1 ? COUNTRY : 0;
+            if (list == CMIF_LIST_WORD) {
+                more |= (flags & 0x1ff) << TOPIC_SHIFT;
+                more |= (flags & 1 << 16 ? STOP : 0) | (flags & 1 << 17 ? CAPITAL : 0) | (flags & 1 << 18 ? RARE : 0);
+            }
+            put(l, s, more, 0);
+            for (size_t k = 0; k < s.size; k++) {
                 if (s.data[k] == ' ') {
-                    rc = put(l, (cmif_str){s.data, k}, list, CMIF_LISTED_BEGINS, err);
+                    put(l, (cmif_str){s.data, k}, bits[list].begins, 0);
                 }
             }
         }
     }
-    return rc;
+    for (size_t i = 0; i < slots; i++) { /* a name rather than a rare word */
+        uint32_t *known = &l->slots[i].known.bits;
+        *known &= *known & RARE && *known & (GIVEN | PLACE) ? ~(uint32_t) WORD : ~0u;
+    }
+    for (unsigned i = 0; i < cmif_keys_count; i++) {
+        put_keys(l, cmif_keys[i].key, cmif_keys[i].words);
+    }
+    return CMIF_OK;
 }
 
 cmif_code cmif_lists_open(const char *path, cmif_lists **out, cmif_err *err)
@@ -280,8 +296,6 @@ void cmif_lists_free(cmif_lists *l)
             free(l->strings[list]);
         }
         free(l->slots);
-        free(l->entries);
-        free(l->known);
         cmif_gguf_free(l->file);
         free(l->bytes);
         free(l);
@@ -293,34 +307,26 @@ const uint8_t *cmif_lists_hash(const cmif_lists *l)
     return l->hash;
 }
 
-bool cmif_lists_look(const cmif_lists *l, cmif_str word, uint32_t flags[static CMIF_LIST_COUNT])
+cmif_known cmif_lists_look(const cmif_lists *l, cmif_str word)
 {
-    uint32_t found = word.size ? *slot_of(l, word) : 0;
-    memset(flags, 0, CMIF_LIST_COUNT * sizeof *flags);
-    if (!found) {
-        return false;
-    }
-    const entry *at = &l->entries[found - 1];
-    if (at->known == NONE) {
-        flags[at->list] = at->flags;
-    } else {
-        memcpy(flags, l->known[at->known], sizeof *l->known);
-    }
-    return true;
+    return word.size ? slot_of(l, word)->known : (cmif_known){0};
 }
 
 bool cmif_lists_find(const cmif_lists *l, cmif_list list, cmif_str word, uint32_t *flags)
 {
-    uint32_t all[CMIF_LIST_COUNT];
-    bool     found = cmif_lists_look(l, word, all) && all[list] & CMIF_LISTED;
-    *flags         = found ? all[list] & FLAGS_MAX : 0;
-    return found;
-}
-
-bool cmif_lists_begins(const cmif_lists *l, cmif_list list, cmif_str words)
-{
-    uint32_t all[CMIF_LIST_COUNT];
-    return cmif_lists_look(l, words, all) && all[list] & CMIF_LISTED_BEGINS;
+    size_t low = 0, high = l->count[list];
+    while (low < high) {
+        size_t   middle = low + (high - low) / 2;
+        cmif_str s      = cmif_lists_at(l, list, middle, flags);
+        int      order  = memcmp(s.data, word.data, s.size < word.size ? s.size : word.size);
+        if (order == 0 && s.size == word.size) {
+            return true;
+        }
+        bool below              = order < 0 || (order == 0 && s.size < word.size);
+        *(below ? &low : &high) = middle + below;
+    }
+    *flags = 0;
+    return false;
 }
 
 size_t cmif_lists_count(const cmif_lists *l, cmif_list list)

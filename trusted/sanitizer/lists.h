@@ -3,7 +3,7 @@
  * File    GGUF, general.architecture "cmif-lists": for each list an array of strings "cmif.lists.NAME" in ascending byte order, folded as
  *         scan.h folds, and parallel u32 "cmif.lists.NAME.flags". Names of several words have one space between; hyphens and full stops
  *         count as spaces. What has accents is there without them, too. Made by `cmif lexicon lists build` (untrusted/lexicon/lists.c).
- * Sees    public files only. Look-up searches: it becomes oblivious in a later step, in this file alone. */
+ * Sees    public files only. Looking up searches: it becomes oblivious in a later step, in two functions of this file alone. */
 #ifndef CMIF_SANITIZER_LISTS_H
 #define CMIF_SANITIZER_LISTS_H
 
@@ -31,14 +31,11 @@ CMIF_MUST_USE cmif_code cmif_lists_open(const char *path, cmif_lists **out, cmif
 void                    cmif_lists_free(cmif_lists *lists); /* NULL is welcome */
 const uint8_t          *cmif_lists_hash(const cmif_lists *lists); /* [32] SHA-256 of the file */
 /* flags of a string of a list (*flags may be 0); false: it is not there. */
-bool     cmif_lists_find(const cmif_lists *lists, cmif_list list, cmif_str word, uint32_t *flags);
-/* Whether some entry of the list begins with these words and a space: how far to look for a name of several words. */
-bool     cmif_lists_begins(const cmif_lists *lists, cmif_list list, cmif_str words);
-/* Both questions of all lists at once: flags [CMIF_LIST_COUNT] of each list that has the word, and CMIF_LISTED, CMIF_LISTED_BEGINS where they
- * hold; false: no list knows it. */
-enum { CMIF_LISTED = 1 << 30, CMIF_LISTED_BEGINS = 1 << 29 };
-bool     cmif_lists_look(const cmif_lists *lists, cmif_str word, uint32_t flags[static CMIF_LIST_COUNT]);
-size_t   cmif_lists_count(const cmif_lists *lists, cmif_list list);
-cmif_str cmif_lists_at(const cmif_lists *lists, cmif_list list, size_t index, uint32_t *flags);
+bool       cmif_lists_find(const cmif_lists *lists, cmif_list list, cmif_str word, uint32_t *flags);
+/* What all lists and keys.h say of a string, in the terms of keys.h: one look answers every question. Zeros: nothing. */
+typedef struct cmif_known { uint32_t bits, key; } cmif_known;
+cmif_known cmif_lists_look(const cmif_lists *lists, cmif_str word);
+size_t     cmif_lists_count(const cmif_lists *lists, cmif_list list);
+cmif_str   cmif_lists_at(const cmif_lists *lists, cmif_list list, size_t index, uint32_t *flags);
 
 #endif

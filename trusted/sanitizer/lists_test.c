@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "sanitizer/entities_rig.h"
+#include "sanitizer/keys.h"
 #include "sanitizer/scan.h"
 
 static char path[] = "/tmp/cmif-lists-XXXXXX";
@@ -21,8 +22,10 @@ static void what_is_listed_is_found_with_its_flags(void)
     CHECK(!cmif_lists_find(lists, CMIF_LIST_FAMILY, str("maria"), &flags) && flags == 0);
     CHECK(!cmif_lists_find(lists, CMIF_LIST_GIVEN, str(""), &flags) &&
           !cmif_lists_find(lists, CMIF_LIST_GIVEN, str("mari"), &flags));
-    CHECK(cmif_lists_begins(lists, CMIF_LIST_PLACE, str("new")) &&
-          !cmif_lists_begins(lists, CMIF_LIST_PLACE, str("new york")));
+    CHECK(cmif_lists_look(lists, str("new")).bits == (WORD | BEGINS_PLACE) &&
+          cmif_lists_look(lists, str("new york")).bits == PLACE);
+    CHECK(cmif_lists_look(lists, str("doctor")).bits == (WORD | 1 << TOPIC_SHIFT) &&
+          cmif_lists_look(lists, str("doctor")).key & KEY_TITLE && cmif_lists_look(lists, str("doctorr")).key == 0);
     CHECK(!cmif_lists_find(lists, CMIF_LIST_PLACE, str("new"), &flags) &&
           cmif_lists_find(lists, CMIF_LIST_PLACE, str("new york"), &flags));
     for (int list = 0; list < CMIF_LIST_COUNT; list++) {

@@ -1,6 +1,7 @@
 #include "sanitizer/patterns.h"
 
 #include "sanitizer/entities.h"
+#include "sanitizer/keys.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -434,26 +435,6 @@ static size_t crypto(subject *s)
 
 /* ---- dates and times ---- */
 
-const char cmif_pattern_months[] =
-    " january february march april may june july august september october november december "
-    "jan feb mar apr jun jul aug sep sept oct "
-    "nov dec januar februar märz mai juni juli oktober dezember mrz okt dez jänner janvier "
-    "février mars avril juin juillet août septembre "
-    "octobre novembre décembre enero febrero marzo abril mayo junio julio agosto septiembre "
-    "setiembre octubre noviembre diciembre "
-    "gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre janeiro "
-    "fevereiro março maio junho julho setembro outubro "
-    "novembro dezembro januari februari maart mei augustus stycznia lutego marca kwietnia "
-    "maja czerwca lipca sierpnia września "
-    "października listopada grudnia ";
-const char cmif_pattern_seasons[] = " spring summer autumn fall winter ";
-const char cmif_pattern_weekdays[] =
-    " monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur "
-    "thurs fri sat sun montag dienstag mittwoch "
-    "donnerstag freitag samstag sonntag lundi mardi mercredi jeudi vendredi samedi dimanche "
-    "lunes martes miércoles jueves viernes "
-    "sábado domingo ";
-
 static size_t year_of(const char *t)
 {
     size_t n = count_of(t, is_digit);
@@ -551,7 +532,7 @@ static size_t date_of(const char *t)
         if (b == 4 && x >= 1 && x <= 12 && separator != '-' && year_of(t + a + 1)) {
             return n;
         }
-        size_t month = one_of(t + a + 1, cmif_pattern_months); /* 12-Mar-2024 */
+        size_t month = one_of(t + a + 1, cmif_key_months); /* 12-Mar-2024 */
         n            = a + 1 + month;
         if (month && t[n] == separator && (c = count_of(t + n + 1, is_digit)) && (c == 2 || c == 4)) {
             return n + 1 + c;
@@ -563,7 +544,7 @@ static size_t date_of(const char *t)
         if ((w = one_of(t + n, " of de di do ")) && t[n + w] == ' ') {
             n += w + 1;
         }
-        if ((w = one_of(t + n, cmif_pattern_months))) {
+        if ((w = one_of(t + n, cmif_key_months))) {
             n += w;
             size_t end = n;
             n += is_in(t[n], ".,") ? 1 : 0;
@@ -575,10 +556,10 @@ static size_t date_of(const char *t)
             return c ? n + c : end;
         }
     }
-    w = one_of(t, cmif_pattern_months);
-    if (w || one_of(t, cmif_pattern_seasons)) { /* March 12, 2024; Mar 2024; spring 2024 */
+    w = one_of(t, cmif_key_months);
+    if (w || one_of(t, cmif_key_seasons)) { /* March 12, 2024; Mar 2024; spring 2024 */
         bool season = !w;
-        n           = season ? one_of(t, cmif_pattern_seasons) : w;
+        n           = season ? one_of(t, cmif_key_seasons) : w;
         n += is_in(t[n], ".,") ? 1 : 0;
         if (t[n] != ' ' && t[n] != '-') {
             return 0;
@@ -605,7 +586,7 @@ static size_t date_of(const char *t)
 static size_t date(subject *s)
 {
     const char *t = s->t;
-    size_t      n = one_of(t, cmif_pattern_weekdays), found;
+    size_t      n = one_of(t, cmif_key_weekdays), found;
     if (n) { /* Tue, 7 Nov 2023 */
         n += is_in(t[n], ".,") ? 1 : 0;
         n += space_of(t + n);
@@ -744,14 +725,6 @@ static size_t gps(subject *s)
 
 /* ---- amounts ---- */
 
-const char cmif_pattern_currencies[] =
-    " usd eur gbp chf jpy cny inr aud cad nzd sgd hkd sek nok dkk pln czk huf ron try rub uah brl mxn ars clp cop zar "
-    "ngn kes ghs egp "
-    "mad ils aed sar qar thb myr idr php vnd krw twd rs rm kr zł ft lei dollar dollars euro euros pound pounds "
-    "sterling quid buck bucks "
-    "pence cents cent yen yuan rupees rupee francs franc pesos peso kroner kronor krona krone rand naira shillings "
-    "ruble rubles rubel "
-    "zloty zlotys lira reais real dinar dirham dirhams baht won forint btc eth bitcoin bitcoins ";
 static const char *const currency_signs[] = {
     "us$",    "a$",     "c$",     "nz$",    "hk$",    "s$",     "r$",     "mx$",    "$",      "\u20ac", "\u00a3",
     "\u00a5", "\u20b9", "\u20bd", "\u20ba", "\u20a6", "\u20a9", "\u20aa", "\u20ab", "\u0e3f", "\u20b4", "\u20bf"};
@@ -799,7 +772,7 @@ static size_t money(subject *s)
 {
     const char *t = s->t;
     size_t      n = is_in(t[0], "+-") ? 1 : 0, sign = sign_of(t + n), code, number, gap;
-    code = sign ? 0 : one_of(t + n, cmif_pattern_currencies);
+    code = sign ? 0 : one_of(t + n, cmif_key_currencies);
     if (sign || code) {
         n += sign + code;
         n += t[n] == '.' && t[n + 1] == ' ' ? 1 : 0;
@@ -812,7 +785,7 @@ static size_t money(subject *s)
         n += number;
         n += multiplier_of(t + n);
         gap  = space_of(t + n);
-        code = sign ? one_of(t + n + gap, cmif_pattern_currencies) : 0;
+        code = sign ? one_of(t + n + gap, cmif_key_currencies) : 0;
         return n + (code ? gap + code : 0);
     }
     number = amount(t + n);
@@ -822,7 +795,7 @@ static size_t money(subject *s)
     n += number;
     n += multiplier_of(t + n);
     gap  = space_of(t + n);
-    code = one_of(t + n + gap, cmif_pattern_currencies);
+    code = one_of(t + n + gap, cmif_key_currencies);
     sign = code ? 0 : sign_of(t + n + gap);
     return code || sign ? n + gap + code + sign : 0;
 }

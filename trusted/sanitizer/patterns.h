@@ -31,7 +31,5 @@ int cmif_pattern_match(const cmif_window *window, int hint, size_t *size);
 size_t cmif_pattern_secret(const char *raw, size_t size);
 
 bool cmif_pattern_luhn(const char *digits, size_t count);
-/* Words with a space before and after each. */
-extern const char cmif_pattern_months[], cmif_pattern_seasons[], cmif_pattern_weekdays[], cmif_pattern_currencies[];
 
 #endif
