@@ -1,6 +1,7 @@
 /* cmif audit - check a chain of receipts, offline: signatures, order, sums. */
 #include "cmif_commands.h"
 
+#include "base/bytes.h"
 #include "receipt/receipt.h"
 
 #include <inttypes.h>
@@ -24,26 +25,6 @@ static const cmif_command command = {
              "know.\n",
 };
 
-static bool read_hex(const char *text, uint8_t out[static 32])
-{
-    if (strlen(text) != 64 || strspn(text, "0123456789abcdef") != 64) {
-        return false;
-    }
-    for (size_t i = 0; i < 32; i++) {
-        unsigned byte = 0;
-        sscanf(text + 2 * i, "%2x", &byte);
-        out[i] = (uint8_t) byte;
-    }
-    return true;
-}
-
-static void write_hex(const uint8_t bytes[static 32], char out[static 65])
-{
-    for (size_t i = 0; i < 32; i++) {
-        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-    }
-}
-
 static void write_time(int64_t when, char out[static 32])
 {
     time_t    seconds = (time_t) when;
@@ -56,8 +37,8 @@ static void write_time(int64_t when, char out[static 32])
 static cmif_code print_audit(const char *path, const cmif_audit *a, cmif_err *err)
 {
     char key[65], head[65], first[32], last[32];
-    write_hex(a->key, key);
-    write_hex(a->head, head);
+    cmif_hex(a->key, 32, key);
+    cmif_hex(a->head, 32, head);
     if (cmif_json) {
         return cmif_print_json(json_pack("{s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:s, s:s, s:b}", "file", path,
                                          "receipts", (json_int_t) a->receipts, "draws", (json_int_t) a->draws,
@@ -92,7 +73,7 @@ int cmif_audit_command(int argc, char **argv)
     if (rc == CMIF_OK && rest > 1) {
         rc = cmif_fail(&err, CMIF_E_RANGE, "audit takes one file or folder");
     }
-    if (rc == CMIF_OK && head_option && !read_hex(head_option, head)) {
+    if (rc == CMIF_OK && head_option && (strlen(head_option) != 64 || !cmif_unhex(head_option, 32, head))) {
         rc = cmif_fail(&err, CMIF_E_RANGE, "--head takes 64 hexadecimal digits, as 'cmif audit' prints them");
     }
     if (rc != CMIF_OK) {

@@ -1,6 +1,7 @@
 /* cmif budget - what was spent, what is left, and how much may be: the ledger as a person sees it. */
 #include "cmif_commands.h"
 
+#include "base/bytes.h"
 #include "ledger/ledger.h"
 
 #include <errno.h>
@@ -310,9 +311,7 @@ static bool print_entry(void *context, uint64_t id, int64_t when, const cmif_spe
     json_t *entries = context;
     char    time_text[32], conversation[33];
     write_time(when, time_text);
-    for (size_t i = 0; i < sizeof what->conversation; i++) {
-        snprintf(conversation + 2 * i, 3, "%02x", what->conversation[i]);
-    }
+    cmif_hex(what->conversation, sizeof what->conversation, conversation);
     if (cmif_json) {
         return json_array_append_new(
                    entries, json_pack("{s:I, s:I, s:s, s:s, s:I, s:f, s:f, s:f, s:I, s:I}", "id", (json_int_t) id,

@@ -3,6 +3,7 @@
 #include "cmif_commands.h"
 #include "cmif_figures.h"
 
+#include "base/bytes.h"
 #include "embed/bayes.h"
 
 #include <stdlib.h>
@@ -170,10 +171,8 @@ static cmif_code write_rows(const cmif_table *table, cmif_client *client, size_t
         goto done;
     }
     *count = list_released(table, words, seen);
-    for (size_t i = 0; i < 32; i++) {
-        snprintf(hash + 2 * i, 3, "%02x", table->hash[i]);
-        snprintf(model + 2 * i, 3, "%02x", client->model_id[i]);
-    }
+    cmif_hex(table->hash, 32, hash);
+    cmif_hex(client->model_id, 32, model);
     const uint64_t shape[4] = {width, *count, 1, 1};
     rc                      = cmif_bayes_new(table, NULL, client->tokenizer, client->embed, &s.bayes, err);
     rc                      = rc == CMIF_OK ? cmif_gguf_out_new(&out, err) : rc;
@@ -293,6 +292,7 @@ int cmif_lexicon_command(int argc, char **argv)
               stdout);
         return CMIF_EXIT_OK;
     }
-    (void) cmif_fail(&err, CMIF_E_RANGE, "lexicon takes build, lists build or lm build: 'cmif lexicon --help' tells more");
+    (void) cmif_fail(&err, CMIF_E_RANGE,
+                     "lexicon takes build, lists build or lm build: 'cmif lexicon --help' tells more");
     return cmif_report_usage(&err);
 }

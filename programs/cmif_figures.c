@@ -1,5 +1,7 @@
 #include "cmif_figures.h"
 
+#include "base/bytes.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -146,23 +148,16 @@ static const char *adjacent(const cmif_table *t)
                                                     : cmif_adjacency_sentence(t->claim.adjacency);
 }
 
-static void put_hex(const uint8_t *bytes, char out[static 65])
-{
-    for (size_t i = 0; i < 32; i++) {
-        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-    }
-}
-
 json_t *cmif_figures_json(const cmif_table *t, const cmif_certificate *c, const cmif_figures *f)
 {
     char   nominal[32], hash[65], lexicon[65], vectors[65], recipe[65];
     double composed;
 
     cmif_figures_nominal(&t->claim, nominal, sizeof nominal);
-    put_hex(t->hash, hash);
-    put_hex(t->claim.lexicon_hash, lexicon);
-    put_hex(t->claim.vectors_hash, vectors);
-    put_hex(t->claim.recipe_hash, recipe);
+    cmif_hex(t->hash, 32, hash);
+    cmif_hex(t->claim.lexicon_hash, 32, lexicon);
+    cmif_hex(t->claim.vectors_hash, 32, vectors);
+    cmif_hex(t->claim.recipe_hash, 32, recipe);
     json_t *o = json_pack("{s:s, s:s, s:b, s:i, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:[iii], s:f, s:f, s:f, "
                           "s:[fffff], s:s, s:s, "
                           "s:s, s:s}",
@@ -234,8 +229,8 @@ void cmif_figures_print(const cmif_table *t, const cmif_certificate *c, const cm
     } else {
         fprintf(to, "attack      not told: no two words share a block, so each release points at its word\n");
     }
-    put_hex(t->hash, hash);
-    put_hex(t->claim.lexicon_hash, lexicon);
-    put_hex(t->claim.vectors_hash, vectors);
+    cmif_hex(t->hash, 32, hash);
+    cmif_hex(t->claim.lexicon_hash, 32, lexicon);
+    cmif_hex(t->claim.vectors_hash, 32, vectors);
     fprintf(to, "table       sha256 %s\nmade from   lexicon %.16s, vectors %.16s\n", hash, lexicon, vectors);
 }

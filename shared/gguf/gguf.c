@@ -663,27 +663,15 @@ cmif_code cmif_gguf_get_str(const cmif_gguf *file, const char *key, cmif_str *ou
     return CMIF_OK;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 cmif_code cmif_gguf_get_hash(const cmif_gguf *file, const char *key, uint8_t *out, cmif_err *err)
 {
-    uint8_t                hash[32];
     const cmif_gguf_value *hex = cmif_gguf_find(file, key);
     if (!hex || hex->type != CMIF_GGUF_STRING) {
         return wrong_type(hex, key, "a string", err);
     }
-    for (size_t i = 0; i < sizeof hash; i++) {
-        int high = hex->size == 64 ? hex_digit((char) hex->data[2 * i]) : -1;
-        int low  = hex->size == 64 ? hex_digit((char) hex->data[2 * i + 1]) : -1;
-        if (high < 0 || low < 0) {
-            return cmif_fail(err, CMIF_E_FORMAT, "key '%s' is not 64 hexadecimal digits in lower case", key);
-        }
-        hash[i] = (uint8_t) (high << 4 | low);
+    if (hex->size != 64 || !cmif_unhex((const char *) hex->data, 32, out)) {
+        return cmif_fail(err, CMIF_E_FORMAT, "key '%s' is not 64 hexadecimal digits in lower case", key);
     }
-    memcpy(out, hash, sizeof hash);
     return CMIF_OK;
 }
 

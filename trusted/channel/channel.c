@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* struct ucred */
 #include "channel/channel.h"
 
+#include "base/bytes.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -94,27 +96,16 @@ static long bio_control(BIO *bio, int command, long number, void *pointer)
     return command == BIO_CTRL_FLUSH;
 }
 
-static void hex(const uint8_t bytes[static PIN_SIZE], char text[static PIN_TEXT])
-{
-    for (size_t i = 0; i < PIN_SIZE; i++) {
-        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-    }
-}
-
 static bool pin_parse(const char *text, uint8_t pin[static PIN_SIZE])
 {
-    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    char digits[PIN_TEXT];
     if (strncmp(text, "sha256:", 7) != 0 || strlen(text + 7) != PIN_TEXT - 1) {
         return false;
     }
-    for (size_t i = 0; i < PIN_TEXT - 1; i++) {
-        const char *digit = strchr(digits, text[7 + i]);
-        if (!digit) {
-            return false;
-        }
-        pin[i / 2] = (uint8_t) (pin[i / 2] << 4 | ((digit - digits) & 15));
+    for (size_t i = 0; i < PIN_TEXT; i++) { /* capitals are welcome */
+        digits[i] = (char) (text[7 + i] >= 'A' && text[7 + i] <= 'F' ? text[7 + i] + ('a' - 'A') : text[7 + i]);
     }
-    return true;
+    return cmif_unhex(digits, PIN_SIZE, pin);
 }
 
 /* In place of the chain check, while the handshake goes on, so that our own certificate never goes to a stranger. */
@@ -158,8 +149,8 @@ static cmif_code tls_fault(cmif_channel *channel, int kind, cmif_err *err)
                          greeted ? "" : "; is it a cmif-server that listens with TLS?");
     }
     if (why == SSL_R_CERTIFICATE_VERIFY_FAILED && channel->pinned) {
-        hex(channel->pin, pin);
-        hex(channel->found, found);
+        cmif_hex(channel->pin, PIN_SIZE, pin);
+        cmif_hex(channel->found, PIN_SIZE, found);
         return cmif_fail(
             err, CMIF_E_TRUST,
             "pinned is sha256:%s, the server has sha256:%s: ask its owner, and change the pin only if told so", pin,

@@ -94,11 +94,9 @@ static void put_number(cmif_writer *w, uint64_t number)
 
 static void put_hex(cmif_writer *w, const uint8_t *bytes, size_t size)
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < size; i++) {
-        cmif_write_u8(w, (uint8_t) digits[bytes[i] >> 4]);
-        cmif_write_u8(w, (uint8_t) digits[bytes[i] & 15]);
-    }
+    char digits[2 * SIGNATURE_SIZE + 1];
+    cmif_hex(bytes, size, digits);
+    cmif_write_bytes(w, digits, 2 * size);
 }
 
 static void put_quoted(cmif_writer *w, const char *text)
@@ -262,19 +260,10 @@ static uint64_t get_number(cmif_reader *r)
     return r->failed ? 0 : number;
 }
 
-static int hex_value(uint8_t digit)
-{
-    return digit >= '0' && digit <= '9' ? digit - '0' : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
-}
-
 static void get_hex(cmif_reader *r, uint8_t *out, size_t size)
 {
     const uint8_t *digits = cmif_read_bytes(r, 2 * size);
-    for (size_t i = 0; digits && i < size; i++) {
-        const int high = hex_value(digits[2 * i]), low = hex_value(digits[2 * i + 1]);
-        r->failed = r->failed || high < 0 || low < 0;
-        out[i]    = (uint8_t) ((unsigned) (high & 15) << 4 | (unsigned) (low & 15));
-    }
+    r->failed             = r->failed || !cmif_unhex((const char *) digits, size, out);
 }
 
 static void get_quoted(cmif_reader *r, char out[static LINE_TEXT_MAX + 1])

@@ -1,5 +1,6 @@
 #include "model/split.h"
 
+#include "base/bytes.h"
 #include "model/chatcut.h"
 
 #include <errno.h>
@@ -187,9 +188,7 @@ static cmif_code hash_file(const char *path, work *w, char hex[static 65], uint6
         goto done;
     }
     EVP_DigestFinal_ex(hash, digest, NULL);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    }
+    cmif_hex(digest, sizeof digest, hex);
     *size = done;
 done:
     if (file) {
@@ -406,7 +405,7 @@ cmif_code cmif_split(const char *path, const char *folder, const cmif_split_opti
     cmif_code         rc     = CMIF_OK;
     cmif_gguf        *model  = NULL;
     cmif_gguf_out    *client = NULL, *server = NULL;
-    cmif_gguf_staged *files[2] = {NULL, NULL}; /* the server's, the client's */
+    cmif_gguf_staged *files[2]    = {NULL, NULL}; /* the server's, the client's */
     char             *client_path = path_in(folder, "client.gguf"), *server_path = path_in(folder, "server.gguf");
     conversion        c    = {0};
     work              w    = {.progress = progress, .context = context, .what = "reading"};

@@ -1,5 +1,7 @@
 #include "server/tls.h"
 
+#include "base/bytes.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
@@ -151,9 +153,7 @@ static cmif_code certificate_pin(SSL_CTX *ctx, char pin[static CMIF_PIN_SIZE], c
         return cmif_fail(err, CMIF_E_FORMAT, "cannot hash the certificate: %s", tls_reason());
     }
     memcpy(pin, "sha256:", 7);
-    for (unsigned i = 0; i < size; i++) {
-        snprintf(pin + 7 + 2 * i, 3, "%02x", digest[i]);
-    }
+    cmif_hex(digest, size, pin + 7);
     return CMIF_OK;
 }
 
