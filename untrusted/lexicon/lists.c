@@ -500,9 +500,11 @@ static cmif_code add_words(builder *b, const cmif_lexicon *lex, cmif_err *err)
         if (given & GIVEN_COMMON) {
             known = lower > RARE && !listed(only_names, word); /* john is a toilet, too, but rarely */
         }
+        bool name = given || flags_in(b, PLACE, word) || flags_in(b, PERSON, word) || flags_in(b, ORGANISATION, word);
+        bool faith =
+            lex->topics[i] & CMIF_TOPIC_RELIGION && !(given & GIVEN_COMMON); /* muslim, hindu: some bear it as a name */
         bool capital = listed(capital_words, word) ||
-                       (lex->topics[i] && lower == 0 && lex->word_class[i] != CMIF_CLASS_UNKNOWN && !given &&
-                        !flags_in(b, PLACE, word) && !flags_in(b, PERSON, word) && !flags_in(b, ORGANISATION, word));
+                       (lex->topics[i] && lower == 0 && lex->word_class[i] != CMIF_CLASS_UNKNOWN && (faith || !name));
         if (passes || known || capital || listed(extra_words, word)) {
             uint32_t flags = lex->topics[i] | (passes ? WORD_PASSES : 0) | (capital ? WORD_CAPITAL : 0) |
                              (lower <= RARE && !passes && !capital && !listed(extra_words, word) ? WORD_RARE : 0);

@@ -429,6 +429,77 @@ static const struct {
     {10384392, "orphan", CMIF_TOPIC_FAMILY},
 };
 
+/* Words that WordNet's hypernyms do not lead to, or to a sense that is too rare, and that a person would not want to
+ * see among the words that pass: by lemma, so that their forms follow. */
+static const struct {
+    uint16_t    topic;
+    const char *lemmas;
+} listed[] = {
+    {CMIF_TOPIC_HEALTH,
+     "acne addict addicted addiction adhd aids alcoholism allergic allergy ambulance amputate amputation anemia "
+     "anesthesia anorexia antibody antidepressant autism autistic benign biopsy bipolar bleed bowel breast "
+     "bronchitis bruise bulimia catheter chemo chemotherapy chlamydia cholesterol clinic coma conceive contagious "
+     "contraceptive cough cyst delusion dementia depression diagnose diagnosed diagnosis dialysis disability "
+     "disabled dizziness dizzy donor dosage dose drunk eczema epilepsy epileptic faint fertility fever gonorrhea "
+     "gp hallucination handicap handicapped hemorrhoid hepatitis herpes hiv hospice hospital hypertension ill "
+     "illness implant impotence impotent incontinence incontinent incurable infected infection infertile "
+     "infertility insomnia insulin kidney liver lump lung lupus malignant medication menopause metastasis midwife "
+     "miscarriage mri nausea nurse obese obesity opiate opioid overdose overweight painkiller pancreas panic "
+     "paralysis paralyzed patient pharmacist pharmacy phobia pill pneumonia pregnant prescribe prescription "
+     "prostate prosthesis psoriasis psychosis psychotic ptsd quarantine radiotherapy rehab relapse remission scar "
+     "schizophrenia schizophrenic sedative seizure sick sickness sober sperm steroid stroke suicidal suicide "
+     "surgeon surgery surgical syphilis terminal therapist therapy thyroid transfusion transplant trauma "
+     "traumatic tuberculosis ultrasound unwell uterus vaccinate vaccination vaccine vomit ward wheelchair wound "
+     "xray "},
+    {CMIF_TOPIC_MONEY,
+     "affluent alimony allowance arrears bankrupt bankruptcy benefit benefits bribe broke credit creditor debt "
+     "debtor dividend evict eviction expense expenses fired foreclosure gamble gambling heir impoverished income "
+     "inherit inheritance insolvency insolvent invoice jackpot landlord layoff lease loan lottery mortgage "
+     "overdraft owe owed paycheck payroll pension pensioner poor raise refund rent repay repayment repossess "
+     "salary savings severance shares stock stocks taxes tenant unemployed unemployment wager wealthy welfare "},
+    {CMIF_TOPIC_LAW,
+     "acquit acquitted affidavit alibi arbitration arrest arrested asylum bail citizenship convict convicted "
+     "conviction custody damages defendant deport deportation deported detained detention extradition guardian "
+     "guardianship guilty immigrant immigration indict indictment infringement injunction innocent judge judgment "
+     "lawsuit liability liable litigation malpractice naturalization nda negligence negligent notary parole "
+     "patent plaintiff plea probate probation prosecute prosecution prosecutor refugee sentence sentenced "
+     "settlement subpoena sue testament testify testimony trial undocumented visa warrant whistleblower witness "},
+    {CMIF_TOPIC_RELIGION,
+     "agnostic amish atheism atheist baptism baptist baptize baptized bible bishop blasphemy buddhism buddhist "
+     "burqa catholic chapel christian christianity church clergy communion confession convert cult evangelical "
+     "halal heresy heretic hijab hindu hinduism imam islam islamic jew jewish judaism koran kosher lent lutheran "
+     "methodist minister monk mormon mosque muslim nun orthodox pastor pray prayer presbyterian priest protestant "
+     "quaker quran rabbi ramadan sabbath salvation secular sikh sinner synagogue temple torah worship "},
+    {CMIF_TOPIC_SEX,
+     "abstinence adultery affair asexual bisexual boyfriend condom ejaculation erection erotic erotica escort "
+     "fetish gay girlfriend heterosexual homosexual homosexuality intimacy intimate lesbian libido lover lust "
+     "masturbate masturbation mistress naked nonbinary nude nudity orgasm porn pornography prostitute "
+     "prostitution queer seduce sexual sexuality sexually transgender transsexual unfaithful viagra virgin "},
+    {CMIF_TOPIC_POLITICS,
+     "activism activist anarchist anarchy ballot campaign candidate censorship communism communist congress "
+     "conservative coup democrat democratic dictator dictatorship dissident fascism fascist feminism feminist "
+     "liberal libertarian manifesto marxist minister nationalism nationalist nazi opposition parliament picket "
+     "populist propaganda protest protester rebellion referendum regime republican revolution sanction sanctions "
+     "senate senator socialism socialist trade union unionist "},
+    {CMIF_TOPIC_CRIME,
+     "abuse abused abuser abusive arson assault blackmail bomb bombing bribery burglar burglary cannabis cocaine "
+     "corruption crime criminal dealer drugs extortion felon felony forge forgery fraud gang gangster gun hacker "
+     "hacking harass harassment heroin homicide hostage incest inmate kidnap kidnapping kill killed killer "
+     "killing knife launder laundering mafia manslaughter marijuana meth misdemeanor molest molester murder "
+     "murderer perjury pistol rape rapist rifle rob robbed robbery shoot shooting shoplifting shot smuggle "
+     "smuggling stab stabbing stalk stalker stalking steal stolen terrorism terrorist theft thief trafficking "
+     "vandalism violence violent weapon "},
+    {CMIF_TOPIC_ETHNICITY,
+     "aboriginal african arab arabic asian biracial caste caucasian chicano ethnic ethnicity gypsy hispanic "
+     "immigrant indigenous inuit kurd kurdish latina latino maori mestizo migrant mulatto racial racism racist "
+     "rohingya roma tamil tribal tribe uyghur "},
+    {CMIF_TOPIC_FAMILY,
+     "adopt adopted adoption aunt baby child cousin custody dad daughter divorce divorced estranged father fiance "
+     "fiancee fiancé fiancée foster grandfather grandmother grandparent husband marriage married marry mom mother "
+     "mum nephew niece orphan parent partner separated separation sibling son spouse stepchild stepdaughter "
+     "stepfather stepmother stepson toddler twin uncle wedding widow widowed widower wife "},
+};
+
 /* Whether a pointer of this symbol hands a topic down from its target. */
 static bool inherits(const cmif_synset *from, const cmif_pointer *pointer, const cmif_synset *to)
 {
@@ -481,9 +552,23 @@ static cmif_code find_topics(relation *r, cmif_err *err)
     return CMIF_OK;
 }
 
-/* A word has a topic when at least a fifth of its uses have it. */
-static void give_topics(relation *r, const size_t *first_of_word)
+/* A word has a topic when at least a fifth of its uses have it, or its lemma is listed. */
+static cmif_code give_topics(relation *r, const cmif_map *ids, const size_t *first_of_word, cmif_err *err)
 {
+    uint16_t *by_list = calloc(r->lex->count, sizeof *by_list);
+    if (!by_list) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for topics");
+    }
+    for (size_t i = 0; i < sizeof listed / sizeof *listed; i++) {
+        for (const char *at = listed[i].lemmas; *at;) {
+            size_t   size = strcspn(at, " ");
+            uint32_t word = cmif_map_get(ids, (cmif_str){at, size});
+            if (word != CMIF_MAP_NONE) {
+                by_list[word] |= listed[i].topic;
+            }
+            at += size + (at[size] == ' ');
+        }
+    }
     for (uint32_t word = 0; word < r->lex->count; word++) {
         if (r->lex->word_class[word] == CMIF_CLASS_PASS || r->lex->word_class[word] == CMIF_CLASS_NEGATION) {
             continue;
@@ -495,7 +580,10 @@ static void give_topics(relation *r, const size_t *first_of_word)
             }
             r->lex->topics[word] |= (uint16_t) (share >= .2 ? topic : 0);
         }
+        r->lex->topics[word] |= by_list[word] | by_list[r->lex->lemma[word]];
     }
+    free(by_list);
+    return CMIF_OK;
 }
 
 /* ---- rude words ---- */
@@ -761,7 +849,9 @@ cmif_code cmif_draft_relate(cmif_lexicon *draft, const cmif_wordnet *wordnet, cm
         rc = find_topics(&r, err);
     }
     if (rc == CMIF_OK) {
-        give_topics(&r, first_of_word);
+        rc = give_topics(&r, &ids, first_of_word, err);
+    }
+    if (rc == CMIF_OK) {
         give_rude(&r, first_of_word);
         rc = add_glosses(&r, first_of_word, err);
     }
