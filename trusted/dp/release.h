@@ -37,7 +37,7 @@ typedef struct cmif_sanitizer cmif_sanitizer;
 typedef struct cmif_released_word { /* a word of released text, and what was said about it; all public */
     uint32_t from, size;            /* bytes of the released text */
     uint32_t output;                /* its id in the table; 0: unknown */
-    bool     passed;                /* left as it was: its block holds no other word */
+    bool     passed;                /* its row is that of its text: left as it was, or the constant of its block (sanitizer/) */
 } cmif_released_word;
 
 typedef struct cmif_release_counts {

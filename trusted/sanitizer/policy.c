@@ -15,7 +15,7 @@ enum {
     FILE_SIZE_MAX  = 1 << 20,
     NAMED_MAX      = 4096, /* names that are allowed, or denied */
     NAMED_SIZE_MAX = 256,  /* bytes of one, folded */
-    TOPICS         = 9,
+    TOPICS         = CMIF_TOPICS,
     BASES          = 3,
     BUDGETS        = 3
 };

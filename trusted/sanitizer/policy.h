@@ -7,7 +7,7 @@
  *     allow "Acme"             # where whole spans say this they pass, counted
  *     deny "Project Halcyon"   # always a surrogate (class organisation, or the one that follows)
  *     budget request 50        # epsilon; also day and key
- *     weight health 0.5        # share of a word of this topic when a request's epsilon is divided (adaptive budgets)
+ *     weight health 0.5        # words of heavier blocks are drawn first, while the request's budget lasts; 1: no topic
  *
  * Names   `names`: typed entities and unknown words become surrogates, ordinary words pass. `topics`: also words of sensitive topics go
  *         through the channel. `words`: every content word goes through the channel.
@@ -19,6 +19,8 @@
 
 #include "sanitizer/entities.h"
 
+enum { CMIF_TOPICS = 9 };
+
 typedef enum cmif_action { CMIF_ACTION_PASS = 0, CMIF_ACTION_CHANNEL, CMIF_ACTION_SURROGATE, CMIF_ACTION_REFUSE } cmif_action;
 
 typedef struct cmif_named { char *text; cmif_span_class class; } cmif_named; /* folded words, one space between, none in front of 's */
@@ -29,7 +31,7 @@ typedef struct cmif_policy {
     cmif_named *allow, *deny;
     size_t      allow_count, deny_count;
     double      budget_request, budget_day, budget_key; /* epsilon; INFINITY: none */
-    double      weights[16];          /* by topic bit */
+    double      weights[16];          /* by topic bit (lists.h); [CMIF_TOPICS] of them */
     uint8_t     hash[32];             /* SHA-256 of the canonical form */
 } cmif_policy;
 

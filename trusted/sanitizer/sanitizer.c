@@ -6,7 +6,9 @@
 #include "sanitizer/scan.h"
 #include "secret/secret.h"
 
+#include <math.h>
 #include <openssl/evp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -15,9 +17,12 @@ enum {
     BETWEEN_MAX    = 3,   /* tokens between two words of one: ", ", " - ", "://" */
     ALLOWED        = 1,   /* marks of a token */
     DENIED         = 2,
-    CLASS_SHIFT    = 2
+    CLASS_SHIFT    = 2,
+    CONSTANT       = 1 << 30 /* of a word's output: it is the constant of its block */
 };
 static const uint32_t IN_DRAWING = UINT32_MAX;
+static const uint64_t MICRO      = 1000000;
+static const uint64_t MICRO_MOST = 32 * MICRO; /* what is entered for a draw from a table that guarantees nothing */
 
 typedef struct known { /* a text that was released */
     uint8_t        hash[32];
@@ -34,9 +39,13 @@ struct cmif_conversation { /* lies in locked memory itself */
     cmif_conversation_options options;
     cmif_vault               *vault;
     cmif_noise               *noise;
-    uint8_t                   key[32]; /* of the hashes of whole texts */
-    cmif_secret               outputs; /* uint32_t by word of the table: 1 + what was drawn for it; 0: nothing yet */
-    cmif_secret               fresh;   /* uint32_t: words that are drawn for what is prepared */
+    uint8_t                   key[32];   /* of the hashes of whole texts */
+    cmif_secret               outputs;   /* uint32_t by word of the table: 1 + what leaves for it; 0: nothing yet */
+    cmif_secret               fresh;     /* uint32_t: words that get their outputs by what is prepared */
+    uint64_t                  draws_max; /* of one text; UINT64_MAX: all */
+    uint32_t                 *levels,
+        *constants; /* by block, public: how many weights are above the block's; an output. NULL: no limit */
+    uint32_t level_count;
     /* What was released, and what is prepared behind it: texts, words, spans, entries of the memo. */
     cmif_secret    text, words, spans, known;
     sizes          taken; /* so much of them was given out */
@@ -47,6 +56,127 @@ struct cmif_conversation { /* lies in locked memory itself */
 static inline uint32_t *outputs_of(const cmif_conversation *c)
 {
     return (uint32_t *) (void *) c->outputs.data;
+}
+
+/* ---- a request's budget ----
+ * Epsilon is divided between the new words of a text as all or nothing: as many as the budget lasts for are drawn with
+ * the table's certified epsilon, those of the heaviest blocks first, then in order of appearance; the others leave as
+ * the constant of their block. (Mixing the two by chance would give every epsilon between, and a loss that no table
+ * certifies.)
+ *
+ * Why this tells no more than blocks and budget do: weight and constant of a block are functions of the block, made
+ * here from public lists and the table before any text is read. Which words of a text are drawn is a function of the
+ * weights in order of appearance, and of which words are the same. So take two texts that differ in one word,
+ * everywhere it stands, by another word of its block: they have the same words drawn and the same constants. If the
+ * word is one that is drawn, its output loses the table's epsilon; if it leaves as the constant, nothing. Where a
+ * table's claim is about any two words, all blocks weigh the same and have one constant, and blocks are not told
+ * either. A word keeps its constant for the whole conversation: drawn in a later text, it would tell which words of its
+ * block had been new then. */
+
+/* The output that is least unlikely for every word of these rows: the largest least weight, the first of such. */
+static uint32_t constant_of(const cmif_table *t, const uint32_t *rows, uint32_t count, uint32_t block)
+{
+    uint32_t best       = 0;
+    uint64_t best_least = 0;
+    for (uint32_t j = 0; j < t->block_at[block + 1] - t->block_at[block]; j++) {
+        uint64_t least = UINT64_MAX;
+        for (uint32_t i = 0; i < count && least > best_least; i++) {
+            uint64_t weight = cmif_table_weight(t, rows[i], j);
+            least           = weight < least ? weight : least;
+        }
+        best       = least > best_least ? j : best;
+        best_least = least > best_least ? least : best_least;
+    }
+    return t->outputs[t->block_at[block] + best];
+}
+
+/* The largest weight of a word's topics; 1: it has none. */
+static double weight_of(const cmif_conversation *c, uint32_t word)
+{
+    const double *weights = c->options.policy->weights;
+    uint32_t      flags   = 0;
+    double        most    = 0;
+    (void) cmif_lists_find(c->options.lists, CMIF_LIST_WORD, cmif_table_word(c->options.table, word), &flags);
+    for (size_t i = 0; i < CMIF_TOPICS; i++) {
+        most = (flags >> i & 1) && weights[i] > most ? weights[i] : most;
+    }
+    return most > 0 ? most : 1;
+}
+
+typedef struct weighed {
+    double   weight;
+    uint32_t block;
+} weighed;
+
+static int heavier_first(const void *a, const void *b)
+{
+    const weighed *x = a, *y = b;
+    return (x->weight < y->weight) - (x->weight > y->weight);
+}
+
+/* A level for each block, by the mean weight of its words. */
+static cmif_code weigh_blocks(cmif_conversation *c, cmif_err *err)
+{
+    const cmif_table *t      = c->options.table;
+    weighed          *blocks = calloc(t->block_count, sizeof *blocks);
+    if (!blocks) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for the weights of %u blocks", t->block_count);
+    }
+    for (uint32_t w = 0; w < t->word_count; w++) {
+        blocks[cmif_table_block(t, w)].weight += weight_of(c, w);
+    }
+    for (uint32_t b = 0; b < t->block_count; b++) {
+        blocks[b] = (weighed){blocks[b].weight / t->words_in[b], b};
+    }
+    qsort(blocks, t->block_count, sizeof *blocks, heavier_first);
+    for (uint32_t i = 1; i < t->block_count; i++) {
+        c->level_count += heavier_first(&blocks[i - 1], &blocks[i]) != 0;
+        c->levels[blocks[i].block] = c->level_count - 1;
+    }
+    free(blocks);
+    return CMIF_OK;
+}
+
+static cmif_code divide_budget(cmif_conversation *c, cmif_err *err)
+{
+    const cmif_table  *t    = c->options.table;
+    const cmif_policy *p    = c->options.policy;
+    cmif_code          rc   = CMIF_OK;
+    bool               used = false;
+    for (size_t i = 0; i < CMIF_SPAN_CLASSES; i++) {
+        used = used || p->actions[i] == CMIF_ACTION_CHANNEL;
+    }
+    c->draws_max = UINT64_MAX;
+    if (!used || !isfinite(p->budget_request)) {
+        return CMIF_OK;
+    }
+    cmif_certificate loss;
+    cmif_table_certify(t, t->claim.adjacency, &loss);
+    uint64_t micro = loss.pure && loss.epsilon_micro < MICRO_MOST ? loss.epsilon_micro : MICRO_MOST;
+    if (micro == 0) {
+        return CMIF_OK;
+    }
+    c->draws_max   = (uint64_t) llround(p->budget_request * (double) MICRO) / micro;
+    c->level_count = 1;
+    c->levels      = calloc(t->block_count, sizeof *c->levels);
+    c->constants   = calloc(t->block_count, sizeof *c->constants);
+    if (!c->levels || !c->constants) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for the weights of %u blocks", t->block_count);
+    }
+    bool any = t->claim.adjacency == CMIF_ADJACENT_ANY, even = true;
+    for (size_t i = 0; i < CMIF_TOPICS; i++) {
+        even = even && p->weights[i] == 1;
+    }
+    for (uint32_t b = 0; b < t->block_count; b++) {
+        const uint32_t *rows = t->rows + t->rows_at[b];
+        c->constants[b]      = any && b > 0 ? c->constants[0]
+                               : any        ? constant_of(t, t->rows, t->row_count, 0)
+                                            : constant_of(t, rows, t->rows_at[b + 1] - t->rows_at[b], b);
+    }
+    if (!any && !even) {
+        rc = weigh_blocks(c, err);
+    }
+    return rc;
 }
 
 cmif_code cmif_conversation_new(const cmif_conversation_options *options, cmif_conversation **out, cmif_err *err)
@@ -92,6 +222,9 @@ cmif_code cmif_conversation_new(const cmif_conversation_options *options, cmif_c
         rc = cmif_secret_reserve(&c->outputs, t->word_count * sizeof(uint32_t), err);
     }
     if (rc == CMIF_OK) {
+        rc = divide_budget(c, err);
+    }
+    if (rc == CMIF_OK) {
         *out = c;
         c    = NULL;
     }
@@ -106,6 +239,8 @@ void cmif_conversation_free(cmif_conversation *c)
         cmif_released_free(c->prepared);
         cmif_vault_free(c->vault);
         cmif_noise_free(c->noise);
+        free(c->levels);
+        free(c->constants);
         cmif_secret_wipe(&c->outputs);
         cmif_secret_wipe(&c->fresh);
         cmif_secret_wipe(&c->text);
@@ -282,12 +417,71 @@ static bool cannot(const job *j, const cmif_span *s, cmif_action action)
     return out;
 }
 
-/* Draw for all words that are new in this conversation. */
+/* Leave as many of the new words to be drawn as the budget lasts for, and give the others their constants. */
+static cmif_code divide(cmif_conversation *c, uint64_t *draws, cmif_err *err)
+{
+    const cmif_table *t     = c->options.table;
+    const uint32_t   *words = (const uint32_t *) (const void *) c->fresh.data;
+    cmif_secret       of    = {0}; /* words by level, then those of them that are drawn */
+    cmif_code         rc    = zeros(&of, c->level_count, sizeof(uint64_t), err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    uint64_t *count = (uint64_t *) (void *) of.data, left = c->draws_max;
+    for (size_t i = 0; i < *draws; i++) {
+        count[c->levels[cmif_table_block(t, words[i])]]++;
+    }
+    for (uint32_t level = 0; level < c->level_count; level++) {
+        count[level] = count[level] < left ? count[level] : left;
+        left -= count[level];
+    }
+    for (size_t i = 0; i < *draws; i++) {
+        uint32_t block = cmif_table_block(t, words[i]);
+        if (count[c->levels[block]] > 0) {
+            count[c->levels[block]]--;
+        } else {
+            outputs_of(c)[words[i]] = CONSTANT | (c->constants[block] + 1);
+        }
+    }
+    *draws = c->draws_max;
+    cmif_secret_wipe(&of);
+    return CMIF_OK;
+}
+
+/* Outputs for all words that are new in this conversation. */
+static cmif_code draw_fresh(job *j, cmif_err *err)
+{
+    cmif_conversation *c     = j->c;
+    size_t             count = c->fresh.size / sizeof(uint32_t);
+    uint64_t           draws = count;
+    cmif_secret        made  = {0};
+    cmif_code          rc    = draws > c->draws_max ? divide(c, &draws, err) : CMIF_OK;
+    if (rc == CMIF_OK && draws > 0) {
+        rc = zeros(&made, 2 * draws, sizeof(uint32_t), err);
+    }
+    if (rc == CMIF_OK && draws > 0) {
+        const uint32_t *fresh = (const uint32_t *) (const void *) c->fresh.data;
+        uint32_t       *words = (uint32_t *) (void *) made.data, *drawn = words + draws;
+        for (size_t i = 0, k = 0; i < count; i++) {
+            if (outputs_of(c)[fresh[i]] == IN_DRAWING) {
+                words[k++] = fresh[i];
+            }
+        }
+        rc = cmif_dp_draw(c->options.table, c->noise, words, draws, drawn, err);
+        for (size_t i = 0; rc == CMIF_OK && i < draws; i++) {
+            outputs_of(c)[words[i]] = drawn[i] + 1;
+        }
+    }
+    j->entry.what.draws = draws;
+    cmif_secret_wipe(&made);
+    return rc;
+}
+
+/* Find the words that go through the channel, and see that each has an output. */
 static cmif_code draw(job *j, cmif_err *err)
 {
-    cmif_conversation *c    = j->c;
-    cmif_secret        made = {0};
-    cmif_code          rc   = CMIF_OK;
+    cmif_conversation *c  = j->c;
+    cmif_code          rc = CMIF_OK;
 
     for (size_t i = 0; rc == CMIF_OK && i < j->spans.count; i++) {
         const cmif_span *s      = &j->spans.at[i];
@@ -303,33 +497,18 @@ static cmif_code draw(job *j, cmif_err *err)
             }
             drawn = true;
             if (outputs_of(c)[id]) {
-                j->entry.what.repeated++;
                 continue;
             }
             rc = cmif_secret_append(&c->fresh, &id, sizeof id, err);
             if (rc == CMIF_OK) {
                 outputs_of(c)[id] = IN_DRAWING;
-                j->entry.what.draws++;
             }
         }
         if (*action == CMIF_ACTION_CHANNEL && !drawn) {
             *action = CMIF_ACTION_PASS; /* the table lets it pass, and so it is counted */
         }
     }
-    if (rc == CMIF_OK && c->fresh.size > 0) {
-        const uint32_t *words = (const uint32_t *) (const void *) c->fresh.data;
-        size_t          count = c->fresh.size / sizeof *words;
-        rc                    = zeros(&made, count, sizeof *words, err);
-        if (rc == CMIF_OK) {
-            uint32_t *drawn = (uint32_t *) (void *) made.data;
-            rc              = cmif_dp_draw(c->options.table, c->noise, words, count, drawn, err);
-            for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
-                outputs_of(c)[words[i]] = drawn[i] + 1;
-            }
-        }
-    }
-    cmif_secret_wipe(&made);
-    return rc;
+    return rc == CMIF_OK ? draw_fresh(j, err) : rc;
 }
 
 /* ---- writing ---- */
@@ -389,6 +568,8 @@ static bool may_come_out(const cmif_table *t, uint32_t word)
     return false;
 }
 
+/* A constant is released as a word that passed: its row is that of its text, for the posterior of the channel's row is
+ * not its own. */
 static cmif_code put_token(job *j, size_t token, bool channel, cmif_err *err)
 {
     const cmif_conversation *c     = j->c;
@@ -398,16 +579,18 @@ static cmif_code put_token(job *j, size_t token, bool channel, cmif_err *err)
     cmif_released_word       word  = {.from = (uint32_t) (c->text.size - j->entry.text), .output = id, .passed = true};
     cmif_code                rc    = CMIF_OK;
 
-    if (channel && id != CMIF_NO_WORD && !cmif_table_passes(table, id)) {
-        word.passed = false;
-        word.output = outputs_of(c)[id] - 1;
+    channel = channel && id != CMIF_NO_WORD && !cmif_table_passes(table, id);
+    if (channel) {
+        word.passed = outputs_of(c)[id] & CONSTANT;
+        word.output = (outputs_of(c)[id] & ~(uint32_t) CONSTANT) - 1;
+        *(word.passed ? &j->entry.what.constants : &j->entry.what.repeated) += 1;
         rc = put_cased(j, word.output ? cmif_table_word(table, word.output) : (cmif_str){"something", 9}, t->casing,
                        err);
     } else {
         rc = put_passed(j, t, err);
     }
     word.size = (uint32_t) (c->text.size - j->entry.text - word.from);
-    if (rc == CMIF_OK && id != CMIF_NO_WORD && (!word.passed || may_come_out(table, id))) {
+    if (rc == CMIF_OK && id != CMIF_NO_WORD && (channel || may_come_out(table, id))) {
         rc = cmif_secret_append(&j->c->words, &word, sizeof word, err);
     }
     return rc;
@@ -466,6 +649,7 @@ static cmif_code sanitize(job *j, const void *text, size_t size, cmif_err *err)
         rc = write_all(j, err);
     }
     if (rc == CMIF_OK) {
+        j->entry.what.repeated -= j->entry.what.draws; /* their first ones */
         j->entry.text_size  = c->text.size - j->entry.text;
         j->entry.word_count = c->words.size / sizeof(cmif_released_word) - j->entry.word;
         j->entry.span_count = c->spans.size / sizeof(cmif_released_span) - j->entry.span;

@@ -2,7 +2,8 @@
  *
  * The only maker of a cmif_released besides dp/release.c (released_make.h). Released words are those that were drawn, and those that
  * passed and that the channel can give; a surrogate is text between words. A text that was released once is released again byte for byte; a word that was
- * drawn once keeps its output in this conversation, and is counted once.
+ * drawn once keeps its output in this conversation, and is counted once. Where the policy gives a request a budget, as many new words of a
+ * text are drawn as it lasts for, by the policy's weights; the others leave as the constant of their block. The ledger has the last word.
  *
  * Sees    plaintext. */
 #ifndef CMIF_SANITIZER_SANITIZER_H
@@ -33,6 +34,7 @@ typedef struct cmif_sanitized {      /* of one text */
     uint64_t by_class[CMIF_SPAN_CLASSES][4]; /* spans by class and action */
     uint64_t draws;                  /* new draws: words not drawn before in this conversation */
     uint64_t repeated;               /* words that had their output already */
+    uint64_t constants;              /* words that left as the constant of their block: the request's budget did not last. They cost nothing */
     bool     again;                  /* the whole text had been released before */
 } cmif_sanitized;
 

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 static cmif_lists *lists;
+static cmif_table *parts, *anything;
 static cmif_table *fixed, *chance; /* all content words leave as "thing"; as any of them alike */
 
 /* Words of the lists; "orange" and "cross" are not in the table. Ascending. */
@@ -32,6 +33,12 @@ static bool is_content(const char *word)
         }
     }
     return false;
+}
+
+static void boost(uint32_t row, uint32_t self, uint32_t size, uint64_t total, uint64_t *weights)
+{
+    (void) row;
+    rig_boost(4, self, size, total, weights);
 }
 
 static int by_text(const void *a, const void *b)
@@ -94,6 +101,56 @@ static cmif_table *make_table(bool by_chance, cmif_adjacency adjacency)
                             .outputs       = outputs,
                             .weights       = weights,
                             .weight_stride = CONTENT_WORDS});
+}
+
+/* Content words in three blocks, in which each word is four times as likely to leave as itself than as any other: words
+ * of health, three about families, the rest. Or all words in two blocks that have the same outputs, so that any two are
+ * adjacent. */
+static uint32_t part_of(const char *word)
+{
+    static const char *const of[2] = {" cancer doctor hospital ", " child mother people "};
+    char                     spaced[32];
+    snprintf(spaced, sizeof spaced, " %s ", word);
+    return strstr(of[0], spaced) ? 0 : strstr(of[1], spaced) ? 1 : 2;
+}
+
+static cmif_table *make_parts(bool any)
+{
+    const char     *texts[WORDS] = {""};
+    cmif_str        words[WORDS];
+    uint32_t        block_of[WORDS], prior[WORDS], blocks = 0, part[3] = {UINT32_MAX, UINT32_MAX, UINT32_MAX};
+    uint32_t        block_at[3] = {0, WORDS, 2 * WORDS}, outputs[2 * WORDS];
+    static uint64_t weights[WORDS * WORDS];
+    memcpy(texts + 1, stop_words, sizeof stop_words);
+    memcpy(texts + 1 + STOP_WORDS, content_words, sizeof content_words);
+    qsort(texts, WORDS, sizeof *texts, by_text);
+    for (uint32_t w = 0; w < WORDS; w++) {
+        uint32_t *which = is_content(texts[w]) ? &part[part_of(texts[w])] : NULL;
+        words[w]        = (cmif_str){texts[w], strlen(texts[w])};
+        block_of[w]     = any ? w & 1 : which && *which != UINT32_MAX ? *which : blocks++;
+        prior[w]        = 1;
+        outputs[w] = outputs[WORDS + w] = w;
+        if (which) {
+            *which = block_of[w];
+        }
+        boost(w, w, WORDS, (uint64_t) 1 << 32, weights + w * WORDS);
+    }
+    return any ? rig_open(&(cmif_table_draft){.claim         = {.mechanism   = CMIF_MECHANISM_FULL,
+                                                                .adjacency   = CMIF_ADJACENT_ANY,
+                                                                .epsilon_num = 2,
+                                                                .epsilon_den = 1},
+                                              .weight_bits   = 32,
+                                              .word_count    = WORDS,
+                                              .row_count     = WORDS,
+                                              .block_count   = 2,
+                                              .words         = words,
+                                              .prior         = prior,
+                                              .block_of      = block_of,
+                                              .block_at      = block_at,
+                                              .outputs       = outputs,
+                                              .weights       = weights,
+                                              .weight_stride = WORDS})
+               : rig_blocks(words, block_of, WORDS, blocks, 32, 2, boost);
 }
 
 /* ---- a conversation under a policy that is given as text ---- */
@@ -425,6 +482,28 @@ static void the_answer_is_restored_through_the_vault(void)
     end(t);
 }
 
+static void an_answer_of_another_conversation_is_not_restored(void)
+{
+    talk *a = begin("policy names", NULL), *b = begin("policy names", NULL);
+    char  answer[256];
+    snprintf(answer, sizeof answer, "%s.", say(a, "zorblax"));
+    say(b, "zorblax");
+    end(a);
+    for (int i = 0; i < 2; i++) { /* one that was there all the time, and one that begins after the other has ended */
+        cmif_restore       *r    = NULL;
+        cmif_secret         back = {0};
+        cmif_restore_counts counts;
+        CHECK(cmif_restore_new(cmif_conversation_vault(b->c), false, &r, NULL) == CMIF_OK);
+        CHECK(cmif_restore_feed(r, answer, strlen(answer), &back, NULL) == CMIF_OK &&
+              cmif_restore_end(r, &back, &counts, NULL) == CMIF_OK);
+        CHECK(back.size == strlen(answer) && memcmp(back.data, answer, back.size) == 0 && counts.restored == 0);
+        cmif_restore_free(r);
+        cmif_secret_wipe(&back);
+        end(b);
+        b = i == 0 ? begin("policy names", NULL) : NULL;
+    }
+}
+
 static void a_channel_that_is_needed_and_guarantees_nothing_is_refused(void)
 {
     cmif_conversation *c       = NULL;
@@ -445,29 +524,33 @@ static void a_channel_that_is_needed_and_guarantees_nothing_is_refused(void)
 
 static void without_memory_nothing_is_released_or_counted(void)
 {
-    static const char text[] = "Maria Lopez wrote to kanari@vogel.org of the apple, my zorblax and the bank";
-    cmif_policy      *p      = NULL;
-    cmif_sanitized    what;
-    long              failed = 0;
-    bool              done   = false;
-    CHECK(cmif_policy_named("words", &p, NULL) == CMIF_OK);
-    for (long n = 0; !done && n < 1000; n++) { /* a whole conversation */
-        cmif_conversation *c = NULL;
-        allocations_left     = n;
-        cmif_code rc         = cmif_conversation_new(&(cmif_conversation_options){p, lists, chance, false}, &c, NULL);
-        rc                   = rc == CMIF_OK ? cmif_conversation_prepare(c, text, sizeof text - 1, &what, NULL) : rc;
-        allocations_left     = -1;
-        done                 = rc == CMIF_OK;
-        if (c && !done) {
-            failed++;
-            CHECK(rc == CMIF_E_MEMORY && !cmif_conversation_take(c, NULL, NULL));
-            CHECK(cmif_conversation_prepare(c, text, sizeof text - 1, &what, NULL) == CMIF_OK);
-            CHECK(what.draws == 3 && what.repeated == 0 && !what.again); /* wrote, apple, bank */
+    static const char        text[]     = "Maria Lopez wrote to kanari@vogel.org of the apple, my zorblax and the bank";
+    static const char *const policies[] = {"policy words", "policy words\nbudget request 2\nweight health 2"};
+    for (uint64_t k = 0; k < 2; k++) {
+        cmif_policy   *p = NULL;
+        cmif_sanitized what;
+        long           failed = 0;
+        bool           done   = false;
+        CHECK(cmif_policy_parse(policies[k], strlen(policies[k]), &p, NULL) == CMIF_OK);
+        for (long n = 0; !done && n < 1000; n++) { /* a whole conversation */
+            cmif_conversation *c = NULL;
+            allocations_left     = n;
+            cmif_code rc =
+                cmif_conversation_new(&(cmif_conversation_options){p, lists, k ? parts : chance, false}, &c, NULL);
+            rc               = rc == CMIF_OK ? cmif_conversation_prepare(c, text, sizeof text - 1, &what, NULL) : rc;
+            allocations_left = -1;
+            done             = rc == CMIF_OK;
+            if (c && !done) {
+                failed++;
+                CHECK(rc == CMIF_E_MEMORY && !cmif_conversation_take(c, NULL, NULL));
+                CHECK(cmif_conversation_prepare(c, text, sizeof text - 1, &what, NULL) == CMIF_OK);
+                CHECK(what.draws == 3 - 2 * k && what.constants == 2 * k && what.repeated == 0 && !what.again);
+            }
+            cmif_conversation_free(c);
         }
-        cmif_conversation_free(c);
+        CHECK(done && failed > 10);
+        cmif_policy_free(p);
     }
-    CHECK(done && failed > 10);
-    cmif_policy_free(p);
 }
 
 static uint64_t seed = 88172645463325252u;
@@ -477,6 +560,256 @@ static uint32_t below(uint32_t n)
     seed ^= seed >> 7;
     seed ^= seed << 17;
     return (uint32_t) (seed >> 32) % n;
+}
+
+/* ---- a request's budget ---- */
+
+static uint64_t loss_of(const cmif_table *table) /* micro */
+{
+    cmif_certificate c;
+    cmif_table_certify(table, table->claim.adjacency, &c);
+    return c.epsilon_micro;
+}
+
+/* "thing" is in the table and not in the lists: it becomes a surrogate. */
+static bool is_drawn(size_t content)
+{
+    return strcmp(content_words[content], "thing") != 0;
+}
+
+static talk *begin_with(const cmif_table *table, const char *more, uint64_t micro)
+{
+    char policy[512];
+    snprintf(policy, sizeof policy, "policy words\n%s\nbudget request %llu.%06llu", more,
+             (unsigned long long) (micro / 1000000), (unsigned long long) (micro % 1000000));
+    return begin(policy, table);
+}
+
+static const char by_need[] =
+    "weight health 0.5\nweight family 4"; /* heaviest: families, 2; the rest, 1; health, 0.5 */
+
+/* Exactly the heaviest words are drawn, and only as many as the budget lasts for, to a millionth. */
+static void a_budget_is_spent_on_the_heaviest_words_first_and_never_exceeded(void)
+{
+    static const char   text[]     = "Doctor cancer bank mother apple child house BANK";
+    static const size_t rank[]     = {5, 6, 2, 0, 3, 1, 4, 2}; /* of each word of the text: when its turn comes */
+    static const char  *constant[] = {"Cancer", "cancer", "account", "child", "account", "child", "account", "ACCOUNT"};
+    const uint64_t      micro      = loss_of(parts);
+    CHECK(micro > 1386294 && micro < 1386400); /* ln 4 */
+    for (uint64_t n = 0; n <= 8; n++) {
+        for (uint64_t less = 0; less < 2 && less <= n; less++) {
+            const uint64_t draws = n - less < 7 ? n - less : 7;
+            talk          *t     = begin_with(parts, by_need, n * micro - less);
+            say(t, text);
+            CHECK(t->word_count == 8 && t->what.draws == draws && draws * micro <= n * micro - less);
+            uint64_t constants = 0;
+            for (size_t i = 0; i < t->word_count; i++) {
+                const cmif_released_word *w = &t->words[i];
+                CHECK(w->passed == (rank[i] >= draws));
+                CHECK(!w->passed ||
+                      (w->size == strlen(constant[i]) && memcmp(t->out + w->from, constant[i], w->size) == 0));
+                CHECK(!w->passed || cmif_str_is(cmif_table_word(parts, w->output), constant[i]) || i == 0 || i == 7);
+                constants += w->passed;
+            }
+            CHECK(t->what.constants == constants && t->what.repeated == 8 - draws - constants);
+            end(t);
+        }
+    }
+    talk *t = begin_with(parts, "", 2 * micro); /* all weigh the same: in order of appearance */
+    say(t, text);
+    CHECK(!t->words[0].passed && !t->words[1].passed && t->words[2].passed && t->what.draws == 2);
+    end(t);
+    t = begin_with(chance, by_need, 0); /* what costs nothing is drawn */
+    say(t, text);
+    CHECK(t->what.draws == 7 && t->what.constants == 0);
+    end(t);
+}
+
+static void a_constant_stays_for_the_conversation_and_is_not_kept_when_dropped(void)
+{
+    talk          *t    = begin_with(parts, "", loss_of(parts));
+    cmif_sanitized what = {0};
+    CHECK(cmif_conversation_prepare(t->c, "house apple bank", 16, &what, NULL) == CMIF_OK);
+    CHECK(what.draws == 1 && what.constants == 2);
+    cmif_conversation_drop(t->c);
+    say(t, "apple bank");
+    CHECK(t->what.draws == 1 && t->what.constants == 1 && !t->words[0].passed && t->words[1].passed);
+    for (int i = 0; i < 3; i++) { /* the budget would last for it now */
+        CHECK(says(t, "the bank", "the account") && t->what.draws == 0 && t->what.constants == 1 &&
+              t->what.repeated == 0);
+        CHECK(t->what.again == (i > 0));
+        say(t, "apple bank");
+        CHECK(t->what.again && t->what.draws == 0 && t->what.constants == 1 && t->what.repeated == 1);
+    }
+    say(t, "Bank apple house");
+    CHECK(t->what.draws == 1 && t->what.repeated == 1 && t->what.constants == 1 && !t->words[2].passed);
+    end(t);
+}
+
+/* Two texts that differ by words of the same blocks have the same words drawn, the same constants, the same counts:
+ * nothing but the drawn words themselves tells them apart. */
+static void texts_of_the_same_blocks_are_divided_alike(void)
+{
+    for (int round = 0; round < 400 && !check_failed_here; round++) {
+        const bool        any   = round & 1;
+        const cmif_table *table = any ? anything : parts;
+        char              more[128];
+        uint32_t          other[CONTENT_WORDS];
+        snprintf(more, sizeof more, "weight health %u.5\nweight family %u.25\nweight money 7", below(4), below(3));
+        uint64_t budget = loss_of(table) * below(12);
+        talk    *a = begin_with(table, more, budget), *b = begin_with(table, more, budget);
+        for (uint32_t i = 0; i < CONTENT_WORDS; i++) { /* a shuffle within each block, or of all words */
+            other[i]   = i;
+            uint32_t k = below(i + 1);
+            if (is_drawn(i) && is_drawn(k) && (any || part_of(content_words[k]) == part_of(content_words[i]))) {
+                other[i] = other[k];
+                other[k] = i;
+            }
+        }
+        for (int turn = 0; turn < 3; turn++) {
+            char   one[2048] = "", two[2048] = "";
+            size_t count = 1 + below(24);
+            for (size_t i = 0; i < count; i++) {
+                uint32_t word = below(CONTENT_WORDS);
+                bool     stop = below(4) == 0 || !is_drawn(word);
+                snprintf(one + strlen(one), 32, "%s ", stop ? "the" : content_words[word]);
+                snprintf(two + strlen(two), 32, "%s ", stop ? "the" : content_words[other[word]]);
+            }
+            say(a, one);
+            say(b, two);
+            CHECK(a->what.draws == b->what.draws && a->what.repeated == b->what.repeated &&
+                  a->what.constants == b->what.constants && a->word_count == b->word_count);
+            CHECK(a->what.draws * loss_of(table) <= budget);
+            for (size_t i = 0; i < a->word_count; i++) {
+                CHECK(a->words[i].passed == b->words[i].passed);
+                CHECK(!a->words[i].passed || a->words[i].output == b->words[i].output);
+            }
+        }
+        end(a);
+        end(b);
+    }
+}
+
+/* ---- sent again and again ---- */
+
+typedef struct guesses { /* of someone who knows table, prior and blocks, from all releases of each word: the likeliest
+                          */
+    double score[WORDS][WORDS];
+} guesses;
+
+static void observe(guesses *g, uint32_t word, uint32_t output)
+{
+    const uint32_t block = cmif_table_block(parts, word), from = parts->block_at[block];
+    for (uint32_t j = 0; j < parts->block_at[block + 1] - from; j++) {
+        for (uint32_t i = parts->rows_at[block]; parts->outputs[from + j] == output && i < parts->rows_at[block + 1];
+             i++) {
+            g->score[word][parts->rows[i]] += log((double) cmif_table_weight(parts, parts->rows[i], j));
+        }
+    }
+}
+
+static double recovered(const guesses *g) /* of the content words; among equals one by chance */
+{
+    double right = 0;
+    for (uint32_t w = 0; w < WORDS; w++) {
+        const uint32_t block = cmif_table_block(parts, w);
+        double         best = 0, alike = 0, ours = 0;
+        if (cmif_table_passes(parts, w) || cmif_str_is(cmif_table_word(parts, w), "thing")) {
+            continue;
+        }
+        for (uint32_t i = parts->rows_at[block]; i < parts->rows_at[block + 1]; i++) {
+            double p = g->score[w][parts->rows[i]] + log((double) parts->prior[parts->rows[i]]);
+            if (i == parts->rows_at[block] || p > best + 1e-9) {
+                best  = p;
+                alike = ours = 0;
+            }
+            alike += p > best - 1e-9;
+            ours += p > best - 1e-9 && parts->rows[i] == w;
+        }
+        right += ours / alike;
+    }
+    return right / (CONTENT_WORDS - 1);
+}
+
+static void watch(const talk *t, guesses *g) /* the words of a text are all content words, in order */
+{
+    for (size_t i = 0, k = 0; i < t->word_count; i++) {
+        k += !is_drawn(k);
+        if (!t->words[i].passed) {
+            observe(g, cmif_table_find(parts, (cmif_str){content_words[k], strlen(content_words[k])}),
+                    t->words[i].output);
+            k++;
+        }
+    }
+}
+
+static void what_is_sent_again_teaches_nothing(void)
+{
+    enum { TRIALS = 200, TIMES = 16 };
+    static guesses once, same, variants, fresh;
+    double         by_once = 0, by_same = 0, by_variants = 0, by_fresh = 0;
+    char           prompt[1024] = "", text[2048];
+    for (size_t i = 0; i < CONTENT_WORDS; i++) {
+        snprintf(prompt + strlen(prompt), 32, "%s ", is_drawn(i) ? content_words[i] : "");
+    }
+    for (int trial = 0; trial < TRIALS; trial++) {
+        talk    *t = begin("policy words", parts);
+        char     first[2048];
+        uint64_t draws = 0;
+        once = same = variants = fresh = (guesses){0};
+        for (int i = 0; i < TIMES; i++) {
+            say(t, prompt);
+            draws += t->what.draws;
+            if (i == 0) {
+                memcpy(first, t->out, t->size + 1);
+                watch(t, &once);
+            }
+            CHECK(strcmp(t->out, first) == 0);
+            watch(t, &same);
+            snprintf(text, sizeof text, "%s %s", stop_words[i % (int) STOP_WORDS],
+                     prompt); /* another text, the same words */
+            say(t, text);
+            draws += t->what.draws;
+            watch(t, &variants);
+            talk *other = begin("policy words", parts);
+            say(other, prompt);
+            watch(other, &fresh);
+            end(other);
+        }
+        CHECK(draws == CONTENT_WORDS - 1);
+        end(t);
+        by_once += recovered(&once) / TRIALS;
+        by_same += recovered(&same) / TRIALS;
+        by_variants += recovered(&variants) / TRIALS;
+        by_fresh += recovered(&fresh) / TRIALS;
+    }
+    printf("       words recovered: %.3f from one release, %.3f from 16 of a conversation, %.3f from 16 other texts of "
+           "it, "
+           "%.3f from 16 conversations\n",
+           by_once, by_same, by_variants, by_fresh);
+    CHECK(by_same == by_once && by_variants == by_once);
+    CHECK(by_once < .40 && by_fresh > by_once + .2); /* else there is nothing to see */
+}
+
+static void six_turns_leave_as_the_same_bytes_and_count_once(void)
+{
+    enum { TURNS = 6 };
+    static const char *const turns[TURNS] = {"Maria Lopez called my doctor",        "the bank of my mother",
+                                             "hello, the child ate the apple",      "my mother called the hospital",
+                                             "Ms Lopez wrote: 4111 1111 1111 1111", "the doctor called the bank"};
+    static const uint64_t    draws[TURNS] = {2, 2, 4, 1, 1, 0};
+    char                     left[TURNS][512];
+    talk                    *t = begin("policy words", parts);
+    for (int turn = 0; turn < TURNS; turn++) { /* all turns before it are sent again with each */
+        for (int i = 0; i <= turn; i++) {
+            say(t, turns[i]);
+            CHECK(t->what.again == (i < turn) && t->what.draws == (i < turn ? 0 : draws[i]));
+            CHECK(i == turn || strcmp(t->out, left[i]) == 0);
+        }
+        CHECK(t->size < sizeof left[turn]);
+        memcpy(left[turn], t->out, t->size + 1);
+    }
+    end(t);
 }
 
 /* What the surrogate of an organisation or an address says of its kind, and a title. */
@@ -586,10 +919,12 @@ static void no_word_that_is_not_a_stop_word_survives(void)
 
 int main(void)
 {
-    lists  = rig_lists();
-    fixed  = make_table(false, CMIF_ADJACENT_BLOCK);
-    chance = make_table(true, CMIF_ADJACENT_BLOCK);
-    if (!fixed || !chance) {
+    lists    = rig_lists();
+    fixed    = make_table(false, CMIF_ADJACENT_BLOCK);
+    chance   = make_table(true, CMIF_ADJACENT_BLOCK);
+    parts    = make_parts(false);
+    anything = make_parts(true);
+    if (!fixed || !chance || !parts || !anything) {
         return 1;
     }
     RUN(ordinary_words_pass_or_are_drawn_as_the_policy_says);
@@ -606,9 +941,17 @@ int main(void)
     RUN(released_words_are_where_they_say);
     RUN(what_looks_like_a_surrogate_of_ours_never_passes);
     RUN(the_answer_is_restored_through_the_vault);
+    RUN(an_answer_of_another_conversation_is_not_restored);
     RUN(a_channel_that_is_needed_and_guarantees_nothing_is_refused);
     RUN(without_memory_nothing_is_released_or_counted);
+    RUN(a_budget_is_spent_on_the_heaviest_words_first_and_never_exceeded);
+    RUN(a_constant_stays_for_the_conversation_and_is_not_kept_when_dropped);
+    RUN(texts_of_the_same_blocks_are_divided_alike);
+    RUN(what_is_sent_again_teaches_nothing);
+    RUN(six_turns_leave_as_the_same_bytes_and_count_once);
     RUN(no_word_that_is_not_a_stop_word_survives);
+    cmif_table_free(parts);
+    cmif_table_free(anything);
     cmif_table_free(fixed);
     cmif_table_free(chance);
     cmif_lists_free(lists);
