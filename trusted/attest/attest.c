@@ -62,8 +62,11 @@ static bool list_add(char *list, size_t word_size, size_t room, size_t *count, c
 void cmif_verdict_outcome(cmif_verdict *verdict, cmif_outcome outcome, cmif_code code, const char *where,
                           const char *format, ...)
 {
-    static const uint8_t rank[] = {[CMIF_ACCEPTED] = 0,     [CMIF_ATTEST_INTERNAL] = 4, [CMIF_REJECTED] = 1,
-                                   [CMIF_UNSUPPORTED] = 2, [CMIF_MALFORMED] = 3};
+    static const uint8_t rank[] = {[CMIF_ACCEPTED]        = 0,
+                                   [CMIF_ATTEST_INTERNAL] = 4,
+                                   [CMIF_REJECTED]        = 1,
+                                   [CMIF_UNSUPPORTED]     = 2,
+                                   [CMIF_MALFORMED]       = 3};
     if (rank[outcome] > rank[verdict->outcome] || !verdict->sentence.text[0]) {
         char    text[sizeof verdict->sentence.text];
         va_list arguments;
@@ -79,7 +82,8 @@ void cmif_verdict_outcome(cmif_verdict *verdict, cmif_outcome outcome, cmif_code
 
 void cmif_verdict_reason(cmif_verdict *verdict, const char *reason)
 {
-    if (!list_add(verdict->reasons[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &verdict->reason_count, reason, strlen(reason))) {
+    if (!list_add(verdict->reasons[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &verdict->reason_count, reason,
+                  strlen(reason))) {
         cmif_verdict_worse(verdict, CMIF_ATTEST_INTERNAL, CMIF_E_RANGE, "more than %d reasons", CMIF_REASONS_MAX);
     }
 }
@@ -100,7 +104,10 @@ static void verdict_error(cmif_verdict *verdict, const char *reason, const char 
     list_add(verdict->errors[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &verdict->error_count, error, strlen(error));
 }
 
-void cmif_verdict_invalid(cmif_verdict *verdict, const char *error) { verdict_error(verdict, "invalid-evidence", error); }
+void cmif_verdict_invalid(cmif_verdict *verdict, const char *error)
+{
+    verdict_error(verdict, "invalid-evidence", error);
+}
 
 void cmif_verdict_invalid_collateral(cmif_verdict *verdict, const char *error)
 {
@@ -109,7 +116,8 @@ void cmif_verdict_invalid_collateral(cmif_verdict *verdict, const char *error)
 
 void cmif_verdict_unchecked(cmif_verdict *verdict, const char *what, bool loosened)
 {
-    if (!list_add(verdict->unchecked[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &verdict->unchecked_count, what, strlen(what)) ||
+    if (!list_add(verdict->unchecked[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &verdict->unchecked_count, what,
+                  strlen(what)) ||
         !loosened) {
         cmif_verdict_reason(verdict, what);
     }
@@ -303,16 +311,16 @@ static bool call_has(const cmif_attest_call *call, cmif_item_kind kind)
 static bool call_items_good(const cmif_attest_call *call)
 {
     if (call->count > CMIF_ITEMS_MAX) {
-        cmif_verdict_worse(call->verdict, CMIF_MALFORMED, CMIF_E_RANGE, "%zu items, at most %d are looked at", call->count,
-                           CMIF_ITEMS_MAX);
+        cmif_verdict_worse(call->verdict, CMIF_MALFORMED, CMIF_E_RANGE, "%zu items, at most %d are looked at",
+                           call->count, CMIF_ITEMS_MAX);
         return false;
     }
     for (size_t i = 0; i < call->count; i++) {
         const cmif_item *item = &call->items[i];
         size_t           most = item->kind == CMIF_ITEM_EVENT_LOG ? CMIF_EVENT_LOG_SIZE_MAX : CMIF_ITEM_SIZE_MAX;
         if (!item->data || item->size == 0 || item->size > most) {
-            cmif_verdict_worse(call->verdict, CMIF_MALFORMED, CMIF_E_RANGE, "item %zu has %zu bytes, not 1 to %zu", i, item->size,
-                               most);
+            cmif_verdict_worse(call->verdict, CMIF_MALFORMED, CMIF_E_RANGE, "item %zu has %zu bytes, not 1 to %zu", i,
+                               item->size, most);
             return false;
         }
     }
@@ -322,9 +330,10 @@ static bool call_items_good(const cmif_attest_call *call)
 #pragma weak cmif_snp_check
 #pragma weak cmif_tpm_check
 #pragma weak cmif_event_log_check
-static void call_dispatch(cmif_attest_call *call)
+static void  call_dispatch(cmif_attest_call *call)
 {
-    if (call_has(call, CMIF_ITEM_TPM_ATTEST) && cmif_tpm_check) { /* first: a TEE's evidence beside it is proof of the AK */
+    if (call_has(call, CMIF_ITEM_TPM_ATTEST) &&
+        cmif_tpm_check) { /* first: a TEE's evidence beside it is proof of the AK */
         cmif_tpm_check(call);
     } else if (call_has(call, CMIF_ITEM_QUOTE) || call_has(call, CMIF_ITEM_RATLS)) {
         cmif_dcap_check(call);
@@ -335,7 +344,8 @@ static void call_dispatch(cmif_attest_call *call)
         cmif_sim_check(call);
 #endif
     } else {
-        cmif_verdict_worse(call->verdict, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED, "no evidence of a kind that this verifier knows");
+        cmif_verdict_worse(call->verdict, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED,
+                           "no evidence of a kind that this verifier knows");
         cmif_verdict_reason(call->verdict, "no-evidence");
     }
     if (call_has(call, CMIF_ITEM_EVENT_LOG) && cmif_event_log_check) {
@@ -343,10 +353,12 @@ static void call_dispatch(cmif_attest_call *call)
     }
 }
 
-void cmif_attest(const cmif_item *items, size_t count, const cmif_attest_policy *policy, int64_t time, cmif_verdict *verdict)
+void cmif_attest(const cmif_item *items, size_t count, const cmif_attest_policy *policy, int64_t time,
+                 cmif_verdict *verdict)
 {
     cmif_pool        pool = {0};
-    cmif_attest_call call = {.items = items, .count = count, .policy = policy, .time = time, .verdict = verdict, .pool = &pool};
+    cmif_attest_call call = {
+        .items = items, .count = count, .policy = policy, .time = time, .verdict = verdict, .pool = &pool};
 
     memset(verdict, 0, sizeof *verdict);
     verdict->outcome = CMIF_REJECTED;
@@ -367,7 +379,8 @@ void cmif_attest(const cmif_item *items, size_t count, const cmif_attest_policy 
     if (verdict->outcome == CMIF_REJECTED && call.proved && verdict->reason_count == 0) {
         verdict->outcome = CMIF_ACCEPTED;
     } else if (verdict->outcome == CMIF_REJECTED && verdict->reason_count == 0) {
-        cmif_verdict_worse(verdict, CMIF_ATTEST_INTERNAL, CMIF_E_TRUST, "the checks did not come to their end, and gave no reason");
+        cmif_verdict_worse(verdict, CMIF_ATTEST_INTERNAL, CMIF_E_TRUST,
+                           "the checks did not come to their end, and gave no reason");
     } else if (!verdict->sentence.text[0]) {
         cmif_verdict_worse(verdict, CMIF_REJECTED, CMIF_E_TRUST, "refused: %s%s%s", verdict->reasons[0],
                            verdict->error_count ? ": " : "", verdict->error_count ? verdict->errors[0] : "");

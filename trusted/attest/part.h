@@ -28,9 +28,9 @@ void cmif_tpm_check(cmif_attest_call *call);  /* TPM_*, HCL; a QUOTE or SNP_REPO
 void cmif_sim_check(cmif_attest_call *call);  /* SIM */
 void cmif_event_log_check(cmif_attest_call *call); /* EVENT_LOG, after the part above it: the log must replay to its decoded registers */
 
-/* SGX or TDX quote bytes that came inside something else: the same checks; `binding` (size <= 64, or NULL) is what the carrier says REPORTDATA
- * must be, zeros after it. */
-void cmif_dcap_check_quote(cmif_attest_call *call, const uint8_t *quote, size_t size, const uint8_t *binding, size_t binding_size);
+/* A SGX or TDX quote, by whatever carried it: everything but what the policy says of technology, measurements and REPORTDATA. Sets verdict->tee,
+ * fields, statuses, reasons. REPORTDATA is written to report_data for the caller to compare; false: it could not be read that far. */
+bool cmif_dcap_check_quote(cmif_attest_call *call, const uint8_t *quote, size_t size, uint8_t report_data[static 64]);
 
 /* The item of a kind; NULL: there is none, or more than one, and then the verdict is MALFORMED. */
 const cmif_item *cmif_call_one(cmif_attest_call *call, cmif_item_kind kind);

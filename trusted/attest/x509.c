@@ -42,7 +42,7 @@ bool cmif_x509_extension(const X509 *certificate, const uint8_t *oid, size_t oid
         const ASN1_OBJECT *object    = X509_EXTENSION_get_object(extension);
         if (OBJ_length(object) == oid_size && !memcmp(OBJ_get0_data(object), oid, oid_size)) {
             const ASN1_OCTET_STRING *data = X509_EXTENSION_get_data(extension);
-            *value                        = cmif_reader_over(ASN1_STRING_get0_data(data), (size_t) ASN1_STRING_length(data));
+            *value = cmif_reader_over(ASN1_STRING_get0_data(data), (size_t) ASN1_STRING_length(data));
             found++;
         }
     }
@@ -53,8 +53,10 @@ bool cmif_x509_extension(const X509 *certificate, const uint8_t *oid, size_t oid
 
 typedef enum pool_kind { POOL_CERTIFICATE, POOL_CRL, POOL_ROOT } pool_kind;
 
-/* One certificate or CRL from the front of DER. It must be its own DER: a second form of the same bytes would be a second name for one thing. */
-static cmif_code pool_add_der(cmif_pool *pool, pool_kind kind, int root_kind, const uint8_t **der, size_t size, cmif_err *err)
+/* One certificate or CRL from the front of DER. It must be its own DER: a second form of the same bytes would be a
+ * second name for one thing. */
+static cmif_code pool_add_der(cmif_pool *pool, pool_kind kind, int root_kind, const uint8_t **der, size_t size,
+                              cmif_err *err)
 {
     static const size_t room[] = {CMIF_POOL_CERTIFICATES, CMIF_POOL_CRLS, CMIF_POOL_ROOTS};
     size_t             *count  = kind == POOL_CERTIFICATE ? &pool->certificate_count
@@ -76,7 +78,8 @@ static cmif_code pool_add_der(cmif_pool *pool, pool_kind kind, int root_kind, co
                  : cmif_fail(err, CMIF_E_FORMAT, "%zu bytes do not begin with a %s in DER", size,
                              kind == POOL_CRL ? "CRL" : "certificate");
     } else if (again_size != end - *der || memcmp(again, *der, (size_t) again_size) != 0) {
-        rc = cmif_fail(err, CMIF_E_FORMAT, "a %s that is not in its one DER form", kind == POOL_CRL ? "CRL" : "certificate");
+        rc = cmif_fail(err, CMIF_E_FORMAT, "a %s that is not in its one DER form",
+                       kind == POOL_CRL ? "CRL" : "certificate");
     } else if (kind == POOL_CRL) {
         pool->crls[(*count)++] = crl;
         crl                    = NULL;
@@ -95,7 +98,8 @@ static cmif_code pool_add_der(cmif_pool *pool, pool_kind kind, int root_kind, co
     return rc;
 }
 
-static cmif_code pool_add_pem(cmif_pool *pool, pool_kind kind, int root_kind, const uint8_t *data, size_t size, cmif_err *err)
+static cmif_code pool_add_pem(cmif_pool *pool, pool_kind kind, int root_kind, const uint8_t *data, size_t size,
+                              cmif_err *err)
 {
     static const char *const names[] = {"CERTIFICATE", "X509 CRL", "CERTIFICATE"};
     cmif_code                rc      = CMIF_OK;
@@ -135,7 +139,8 @@ static cmif_code pool_add_pem(cmif_pool *pool, pool_kind kind, int root_kind, co
     return rc;
 }
 
-static cmif_code pool_add(cmif_pool *pool, pool_kind kind, int root_kind, const uint8_t *data, size_t size, cmif_err *err)
+static cmif_code pool_add(cmif_pool *pool, pool_kind kind, int root_kind, const uint8_t *data, size_t size,
+                          cmif_err *err)
 {
     size_t    before = pool->certificate_count + pool->crl_count + pool->root_count;
     cmif_code rc     = CMIF_OK;
@@ -149,14 +154,16 @@ static cmif_code pool_add(cmif_pool *pool, pool_kind kind, int root_kind, const 
         }
         for (; rc == CMIF_OK && at < end; at++) {
             if (*at) {
-                rc = cmif_fail(err, CMIF_E_FORMAT, "byte %zu after the DER is %02x, not zero", (size_t) (at - data), *at);
+                rc = cmif_fail(err, CMIF_E_FORMAT, "byte %zu after the DER is %02x, not zero", (size_t) (at - data),
+                               *at);
             }
         }
     } else {
         rc = pool_add_pem(pool, kind, root_kind, data, size, err);
     }
     if (rc == CMIF_OK && before == pool->certificate_count + pool->crl_count + pool->root_count) {
-        rc = cmif_fail(err, CMIF_E_FORMAT, "%zu bytes hold no %s, PEM or DER", size, kind == POOL_CRL ? "CRL" : "certificate");
+        rc = cmif_fail(err, CMIF_E_FORMAT, "%zu bytes hold no %s, PEM or DER", size,
+                       kind == POOL_CRL ? "CRL" : "certificate");
     }
     return rc;
 }
@@ -253,7 +260,8 @@ int64_t cmif_asn1_time(const ASN1_TIME *time)
 }
 
 /* Problem bits of a time window; a time that cannot be read is outside of it. */
-static unsigned window(const ASN1_TIME *from, const ASN1_TIME *to, const cmif_path_rules *rules, unsigned early, unsigned late)
+static unsigned window(const ASN1_TIME *from, const ASN1_TIME *to, const cmif_path_rules *rules, unsigned early,
+                       unsigned late)
 {
     int64_t begin = cmif_asn1_time(from), end = cmif_asn1_time(to);
     return (begin == INT64_MIN || rules->time < begin - rules->tolerance ? early : 0) |
@@ -318,7 +326,8 @@ void cmif_path_build(const cmif_pool *pool, X509 *leaf, const cmif_path_rules *r
             bad = bad || (flags & EXFLAG_CA);
         } else { /* pathlen counts the CAs between it and the leaf */
             long pathlen = X509_get_pathlen(c);
-            bad = bad || !(flags & EXFLAG_CA) || !(X509_get_key_usage(c) & KU_KEY_CERT_SIGN) || (pathlen >= 0 && (size_t) pathlen < i - 1);
+            bad          = bad || !(flags & EXFLAG_CA) || !(X509_get_key_usage(c) & KU_KEY_CERT_SIGN) ||
+                  (pathlen >= 0 && (size_t) pathlen < i - 1);
         }
         path->problems |= bad ? CMIF_PATH_CONSTRAINTS : 0;
     }
@@ -338,7 +347,8 @@ static bool crl_plain(X509_CRL *crl)
     return true;
 }
 
-static unsigned crl_check(const cmif_pool *pool, const cmif_path_rules *rules, X509 *c, X509 *issuer, int64_t *this_update)
+static unsigned crl_check(const cmif_pool *pool, const cmif_path_rules *rules, X509 *c, X509 *issuer,
+                          int64_t *this_update)
 {
     unsigned problems = 0;
     bool     good     = false;
@@ -349,19 +359,22 @@ static unsigned crl_check(const cmif_pool *pool, const cmif_path_rules *rules, X
         if (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) != 0) {
             continue;
         }
-        bool genuine = X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1 && (X509_get_key_usage(issuer) & KU_CRL_SIGN) &&
+        bool genuine = X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1 &&
+                       (X509_get_key_usage(issuer) & KU_CRL_SIGN) &&
                        OBJ_find_sigid_algs(X509_CRL_get_signature_nid(crl), &digest, &key) &&
-                       (key == NID_rsassaPss ? rules->signatures & CMIF_SIG_PSS_SHA384 : signature_is(digest, key, rules->signatures)) &&
+                       (key == NID_rsassaPss ? rules->signatures & CMIF_SIG_PSS_SHA384
+                                             : signature_is(digest, key, rules->signatures)) &&
                        crl_plain(crl);
         ERR_clear_error();
         if (!genuine) {
             problems |= CMIF_PATH_CRL_INVALID;
             continue;
         }
-        unsigned outside = window(X509_CRL_get0_lastUpdate(crl), X509_CRL_get0_nextUpdate(crl), rules, CMIF_PATH_CRL_NOT_YET_VALID,
-                                  CMIF_PATH_CRL_EXPIRED);
+        unsigned outside = window(X509_CRL_get0_lastUpdate(crl), X509_CRL_get0_nextUpdate(crl), rules,
+                                  CMIF_PATH_CRL_NOT_YET_VALID, CMIF_PATH_CRL_EXPIRED);
         problems |= outside;
-        if (X509_CRL_get0_by_serial(crl, &revoked, X509_get0_serialNumber(c))) { /* also by an old list: once revoked, always */
+        if (X509_CRL_get0_by_serial(crl, &revoked,
+                                    X509_get0_serialNumber(c))) { /* also by an old list: once revoked, always */
             return CMIF_PATH_REVOKED;
         }
         if (!outside) {
@@ -382,7 +395,8 @@ void cmif_path_check_crls(const cmif_pool *pool, const cmif_path_rules *rules, b
             path->crl_this_update = update;
         }
     }
-    if (path->problems & CMIF_PATH_UNTRUSTED) { /* who issued its last link is not known, so neither is who may revoke it */
+    if (path->problems &
+        CMIF_PATH_UNTRUSTED) { /* who issued its last link is not known, so neither is who may revoke it */
         path->problems |= CMIF_PATH_NO_CRL;
     }
 }
@@ -406,9 +420,9 @@ void cmif_path_tell(const cmif_path *path, const char *what, bool collateral, cm
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (path->problems & words[i].problem) {
             snprintf(text, sizeof text, "%s-%s", what, words[i].name);
-            words[i].own    ? cmif_verdict_reason(call->verdict, text)
-            : collateral    ? cmif_verdict_invalid_collateral(call->verdict, text)
-                            : cmif_verdict_invalid(call->verdict, text);
+            words[i].own ? cmif_verdict_reason(call->verdict, text)
+            : collateral ? cmif_verdict_invalid_collateral(call->verdict, text)
+                         : cmif_verdict_invalid(call->verdict, text);
         }
     }
     if (path->problems & CMIF_PATH_NO_CRL) {
@@ -421,7 +435,7 @@ void cmif_path_tell(const cmif_path *path, const char *what, bool collateral, cm
 
 int cmif_ecdsa_verify(EVP_PKEY *key, const uint8_t *raw, size_t size, const uint8_t *message, size_t message_size)
 {
-    int         rc = -1, der_size;
+    int         rc  = -1, der_size;
     uint8_t    *der = NULL;
     EVP_MD_CTX *md  = EVP_MD_CTX_new();
     ECDSA_SIG  *sig = ECDSA_SIG_new();
@@ -447,9 +461,9 @@ done:
 
 EVP_PKEY *cmif_p256_key(const uint8_t point[static 64])
 {
-    uint8_t       spki[91] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
-                              0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
-    const uint8_t *at      = spki;
+    uint8_t        spki[91] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
+                               0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
+    const uint8_t *at       = spki;
     memcpy(spki + 27, point, 64);
     EVP_PKEY *key = d2i_PUBKEY(NULL, &at, sizeof spki); /* refuses a point that is not on the curve */
     ERR_clear_error();
