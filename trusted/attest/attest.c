@@ -1,6 +1,7 @@
 #include "attest/attest.h"
 
 #include "attest/part.h"
+#include "attest/policy.h"
 #include "attest/x509.h"
 #include "base/bytes.h"
 
@@ -250,26 +251,6 @@ void cmif_call_report_data(cmif_attest_call *call, const uint8_t report_data[sta
 
 /* ---- the call ---- */
 
-static void verdict_loosened(cmif_verdict *v, const struct cmif_loosened *l)
-{
-    const struct {
-        bool        set;
-        const char *name;
-    } all[] = {{l->debug, "debug"},
-               {l->no_crl, "no_crl"},
-               {l->no_report_data, "no_report_data"},
-               {l->any_measurement, "any_measurement"},
-               {l->ak_pinned, "ak_pinned"},
-               {l->old_root_encoding, "old_root_encoding"},
-               {l->servtd, "servtd"},
-               {l->simulator, "simulator"}};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        if (all[i].set) {
-            list_add(v->loosened[0], sizeof v->loosened[0], 16, &v->loosened_count, all[i].name, strlen(all[i].name));
-        }
-    }
-}
-
 /* Certificates and CRLs of the items into the pool; false: not all could be read. */
 static bool call_pool(cmif_attest_call *call)
 {
@@ -327,17 +308,13 @@ static bool call_items_good(const cmif_attest_call *call)
     return true;
 }
 
-#pragma weak cmif_snp_check
-#pragma weak cmif_tpm_check
-#pragma weak cmif_event_log_check
-static void  call_dispatch(cmif_attest_call *call)
+static void call_dispatch(cmif_attest_call *call)
 {
-    if (call_has(call, CMIF_ITEM_TPM_ATTEST) &&
-        cmif_tpm_check) { /* first: a TEE's evidence beside it is proof of the AK */
+    if (call_has(call, CMIF_ITEM_TPM_ATTEST)) { /* first: a TEE's evidence beside it is proof of the AK */
         cmif_tpm_check(call);
     } else if (call_has(call, CMIF_ITEM_QUOTE) || call_has(call, CMIF_ITEM_RATLS)) {
         cmif_dcap_check(call);
-    } else if (call_has(call, CMIF_ITEM_SNP_REPORT) && cmif_snp_check) {
+    } else if (call_has(call, CMIF_ITEM_SNP_REPORT)) {
         cmif_snp_check(call);
 #ifdef CMIF_SIMULATOR
     } else if (call_has(call, CMIF_ITEM_SIM)) {
@@ -348,7 +325,7 @@ static void  call_dispatch(cmif_attest_call *call)
                            "no evidence of a kind that this verifier knows");
         cmif_verdict_reason(call->verdict, "no-evidence");
     }
-    if (call_has(call, CMIF_ITEM_EVENT_LOG) && cmif_event_log_check) {
+    if (call_has(call, CMIF_ITEM_EVENT_LOG)) {
         cmif_event_log_check(call);
     }
 }
@@ -363,7 +340,8 @@ void cmif_attest(const cmif_item *items, size_t count, const cmif_attest_policy 
     memset(verdict, 0, sizeof *verdict);
     verdict->outcome = CMIF_REJECTED;
     verdict->time    = time;
-    verdict_loosened(verdict, &policy->loosened);
+    verdict->loosened_count =
+        cmif_attest_policy_loosened(policy, verdict->loosened, sizeof verdict->loosened / sizeof verdict->loosened[0]);
     if (policy->tees == 0) {
         cmif_verdict_reason(verdict, "empty-policy");
     }

@@ -439,11 +439,11 @@ static void check_policy(cmif_attest_call *call, const uint8_t *report)
     }
 }
 
-void cmif_snp_check_report(cmif_attest_call *call, const uint8_t *report, size_t size, const uint8_t *binding, size_t binding_size)
+bool cmif_snp_check_report(cmif_attest_call *call, const uint8_t *report, size_t size, uint8_t report_data[static 64])
 {
     cmif_verdict *v = call->verdict;
     if (!read_report(v, report, size)) {
-        return;
+        return false;
     }
     const amd_product *product = NULL;
     if (number(report, VERSION, 4) >= 3) {
@@ -452,19 +452,13 @@ void cmif_snp_check_report(cmif_attest_call *call, const uint8_t *report, size_t
             cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED, "SNP report: CPU family 0x%02x model 0x%02x at offset 392 is no product that is known",
                                report[CPUID], report[CPUID + 1]);
             cmif_verdict_invalid(v, "product");
-            return;
+            return false;
         }
     }
     check_leaf(call, report, product);
     check_policy(call, report);
-    cmif_call_measured(call, CMIF_TEE_SNP);
-    if (!binding) {
-        cmif_call_report_data(call, report + REPORT_DATA);
-    } else if (binding_size > 64 || memcmp(report + REPORT_DATA, binding, binding_size) != 0 ||
-               !zeros(report + REPORT_DATA + binding_size, 64 - binding_size)) {
-        cmif_verdict_invalid(v, "report-data-binding");
-    }
-    call->proved = true;
+    memcpy(report_data, report + REPORT_DATA, 64);
+    return true;
 }
 
 /* ---- the host's certificate table ---- */
@@ -521,7 +515,10 @@ void cmif_snp_check(cmif_attest_call *call)
             cmif_verdict_invalid_collateral(v, "certificate-table");
         }
     }
-    if (got) {
-        cmif_snp_check_report(call, got->data, got->size, NULL, 0);
+    uint8_t report_data[64];
+    if (got && cmif_snp_check_report(call, got->data, got->size, report_data)) {
+        cmif_call_measured(call, CMIF_TEE_SNP);
+        cmif_call_report_data(call, report_data);
+        call->proved = true;
     }
 }

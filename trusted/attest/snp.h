@@ -11,8 +11,9 @@
 
 enum { CMIF_SNP_REPORT_SIZE = 1184, CMIF_SNP_SIGNED_SIZE = 0x2a0 };
 
-/* Report bytes that came inside something else (Azure HCL): all checks of cmif_snp_check, but REPORTDATA must be `binding`, zeros after it. */
-void cmif_snp_check_report(cmif_attest_call *call, const uint8_t *report, size_t size, const uint8_t *binding, size_t binding_size);
+/* A report, by whatever carried it: everything but what the policy says of technology, measurements and REPORTDATA, which is written to report_data for
+ * the caller to compare; false: it could not be read that far. */
+CMIF_MUST_USE bool cmif_snp_check_report(cmif_attest_call *call, const uint8_t *report, size_t size, uint8_t report_data[static 64]);
 
 /* GHCB certificate table (auxblob): its VCEK, VLEK, ASK and CRLs into the pool; an ARK in it is not looked at. Errors: FORMAT, RANGE, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_snp_table_read(const uint8_t *data, size_t size, struct cmif_pool *pool, cmif_err *err);
