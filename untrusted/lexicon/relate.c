@@ -23,6 +23,9 @@ static double share_of_form(int inflection)
     }
 }
 
+/* Of a verb's uses, how many are in the form that may be a noun, too. */
+static const double BASE_FORM = .6;
+
 /* A word in one sense of one of its lemmas. */
 typedef struct entry {
     uint32_t word, synset, lemma;
@@ -90,6 +93,7 @@ static cmif_code add_entries(relation *r, const cmif_map *ids, uint32_t word, cm
             by_form[CMIF_CLASS_ADJECTIVE] += .3;
         }
         by_form[CMIF_CLASS_COMPARATIVE] += by_form[CMIF_INFLECTION_SUPERLATIVE];
+        by_form[CMIF_CLASS_VERB] *= BASE_FORM; /* a nurse is a noun */
         for (int form = CMIF_CLASS_NOUN; form <= CMIF_CLASS_ADVERB; form++) {
             heaviest = by_form[form] > by_form[heaviest] ? form : heaviest;
         }
