@@ -81,7 +81,7 @@ typedef struct cmif_attest_policy {
     size_t               root_count;
     int64_t              tolerance;        /* seconds of clock difference allowed, <= 86400 */
     struct cmif_loosened {                 /* each shows in every verdict */
-        bool debug, no_crl, no_report_data, any_measurement, ak_pinned, old_root_encoding, servtd, simulator;
+        bool debug, no_crl, no_report_data, any_measurement, ak_pinned, servtd, simulator;
     } loosened;
     const uint8_t       *ak_pins;          /* [ak_pin_count][32] SHA-256 of the AK's SubjectPublicKeyInfo; needs loosened.ak_pinned or another proof of the AK */
     size_t               ak_pin_count;

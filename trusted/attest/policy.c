@@ -120,13 +120,13 @@ static const char *const keys[KEYS] = {"attestation-policy",
 
 /* In the order of struct cmif_loosened, of which each is one bool. */
 static const char *const loosen_words[] = {
-    "debug", "no-crl", "no-report-data", "any-measurement", "ak-pinned", "old-root-encoding", "servtd", "simulator"};
+    "debug", "no-crl", "no-report-data", "any-measurement", "ak-pinned", "servtd", "simulator"};
 enum { LOOSENS = COUNT(loosen_words) };
 
 static bool *loosen_of(struct cmif_loosened *l, size_t i)
 {
     bool *const of[LOOSENS] = {&l->debug,           &l->no_crl,    &l->no_report_data,
-                               &l->any_measurement, &l->ak_pinned, &l->old_root_encoding,
+                               &l->any_measurement, &l->ak_pinned,
                                &l->servtd,          &l->simulator};
     return of[i];
 }
@@ -618,7 +618,7 @@ static cmif_code read_line(reading *r)
     default:
         found = find_word(word, loosen_words, LOOSENS);
         if (found == LOOSENS) {
-            return bad(r, "expected debug, no-crl, no-report-data, any-measurement, ak-pinned, old-root-encoding, "
+            return bad(r, "expected debug, no-crl, no-report-data, any-measurement, ak-pinned, "
                           "servtd or simulator");
         }
         if (*loosen_of(&p->loosened, found)) {
