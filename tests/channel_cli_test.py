@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 BUILD, SHARED = sys.argv[1], sys.argv[2]
 CMIF = f"{BUILD}/bin/cmif"
@@ -25,6 +26,10 @@ MECHANISMS = ["rnm", "subset", "krr", "general", "metric", "full", "paper", "cus
 passed = failed = 0
 
 
+class Skip(Exception):
+    """What is not here, and what brings it."""
+
+
 def promise(function):
     global passed, failed
     name = function.__name__
@@ -34,6 +39,8 @@ def promise(function):
         function()
         print(f"ok     {name}", flush=True)
         passed += 1
+    except Skip as reason:
+        print(f"skip   {name}: {reason}", flush=True)
     except Exception as error:  # a test that breaks is a test that fails
         print(f"FAILED {name}: {type(error).__name__} {error}", flush=True)
         failed += 1
@@ -60,6 +67,11 @@ def refused(exit_code, sentence, done):
     assert re.search(sentence, said), f"it said '{said}', expected /{sentence}/"
     assert said.count("\n") == 0 and said.startswith("cmif: "), f"not one sentence: {said}"
     assert CANARY not in done.err, "the text is in the message"
+
+
+def small_files():
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
 def digest(path):
@@ -341,13 +353,8 @@ def bad_sources_are_refused_and_nothing_is_written():
 
 @promise
 def a_full_disk_leaves_nothing():
-    import resource
-
-    def small():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
     path = f"{WORK}/nospace.cmifch"
-    done = cmif("channel", "build", "-o", path, "-l", LEXICON, "--vectors", VECTORS, "--mechanism", "rnm", preexec_fn=small)
+    done = cmif("channel", "build", "-o", path, "-l", LEXICON, "--vectors", VECTORS, "--mechanism", "rnm", preexec_fn=small_files)
     refused(1, "write|space|disk|large", done)
     assert not os.path.exists(path) and not [n for n in os.listdir(WORK) if n.startswith("nospace")], os.listdir(WORK)
 
@@ -361,6 +368,157 @@ def words_of_a_model_are_enough():
     path = f"{WORK}/own.cmifch"
     done = good("channel", "build", "-o", path, "-l", own, "--vectors", "rows", "-m", SST2, "-p", "paper", "--threads", "2")
     assert "certified   epsilon" in done.out, done.out
+
+
+# ---- lists of names, and setup ----
+
+NAMES, DICTIONARY, LISTS = f"{WORK}/names", f"{WORK}/dictionary", ("given", "family", "place", "organisation", "person", "word")
+
+
+def need_wordnet():
+    if not os.path.exists("/usr/share/wordnet/data.noun"):
+        raise Skip("no WordNet here: tools/setup installs wordnet-base")
+
+
+def make_names(folder):
+    os.makedirs(folder, exist_ok=True)
+    for name, lines in {"census": "F\tMaria\nS\tLopez\n", "faker": "M\tŁukasz\n", "geonames": "T\tSan José\n", "iso": "C\tBolivia\n"}.items():
+        open(f"{folder}/{name}.tsv", "w", encoding="utf-8").write(lines)
+
+
+@promise
+def names_become_lists():
+    need_wordnet()
+    make_names(NAMES)
+    open(DICTIONARY, "w").write("film\nMaria\n")
+    path, again = f"{WORK}/lists.gguf", f"{WORK}/lists-again.gguf"
+    build = ("lexicon", "lists", "build", "-l", LEXICON, "--names", NAMES, "--dictionary", DICTIONARY, "-o")
+    done = good(*build, path)
+    assert path in done.out and digest(path) in done.out and all(name in done.out for name in LISTS), done.out
+    report = json.loads(good(*build, again, "--json").out)
+    assert digest(again) == digest(path) == report["sha256"], "the same names gave other bytes"
+    assert list(report["entries"]) == list(LISTS) and report["entries"]["family"] == 1 and report["entries"]["word"] > 20, report
+    cache = {**ENV, "XDG_CACHE_HOME": f"{WORK}/lists-cache"}
+    refused(1, "run 'cmif lexicon build'", cmif(*build[:3], env=cache))
+    good("lexicon", "build", "--from", LIST, env=cache)
+    refused(1, "cmif pull names|wamerican", cmif(*build[:3], env=cache))
+    good(*build[:3], *build[5:-1], env=cache)
+    assert digest(f"{WORK}/lists-cache/cmif/lists.gguf") == digest(path), "without -l and -o it is the cache's"
+
+
+@promise
+def lists_of_what_is_no_name_are_refused():
+    need_wordnet()
+    path, wrong = f"{WORK}/l.gguf", f"{WORK}/wrong-names"
+    build = ("lexicon", "lists", "build", "-l", LEXICON, "--names", wrong, "--dictionary", DICTIONARY, "-o", path)
+    make_names(wrong)
+    refused(1, "wordnet-base", cmif(*build, "--wordnet", f"{WORK}/none"))
+    refused(1, "wamerican", cmif(*build[:8], f"{WORK}/none", *build[9:]))
+    refused(1, "words.txt|GGUF", cmif(*build[:4], LIST, *build[5:]))
+    refused(2, "options only", cmif(*build, "more"))
+    open(f"{wrong}/faker.tsv", "w").write("M\tMax\nX\tMoritz\n")
+    refused(1, "faker.tsv.*line 2", cmif(*build))
+    os.unlink(f"{wrong}/faker.tsv")
+    refused(1, "faker.tsv", cmif(*build))
+    make_names(wrong)
+    refused(1, "file size|space", cmif(*build, preexec_fn=small_files))
+    assert not [n for n in os.listdir(WORK) if n.startswith("l.gguf")], "something was written"
+
+
+def small_world(name):
+    """A cache with a small lexicon and models, and a `fetch` that notes what it is asked for and brings small names."""
+    need_wordnet()
+    if not os.path.exists("/usr/share/dict/american-english"):
+        raise Skip("no word list here: tools/setup installs wamerican")
+    models = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cmif/models")
+    for model in ("minilm", "smollm2"):
+        if not os.path.exists(f"{models}/{model}.gguf"):
+            raise Skip(f"the model is not here: tools/fetch {model} brings it")
+    cache, libexec = f"{WORK}/{name}/cmif", f"{WORK}/{name}/libexec"
+    os.makedirs(cache), os.makedirs(libexec)
+    os.symlink(models, f"{cache}/models")
+    make_names(f"{libexec}/names")
+    with open(f"{libexec}/fetch", "w") as file:
+        file.write(f"""#!/bin/sh
+echo "$1" >>{libexec}/asked
+[ ! -e {libexec}/slow ] || {{ trap 'kill $!; echo "fetch: stopped" >&2; exit 143' TERM; sleep 30 >/dev/null 2>&1 & wait; }}
+[ ! -e {libexec}/offline ] || {{ echo "fetch: there is no network" >&2; exit 1; }}
+[ "$1" != names ] || cp -r {libexec}/names {cache}/name-sources
+""")
+    os.chmod(f"{libexec}/fetch", 0o755)
+    env = {**ENV, "XDG_CACHE_HOME": f"{WORK}/{name}", "CMIF_LIBEXEC": libexec}
+    good("lexicon", "build", "--from", LIST, env=env)
+
+    def asked():
+        path = f"{libexec}/asked"
+        words = open(path).read().split() if os.path.exists(path) else []
+        open(path, "w").close()
+        return words
+    return cache, libexec, env, asked
+
+
+@promise
+def setup_makes_what_is_missing_once():
+    cache, libexec, env, asked = small_world("setup")
+    files = [f"{cache}/{name}" for name in ("lexicon.gguf", "lists.gguf", "channel.cmifch")]
+
+    def setup(*args):
+        report = json.loads(good("setup", "--json", "--threads", "2", *args, env=env).out)
+        assert [report[what]["file"] for what in ("words", "lists", "table")] == files, report
+        return [report[what]["made"] for what in ("words", "lists", "table")], report["table"]["is"], asked()
+
+    made, what, fetched = setup("--quick")
+    assert made == [False, True, True] and what.startswith("general, K 100, certified epsilon 0") and what.endswith("quick"), what
+    assert fetched == ["names", "minilm"], fetched
+    good("channel", "check", files[2], env=env)
+    before = [digest(path) for path in files]
+    assert setup("--quick") == ([False] * 3, what, []), "it was all there"
+    made, what, fetched = setup()
+    assert made == [False, False, True] and "quick" not in what and fetched == ["minilm", "smollm2"], (made, what, fetched)
+    assert setup("--quick") == ([False] * 3, what, []), "a full table is as good as a quick one"
+    full = digest(files[2])
+    assert [digest(files[0]), digest(files[1])] == before[:2] and full != before[2]
+
+    done = good("setup", env=env)  # for people
+    assert done.out.count("there") == 3 and "cmif run" in done.out and not done.err, done.out + done.err
+    open(files[1], "r+b").truncate(5000)
+    open(files[2], "r+b").truncate(5000)
+    assert setup()[0] == [False, True, True] and [digest(path) for path in files] == before[:2] + [full], "damaged ones are made again"
+    good("channel", "build", "-o", files[2], "-l", files[0], "--vectors", VECTORS, env=env)
+    assert setup()[0] == [False, False, True] and digest(files[2]) == full, "another table in its place is not the default one"
+    open(f"{WORK}/half.txt", "w").write("".join(f"{word}\n" for word in WORDS[::2]))
+    good("lexicon", "build", "--from", f"{WORK}/half.txt", env=env)
+    assert setup()[0] == [False, True, True] and digest(files[1]) != before[1], "lists and table are of the lexicon that is there"
+
+
+@promise
+def setup_that_fails_leaves_nothing_half_done():
+    cache, libexec, env, asked = small_world("setup-fails")
+
+    def left():
+        return sorted(name for name in os.listdir(cache) if not name.startswith(".") and name not in ("models", "vectors", "name-sources"))
+
+    open(f"{libexec}/offline", "w").close()
+    done = cmif("setup", "--quick", env=env)
+    assert done.returncode == 1 and done.err == "fetch: there is no network\n" and not done.out, done.err + done.out
+    os.unlink(f"{libexec}/offline")
+    done = cmif("setup", "--quick", env=env, preexec_fn=small_files)
+    assert done.returncode == 1 and re.search("cmif: .*(file size|space)", done.err), done.err
+    open(f"{libexec}/slow", "w").close()
+    running = subprocess.Popen([CMIF, "setup", "--quick"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not asked():
+        time.sleep(0.02)
+    time.sleep(0.2)
+    second = subprocess.Popen([CMIF, "setup", "--quick"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while b"waiting for another setup" not in second.stderr.readline():
+        assert second.poll() is None
+    running.terminate()
+    said = running.communicate(timeout=10)[1].decode()
+    assert running.returncode == 143 and "fetch: stopped" in said and "cmif: stopped" in said, (running.returncode, said)
+    second.terminate()  # it went on where the first one ended, with the slow fetch
+    assert second.wait(10) == 143 and left() == ["lexicon.gguf"], left()
+    refused(2, "options only", cmif("setup", "all", env=env))
+    refused(1, "cannot make", cmif("setup", env={**env, "XDG_CACHE_HOME": LIST}))
 
 
 print(f"{passed} passed, {failed} failed")

@@ -313,6 +313,7 @@ def a_running_server_is_used_over_tls_and_a_wrong_one_is_refused():
         where = ("-m", stories, "--server", "127.0.0.1:17491")
         pin = server.ready["pin"]
         assert cmif("run", "-q", "-n", "20", *where, "--pin", pin, "Once").out == local
+        assert cmif("doctor", *where, "--pin", "sha256:" + pin[7:].upper()).returncode == 0, "capital digits are digits"
         assert cmif("run", "-q", "-n", "20", "-m", f"{stories}/client.gguf", "--server", f"unix:{WORK}/s.sock", "Once").out == local
         refused(1, "pin|certificate", cmif("run", *where, "--pin", "sha256:" + "0" * 64, CANARY))
         refused(1, "another model", cmif("classify", "-m", sst2, "--server", f"unix:{WORK}/s.sock", CANARY))
