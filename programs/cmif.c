@@ -64,6 +64,8 @@ static const struct {
     {"budget", cmif_budget_command, "what was spent, what is left, and how much may be"},
     {"audit", cmif_audit_command, "check signed receipts: none changed, missing or moved"},
     {"setup", setup, "make what sanitizing needs, once: words, names, the default table"},
+    {"verify", cmif_verify_command, "what evidence of a TEE or a TPM proves"},
+    {"collateral", cmif_collateral_command, "what Intel and AMD say of platforms, kept here"},
     {"pull", pull, "bring a small model, smollm2 or minilm, or public words: lexicon, names"},
     {"split", split, "write the two halves of a model file"},
     {"inspect", inspect, "what is in a model file, and how it would be split"},
@@ -77,7 +79,7 @@ static void help(FILE *to)
           "usage: cmif COMMAND [options]\n\n",
           to);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        fprintf(to, "  %-10s%s\n", commands[i].name, commands[i].help);
+        fprintf(to, "  %-12s%s\n", commands[i].name, commands[i].help);
     }
     fputs("\n  cmif setup\n"
           "  cmif pull smollm2\n"

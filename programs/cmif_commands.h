@@ -13,6 +13,8 @@ int cmif_channel_command(int argc, char **argv);
 int cmif_lexicon_command(int argc, char **argv);
 int cmif_budget_command(int argc, char **argv);
 int cmif_audit_command(int argc, char **argv);
+int cmif_verify_command(int argc, char **argv);
+int cmif_collateral_command(int argc, char **argv);
 int cmif_sanitize(int argc, char **argv);
 int cmif_policy_command(int argc, char **argv);
 

@@ -1,0 +1,267 @@
+#include "cmif_verdict.h"
+
+#include "cmif_terminal.h"
+
+#include <string.h>
+#include <time.h>
+
+const char *cmif_outcome_word(cmif_outcome outcome)
+{
+    return outcome == CMIF_ACCEPTED      ? "accepted"
+           : outcome == CMIF_REJECTED    ? "rejected"
+           : outcome == CMIF_UNSUPPORTED ? "unsupported"
+           : outcome == CMIF_MALFORMED   ? "malformed"
+                                         : "internal";
+}
+
+const char *cmif_tee_name(cmif_tee tee)
+{
+    static const char *const names[CMIF_TEE_COUNT] = {"unknown evidence", "Intel SGX", "Intel TDX",
+                                                      "AMD SEV-SNP",      "TPM 2.0",   "INSECURE SIMULATOR"};
+    return (unsigned) tee < CMIF_TEE_COUNT ? names[tee] : names[0];
+}
+
+/* ---- words in sentences ---- a * stands for anything; the first that fits counts. */
+static const struct {
+    const char *word, *meaning;
+} meanings[] = {
+    {"no-policy", "no policy was given: this only shows what the evidence is"},
+    {"empty-policy", "the policy accepts no technology"},
+    {"technology-not-accepted", "the policy does not accept this technology"},
+    {"no-measurement-policy", "the policy names no measurement, so any program would do"},
+    {"measurement-*", "this measurement is none of those in the policy: another program, or another version of it"},
+    {"no-evidence", "nothing here is evidence of a kind that is known"},
+    {"item-twice", "two pieces of one kind were given, and which one counts cannot be told"},
+    {"debug", "it runs in debug mode: who runs the machine can read its memory"},
+    {"simulator", "INSECURE: a simulator, which proves nothing"},
+    {"report-data",
+     "the report data is not what was asked for: made for another request, or not compared (--report-data)"},
+    {"report-data-binding", "the evidence does not belong to what carries it"},
+    {"no-collateral", "what Intel or AMD say of this platform is missing: 'cmif collateral' keeps it"},
+    {"invalid-evidence", "a signature or a rule of the evidence does not hold"},
+    {"invalid-collateral", "a signature or a rule of the collateral does not hold"},
+    {"non-zero-trailing-bytes", "something that is not signed follows the quote"},
+    {"tcb-UpToDate", "the platform is up to date, which this policy does not accept"},
+    {"tcb-SWHardeningNeeded", "the platform is up to date, and the program itself must hold off some attacks"},
+    {"tcb-ConfigurationNeeded", "the platform is up to date, and not set up as it should be (BIOS, hyper-threading)"},
+    {"tcb-ConfigurationAndSWHardeningNeeded",
+     "the platform is not set up as it should be, and the program itself must hold off some attacks"},
+    {"tcb-OutOfDate", "the platform lacks security updates"},
+    {"tcb-OutOfDateConfigurationNeeded", "the platform lacks security updates, and is not set up as it should be"},
+    {"tcb-TDRelaunchAdvised*", "the platform was updated, and this machine was started before: start it anew"},
+    {"tcb-TcbNotSupported", "Intel's list has no line for this platform: it is older than all that are listed"},
+    {"tcb-Revoked", "Intel has revoked this platform; no setting accepts it"},
+    {"tcb-none", "how up to date the platform is could not be told"},
+    {"tcb", "how up to date the platform is was not checked"},
+    {"tcb-below-minimum", "the platform's firmware is older than the policy's minimum"},
+    {"*-rollback",
+     "collateral that is older than what was believed before (collateral-rollback): take the newest from its maker"},
+    {"*-evaluation", "the collateral is older than the policy's minimum-tcb-evaluation"},
+    {"*-date", "the platform's level is older than the policy's minimum-tcb-date"},
+    {"advisory-*", "the platform is subject to an advisory that the policy denies"},
+    {"revocation-*", "whether it was revoked was not checked: no CRL was given"},
+    {"*-crl-expired", "the CRL is too old at this time"},
+    {"*-crl-not-yet-valid", "the CRL is of a later time"},
+    {"*-crl-invalid", "the CRL is not signed by who it must be"},
+    {"*-revoked", "a certificate has been revoked"},
+    {"*-expired", "it was no longer valid at this time"},
+    {"*-not-yet-valid", "it was not yet valid at this time"},
+    {"*-untrusted", "it does not lead to a root that is known"},
+    {"*-constraints", "a certificate was used for what it is not for"},
+    {"*-algorithm", "an algorithm that is not accepted"},
+    {"tcb-info-tee", "the TCB info is for the other technology"},
+    {"tcb-info-fmspc", "the TCB info is for another kind of platform"},
+    {"tcb-info-pceid", "the TCB info is for another PCE"},
+    {"qe-identity-tee", "the QE identity is for the other technology"},
+    {"qe-*", "the quoting enclave is not Intel's"},
+    {"tdx-module-*", "the TDX module is not one that Intel lists"},
+    {"td-attributes", "the attributes of the TD are not those that the policy asks for"},
+    {"td-service", "a service TD (migration) is bound to this TD; only 'loosen servtd' accepts that"},
+    {"sgx-attributes", "the enclave was never initialised"},
+    {"isvprodid", "another product of the same signer"},
+    {"isvsvn", "an older version than the policy's minimum"},
+    {"vmpl", "it runs at another privilege level (VMPL) than the policy accepts"},
+    {"policy-bits", "the guest policy is not as the policy asks"},
+    {"alias-check", "the platform has not checked its memory for aliases, which the policy asks for"},
+    {"platform-bits", "the platform is not set up as the policy asks"},
+    {"mit-vector", "mitigations that the policy asks for are not on"},
+    {"event-log", "the event log does not lead to the registers that are signed"},
+    {"ak-*", "whether the key that signed lives in a TPM was not proved"},
+    {"pcr-*", "the PCRs are not those that were asked for"},
+    {"quote-signature", "the quote's signature does not hold"},
+    {"report-signature", "the report's signature does not hold"},
+    {"quote-format", "the quote cannot be read"},
+    {"quote-unsupported", "a kind of quote that is not supported"},
+    {"certification-data", "a kind of certification data that is not supported: the quote brings no PCK certificate"},
+    {"chip-id", "the certificate is that of another chip"},
+    {"reported-tcb", "the certificate is for another firmware than the report tells"},
+    {"product", "certificate and report are of different products"},
+    {"leaf-kind", "the report was signed by the other kind of key (VCEK, VLEK)"},
+    {"too-many-advisories", "more advisories than can be looked at"},
+};
+
+static bool fits(const char *pattern, const char *word)
+{
+    const size_t size = strlen(pattern), length = strlen(word);
+    if (pattern[0] == '*') {
+        return length >= size - 1 && !strcmp(word + length - (size - 1), pattern + 1);
+    }
+    return pattern[size - 1] == '*' ? !strncmp(word, pattern, size - 1) : !strcmp(word, pattern);
+}
+
+const char *cmif_reason_meaning(const char *word)
+{
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
+        if (!strchr(meanings[i].word, '*') && fits(meanings[i].word, word)) {
+            return meanings[i].meaning;
+        }
+    }
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
+        if (fits(meanings[i].word, word)) {
+            return meanings[i].meaning;
+        }
+    }
+    return NULL;
+}
+
+/* ---- for a person ---- */
+
+static void date(int64_t when, const char *format, char out[static 32])
+{
+    time_t    seconds = (time_t) when;
+    struct tm parts   = {0};
+    if (!gmtime_r(&seconds, &parts) || !strftime(out, 32, format, &parts)) {
+        snprintf(out, 32, "(no date)");
+    }
+}
+
+void cmif_verdict_line(const cmif_verdict *v, char *out, size_t room)
+{
+    char        day[32];
+    const char *version = cmif_verdict_field(v, "version");
+    int         used    = snprintf(out, room, "%s: %s", cmif_outcome_word(v->outcome), cmif_tee_name(v->tee));
+    size_t      at      = used < 0 || (size_t) used >= room ? room - 1 : (size_t) used;
+    const bool  quote   = v->tee == CMIF_TEE_SGX || v->tee == CMIF_TEE_TDX;
+#define MORE(...)                                                                                                      \
+    do {                                                                                                               \
+        used = snprintf(out + at, room - at, __VA_ARGS__);                                                             \
+        at   = used < 0 || (size_t) used >= room - at ? room - 1 : at + (size_t) used;                                 \
+    } while (0)
+    if (version && (quote || v->tee == CMIF_TEE_SNP)) {
+        MORE(" %s version %s", quote ? "quote" : "report", version);
+    }
+    if (v->tcb_status != CMIF_TCB_NONE) {
+        MORE(", TCB %s", cmif_tcb_status_name(v->tcb_status));
+    }
+    if (v->tcb_date) {
+        date(v->tcb_date, "%Y-%m-%d", day);
+        MORE(" of %s", day);
+    }
+    MORE("%s", v->debug ? ", DEBUG" : "");
+    for (size_t i = 0; i < v->reason_count; i++) {
+        MORE("%s%s", i ? ", " : "; why: ", v->reasons[i]);
+    }
+#undef MORE
+}
+
+static void print_words(FILE *to, const char *title, const char *words, size_t size, size_t count, bool explained)
+{
+    if (count) {
+        fprintf(to, "  %s\n", title);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *word = words + i * size, *meaning = explained ? cmif_reason_meaning(word) : NULL;
+        fprintf(to, meaning ? "    %-22s %s\n" : "    %s\n", word, meaning);
+    }
+}
+
+static bool says_what_it_is(const cmif_verdict *v, const char *name)
+{
+    static const char *const names[] = {"mrenclave",    "mrsigner",      "isvprodid",    "isvsvn",     "mrtd",
+                                        "rtmr0",        "rtmr1",         "rtmr2",        "rtmr3",      "mrseam",
+                                        "xfam",         "measurement",   "host_data",    "policy",     "vmpl",
+                                        "product",      "report_data",   "tdattributes", "attributes", "pck_fmspc",
+                                        "reported_tcb", "committed_tcb", "extra_data",   "pcr_digest", "csp_id"};
+    (void) v;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!strcmp(name, names[i])) {
+            return true;
+        }
+    }
+    return !strncmp(name, "pcr", 3) && name[3] >= '0' && name[3] <= '9';
+}
+
+void cmif_verdict_print(const cmif_verdict *v, FILE *to)
+{
+    char             line[1024], day[32];
+    const cmif_style style = v->outcome == CMIF_ACCEPTED ? CMIF_GREEN : CMIF_RED;
+    cmif_verdict_line(v, line, sizeof line);
+    fprintf(to, "%s%s%s\n", cmif_style_of(to, style), line, cmif_style_of(to, CMIF_PLAIN));
+    print_words(to, "why", v->reasons[0], CMIF_REASON_SIZE, v->reason_count, true);
+    print_words(to, "of which", v->errors[0], CMIF_REASON_SIZE, v->error_count, true);
+    if (v->outcome != CMIF_ACCEPTED && v->sentence.text[0]) {
+        fprintf(to, "  %s\n", v->sentence.text);
+    }
+    print_words(to, "not checked", v->unchecked[0], CMIF_REASON_SIZE, v->unchecked_count, true);
+    print_words(to, "loosened by the policy", v->loosened[0], sizeof v->loosened[0], v->loosened_count, false);
+    print_words(to, "advisories", v->advisories[0], sizeof v->advisories[0], v->advisory_count, false);
+    for (size_t i = 0, shown = 0; i < v->field_count; i++) {
+        if (says_what_it_is(v, v->fields[i].name)) {
+            fprintf(to, "%s    %-14s %s\n", shown++ ? "" : "  it says of itself\n", v->fields[i].name,
+                    v->fields[i].value);
+        }
+    }
+    date(v->time, "%Y-%m-%d %H:%M:%S UTC", day);
+    fprintf(to, "  judged as of %s\n", day);
+}
+
+/* ---- JSON ---- */
+
+json_t *cmif_time_json(int64_t when)
+{
+    char text[32];
+    if (when == 0) {
+        return json_null();
+    }
+    date(when, "%Y-%m-%dT%H:%M:%SZ", text);
+    return json_string(text);
+}
+
+static json_t *words_json(const char *words, size_t size, size_t count)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(list, json_string(words + i * size));
+    }
+    return list;
+}
+
+static json_t *status_json(cmif_tcb_status status)
+{
+    return status == CMIF_TCB_NONE ? json_null() : json_string(cmif_tcb_status_name(status));
+}
+
+json_t *cmif_verdict_json(const cmif_verdict *v)
+{
+    static const char *const tees[CMIF_TEE_COUNT] = {NULL, "sgx", "tdx", "snp", "tpm", "sim"};
+    json_t                  *fields               = json_object();
+    for (size_t i = 0; i < v->field_count; i++) {
+        json_object_set_new(fields, v->fields[i].name, json_string(v->fields[i].value));
+    }
+    return json_pack("{s:s, s:s, s:i, s:s?, s:b, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o, s:I}, s:{s:o, "
+                     "s:o, s:o}, s:o, s:o, s:o}",
+                     "schema", "cmif-verdict-1", "outcome", cmif_outcome_word(v->outcome), "exit_code",
+                     (int) v->outcome, "technology", (unsigned) v->tee < CMIF_TEE_COUNT ? tees[v->tee] : NULL, "debug",
+                     v->debug, "reasons", words_json(v->reasons[0], CMIF_REASON_SIZE, v->reason_count), "errors",
+                     words_json(v->errors[0], CMIF_REASON_SIZE, v->error_count), "unchecked",
+                     words_json(v->unchecked[0], CMIF_REASON_SIZE, v->unchecked_count), "loosened",
+                     words_json(v->loosened[0], sizeof v->loosened[0], v->loosened_count), "advisories",
+                     words_json(v->advisories[0], sizeof v->advisories[0], v->advisory_count), "tcb", "status",
+                     status_json(v->tcb_status), "platform", status_json(v->platform_status), "module",
+                     status_json(v->module_status), "qe", status_json(v->qe_status), "date",
+                     cmif_time_json(v->tcb_date), "evaluation", (json_int_t) v->tcb_evaluation, "collateral",
+                     "tcb_info", cmif_time_json(v->tcb_issue), "qe_identity", cmif_time_json(v->qe_issue), "crl",
+                     cmif_time_json(v->crl_this_update), "time", cmif_time_json(v->time), "sentence",
+                     v->outcome != CMIF_ACCEPTED && v->sentence.text[0] ? json_string(v->sentence.text) : json_null(),
+                     "fields", fields);
+}

@@ -1,0 +1,623 @@
+/* cmif verify - what a piece of evidence proves, offline: a verdict, its reasons, and what was not checked. */
+#include "cmif_commands.h"
+#include "cmif_verdict.h"
+
+#include "attest/policy.h"
+#include "base/bytes.h"
+#include "collateral/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char       *policy_option, *time_option, *collateral_option, *report_data_option, *write_option;
+static const cmif_option options[] = {
+    {0, "policy", "FILE", CMIF_OPTION_TEXT, &policy_option, 0, 0, "what must hold; without one nothing is accepted"},
+    {0, "report-data", "HEX", CMIF_OPTION_TEXT, &report_data_option, 0, 0, "what was asked with: a nonce, or a hash"},
+    {0, "time", "T", CMIF_OPTION_TEXT, &time_option, 0, 0, "judge as of 2025-06-20T00:00:00Z (default: now)"},
+    {0, "collateral", "auto|none|PATH", CMIF_OPTION_TEXT, &collateral_option, 0, 0,
+     "file or folder; the store is 'auto' (default)"},
+    {0, "write-policy", "FILE", CMIF_OPTION_TEXT, &write_option, 0, 0, "write a policy from evidence that is good"},
+    CMIF_COMMON_OPTIONS,
+};
+static const cmif_command command = {
+    .name    = "verify",
+    .args    = "[options] EVIDENCE...",
+    .summary = "say what evidence of Intel SGX, Intel TDX, AMD SEV-SNP or a TPM proves; nothing is sent or fetched",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .notes =
+        "EVIDENCE: files, or folders of them: quotes, reports, RA-TLS certificates, TPM quotes with what belongs to "
+        "them, event\n"
+        "logs, certificates, CRLs, answers of Intel PCS and AMD KDS. What a file is shows in its bytes, not in its "
+        "name.\n"
+        "What is missing is taken from the collateral store ('cmif collateral'), which also remembers the newest that "
+        "was\n"
+        "believed: older is refused.\n"
+        "Exit code: 0 accepted, 10 rejected, 20 unsupported, 30 malformed, 1 it could not be judged, 2 wrong use.\n"
+        "\n  cmif verify evidence/\n"
+        "  cmif verify --write-policy gateway.policy evidence/\n"
+        "  cmif verify --policy gateway.policy --report-data $NONCE evidence/\n",
+};
+
+typedef struct verification {
+    cmif_sorted              sorted;
+    cmif_item                items[CMIF_SORTED_MAX];
+    size_t                   count;
+    cmif_attest_policy       policy;
+    cmif_attest_policy_file *file; /* NULL: no policy was given */
+    uint8_t                  report_data[64];
+    int64_t                  time;
+    cmif_store              *store;
+    char                     store_path[PATH_MAX];
+    cmif_verdict             verdict;
+} verification;
+
+/* ---- words into a verdict ---- */
+
+static void add_word(char *list, size_t size, size_t room, size_t *count, const char *word)
+{
+    for (size_t i = 0; i < *count; i++) {
+        if (!strcmp(list + i * size, word)) {
+            return;
+        }
+    }
+    if (*count < room) {
+        snprintf(list + (*count)++ * size, size, "%s", word);
+    }
+}
+
+static void add_reason(cmif_verdict *v, const char *word)
+{
+    add_word(v->reasons[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &v->reason_count, word);
+}
+
+/* ---- what was asked ---- */
+
+/* "2025-06-20" or "2025-06-20T00:00:00Z", and no other form. */
+static bool read_time(const char *text, int64_t *out)
+{
+    int       part[6] = {0}, used = 0;
+    const int length = (int) strlen(text);
+    bool good = (length == 10 && sscanf(text, "%4d-%2d-%2d%n", part, part + 1, part + 2, &used) == 3 && used == 10) ||
+                (length == 20 &&
+                 sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2dZ%n", part, part + 1, part + 2, part + 3, part + 4, part + 5,
+                        &used) == 6 &&
+                 used == 20);
+    struct tm parts = {.tm_year = part[0] - 1900,
+                       .tm_mon  = part[1] - 1,
+                       .tm_mday = part[2],
+                       .tm_hour = part[3],
+                       .tm_min  = part[4],
+                       .tm_sec  = part[5]};
+    struct tm again = {0};
+    time_t    when  = timegm(&parts);
+    char      text_again[32];
+    good = good && part[0] >= 1970 && gmtime_r(&when, &again) &&
+           strftime(text_again, sizeof text_again, length == 10 ? "%Y-%m-%d" : "%Y-%m-%dT%H:%M:%SZ", &again) &&
+           !strcmp(text, text_again);
+    if (good) {
+        *out = when;
+    }
+    return good;
+}
+
+static cmif_code read_options(verification *v, int rest, cmif_err *err)
+{
+    v->time = (int64_t) time(NULL);
+    if (rest < 1) {
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "verify takes evidence: one or more files or folders; 'cmif verify --help' tells more");
+    }
+    if (time_option && !read_time(time_option, &v->time)) {
+        return cmif_fail(err, CMIF_E_RANGE, "--time takes a time like 2025-06-20T00:00:00Z, or a day like 2025-06-20");
+    }
+    if (policy_option && write_option) {
+        return cmif_fail(err, CMIF_E_RANGE, "--policy and --write-policy: judge by a policy or write one");
+    }
+    cmif_attest_policy_init(&v->policy);
+    if (report_data_option) {
+        const size_t size = strlen(report_data_option);
+        if (size < 2 || size > 128 || size % 2 || !cmif_unhex(report_data_option, size / 2, v->report_data)) {
+            return cmif_fail(err, CMIF_E_RANGE,
+                             "--report-data takes 1 to 64 bytes as hexadecimal digits in lower case, two for each");
+        }
+        v->policy.report_data_size = size / 2;
+    }
+    return CMIF_OK;
+}
+
+/* The policy to judge by; without one, what shows the most and accepts nothing. */
+static cmif_code take_policy(verification *v, cmif_err *err)
+{
+    const size_t size = v->policy.report_data_size;
+    if (policy_option) {
+        cmif_code rc = cmif_attest_policy_open(policy_option, &v->file, err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
+        v->policy = v->file->policy;
+    } else {
+        v->policy.tees                     = (1U << CMIF_TEE_COUNT) - 2;
+        v->policy.loosened.any_measurement = true;
+        v->policy.loosened.no_report_data  = true;
+        v->policy.loosened.simulator       = true;
+    }
+    if (size) {
+        if (v->file && v->file->policy.report_data) {
+            return cmif_fail(
+                err, CMIF_E_RANGE,
+                "both --report-data and the policy say what the report data must be: take one of the two away");
+        }
+        v->policy.report_data             = v->report_data;
+        v->policy.report_data_size        = size;
+        v->policy.loosened.no_report_data = false;
+    }
+    return CMIF_OK;
+}
+
+/* ---- what was brought ---- */
+
+static bool has_kind(const verification *v, cmif_item_kind kind)
+{
+    for (size_t i = 0; i < v->sorted.count; i++) {
+        if (v->sorted.items[i].item.kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void take_items(verification *v)
+{
+    cmif_sort_settle(&v->sorted);
+    v->count = 0;
+    for (size_t i = 0; i < v->sorted.count; i++) {
+        if (v->sorted.items[i].item.kind) {
+            v->items[v->count++] = v->sorted.items[i].item;
+        }
+    }
+}
+
+/* Files that were named must be known; in a folder others may lie. *stranger: the first that is not. */
+static cmif_code read_evidence(verification *v, int count, char **paths, const char **stranger, cmif_err *err)
+{
+    bool named[CMIF_SORTED_MAX] = {false};
+    for (int i = 0; i < count; i++) {
+        struct stat  info;
+        const size_t before = v->sorted.count;
+        const bool   file   = stat(paths[i], &info) == 0 && S_ISREG(info.st_mode);
+        cmif_code    rc     = cmif_sort_path(&v->sorted, paths[i], err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
+        for (size_t j = before; j < v->sorted.count; j++) {
+            named[j] = file;
+        }
+    }
+    take_items(v);
+    for (size_t i = 0; i < v->sorted.count; i++) {
+        if (named[i] && v->sorted.items[i].unknown) {
+            *stranger = v->sorted.items[i].from;
+            break;
+        }
+    }
+    if (collateral_option && strcmp(collateral_option, "auto") != 0 && strcmp(collateral_option, "none") != 0) {
+        cmif_code rc = cmif_sort_path(&v->sorted, collateral_option, err);
+        take_items(v);
+        return rc;
+    }
+    return CMIF_OK;
+}
+
+/* ---- the store ---- */
+
+typedef struct wanted {
+    verification *v;
+    char          tcb[32], qe[8], chip[17];
+    bool          tcb_here, qe_here, crl_here, leaf_here;
+    cmif_code     rc;
+    cmif_err     *err;
+} wanted;
+
+static bool take_kept(void *context, const cmif_kept *kept, const cmif_item *item)
+{
+    wanted    *w    = context;
+    const bool vcek = strstr(kept->about, "VCEK") || strstr(kept->about, "VLEK");
+    const bool take = (kept->kind == CMIF_ITEM_TCB_INFO && !w->tcb_here && !strcmp(kept->about, w->tcb)) ||
+                      (kept->kind == CMIF_ITEM_QE_IDENTITY && !w->qe_here && !strcmp(kept->about, w->qe)) ||
+                      (kept->kind == CMIF_ITEM_CRL && !w->crl_here) ||
+                      (kept->kind == CMIF_ITEM_CERTIFICATES && !vcek) ||
+                      (kept->kind == CMIF_ITEM_CERTIFICATES && !w->leaf_here && w->chip[0] &&
+                       (strstr(kept->about, w->chip) || strstr(kept->about, "VLEK")));
+    if (take) {
+        w->rc = cmif_sort_bytes(&w->v->sorted, "(collateral store)", item->data, item->size, w->err);
+    }
+    return w->rc == CMIF_OK;
+}
+
+/* Names under which the store remembers what this verdict rests on; empty: nothing of that kind. */
+static void name_seen(const cmif_verdict *verdict, char tcb[static 64], char qe[static 64], char crl[static 96])
+{
+    const char *type = cmif_verdict_field(verdict, "tee_type"), *fmspc = cmif_verdict_field(verdict, "pck_fmspc");
+    const char *issuer = cmif_verdict_field(verdict, "pck_issuer_cn");
+    const bool  td     = type && !strcmp(type, "0x81");
+    snprintf(tcb, 64, type && fmspc ? "tcb %s %.12s" : "", td ? "TDX" : "SGX", fmspc ? fmspc : "");
+    snprintf(qe, 64, type ? "qe %s" : "", td ? "TD_QE" : "QE");
+    snprintf(crl, 96, issuer ? "crl %.47s" : "", issuer ? issuer : "");
+}
+
+static cmif_code take_seen(verification *v, cmif_err *err)
+{
+    char    tcb[64], qe[64], crl[96];
+    int64_t number = 0, none = 0;
+    name_seen(&v->verdict, tcb, qe, crl);
+    cmif_code rc                  = cmif_store_seen(v->store, tcb, v->time, &number, &v->policy.seen_tcb_issue, err);
+    v->policy.seen_tcb_evaluation = (uint32_t) number;
+    rc = rc == CMIF_OK ? cmif_store_seen(v->store, qe, v->time, &none, &v->policy.seen_qe_issue, err) : rc;
+    return rc == CMIF_OK ? cmif_store_seen(v->store, crl, v->time, &none, &v->policy.seen_crl, err) : rc;
+}
+
+/* What the evidence lacks, once a first look has told which platform it is of. */
+static cmif_code use_store(verification *v, cmif_err *err)
+{
+    wanted      w     = {.v = v, .err = err};
+    const char *type  = cmif_verdict_field(&v->verdict, "tee_type"),
+               *fmspc = cmif_verdict_field(&v->verdict, "pck_fmspc");
+    const char *chip  = cmif_verdict_field(&v->verdict, "chip_id");
+    const bool  td    = type && !strcmp(type, "0x81");
+    char        folder[PATH_MAX];
+    cmif_code   rc = cmif_data_folder(folder, err);
+    if (rc == CMIF_OK) {
+        snprintf(v->store_path, sizeof v->store_path, "%.*s/collateral.db", PATH_MAX / 2, folder);
+        rc = cmif_store_open(v->store_path, false, &v->store, err);
+    }
+    if (rc != CMIF_OK || !v->store) {
+        return rc;
+    }
+    snprintf(w.tcb, sizeof w.tcb, type && fmspc ? "%s %.12s" : "", td ? "TDX" : "SGX", fmspc ? fmspc : "");
+    snprintf(w.qe, sizeof w.qe, type ? "%s" : "", td ? "TD_QE" : "QE");
+    snprintf(w.chip, sizeof w.chip, "%.16s", chip ? chip : "");
+    w.tcb_here  = has_kind(v, CMIF_ITEM_TCB_INFO);
+    w.qe_here   = has_kind(v, CMIF_ITEM_QE_IDENTITY);
+    w.crl_here  = has_kind(v, CMIF_ITEM_CRL);
+    w.leaf_here = has_kind(v, CMIF_ITEM_CERTIFICATES) || has_kind(v, CMIF_ITEM_SNP_TABLE);
+    rc          = cmif_store_all(v->store, take_kept, &w, err);
+    rc          = rc == CMIF_OK ? w.rc : rc;
+    take_items(v);
+    return rc == CMIF_OK ? take_seen(v, err) : rc;
+}
+
+/* Is the collateral itself beyond doubt? Reasons that only speak of the platform, the program or the policy leave it
+ * so. */
+static bool believed(const cmif_verdict *verdict)
+{
+    static const char *const harmless[] = {"no-policy",
+                                           "technology-not-accepted",
+                                           "no-measurement-policy",
+                                           "measurement-",
+                                           "debug",
+                                           "tcb-",
+                                           "report-data",
+                                           "td-",
+                                           "sgx-attributes",
+                                           "isv",
+                                           "advisory-",
+                                           "non-zero-trailing-bytes",
+                                           "event-log",
+                                           "pcr",
+                                           "ak-"};
+    for (size_t i = 0; i < verdict->reason_count; i++) {
+        bool good = false;
+        for (size_t j = 0; j < sizeof harmless / sizeof *harmless; j++) {
+            good = good || !strncmp(verdict->reasons[i], harmless[j], strlen(harmless[j]));
+        }
+        if (!good || !strncmp(verdict->reasons[i], "tcb-info", 8)) {
+            return false;
+        }
+    }
+    return verdict->tcb_issue != 0 && verdict->outcome != CMIF_MALFORMED;
+}
+
+/* Remember what was believed, if it is news. */
+static cmif_code remember(verification *v, cmif_err *err)
+{
+    const cmif_verdict *d = &v->verdict;
+    char                names[3][96];
+    const int64_t numbers[3] = {d->tcb_evaluation, 0, 0}, issues[3] = {d->tcb_issue, d->qe_issue, d->crl_this_update};
+    cmif_store   *store = NULL;
+    cmif_code     rc    = CMIF_OK;
+    if (!v->store_path[0] || !believed(d)) {
+        return CMIF_OK;
+    }
+    name_seen(d, names[0], names[1], names[2]);
+    for (size_t i = 0; rc == CMIF_OK && i < 3; i++) {
+        int64_t number = 0, issue = 0;
+        if (!names[i][0] || !issues[i]) {
+            continue;
+        }
+        rc = cmif_store_seen(v->store, names[i], issues[i], &number, &issue, err);
+        if (rc == CMIF_OK && (issue < issues[i] || number < numbers[i])) {
+            rc = store ? CMIF_OK : cmif_store_open(v->store_path, true, &store, err);
+            rc = rc == CMIF_OK ? cmif_store_saw(store, names[i], numbers[i], issues[i], err) : rc;
+        }
+    }
+    cmif_store_free(store);
+    return rc;
+}
+
+/* ---- the verdict ---- */
+
+static void say_no_evidence(verification *v, const char *stranger)
+{
+    cmif_verdict *d = &v->verdict;
+    *d              = (cmif_verdict){.outcome = CMIF_MALFORMED, .time = v->time};
+    add_reason(d, "no-evidence");
+    if (stranger) {
+        (void) cmif_fail(&d->sentence, CMIF_E_FORMAT,
+                         "'%s': expected a quote, a report, an RA-TLS certificate, a TPM quote, an event log or "
+                         "collateral; found none of them",
+                         stranger);
+    } else {
+        (void) cmif_fail(&d->sentence, CMIF_E_FORMAT,
+                         "expected a quote, a report, an RA-TLS certificate or a TPM quote; found none among %zu %s",
+                         v->sorted.count, v->sorted.count == 1 ? "file" : "files");
+    }
+}
+
+static bool has_evidence(const verification *v)
+{
+    return has_kind(v, CMIF_ITEM_QUOTE) || has_kind(v, CMIF_ITEM_SNP_REPORT) || has_kind(v, CMIF_ITEM_RATLS) ||
+           has_kind(v, CMIF_ITEM_TPM_ATTEST) || has_kind(v, CMIF_ITEM_HCL) || has_kind(v, CMIF_ITEM_SIM);
+}
+
+/* Without a policy nothing is accepted, and nothing was loosened: it was only looked at. */
+static void say_no_policy(verification *v)
+{
+    cmif_verdict *d   = &v->verdict;
+    d->loosened_count = 0;
+    add_reason(d, "no-policy");
+    if (d->outcome == CMIF_ACCEPTED) {
+        d->outcome = CMIF_REJECTED;
+    }
+    if (d->outcome == CMIF_REJECTED) {
+        (void) cmif_fail(&d->sentence, CMIF_E_TRUST, "shown only, not accepted: no policy says what must hold");
+    }
+}
+
+static cmif_code judge(verification *v, const char *stranger, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    if (stranger || !has_evidence(v)) {
+        say_no_evidence(v, stranger);
+        return CMIF_OK;
+    }
+    const bool store = !collateral_option || strcmp(collateral_option, "none") != 0;
+    if (store) {
+        cmif_attest(v->items, v->count, &v->policy, v->time, &v->verdict);
+        rc = use_store(v, err);
+    }
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    cmif_attest(v->items, v->count, &v->policy, v->time, &v->verdict);
+    if (!v->file) {
+        say_no_policy(v);
+    }
+    if (!store) {
+        add_word(v->verdict.unchecked[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &v->verdict.unchecked_count,
+                 "collateral-rollback");
+        add_word(v->verdict.loosened[0], sizeof v->verdict.loosened[0],
+                 sizeof v->verdict.loosened / sizeof v->verdict.loosened[0], &v->verdict.loosened_count, "no-store");
+    }
+    return remember(v, err);
+}
+
+/* ---- a policy from evidence ---- */
+
+/* Lines that a policy for this evidence needs; with notes, the whole file for a person to read. */
+static void put_policy(FILE *to, const cmif_verdict *d, bool notes)
+{
+    static const char *const measured[] = {"mrenclave", "mrsigner", "mrtd",        "rtmr0",     "rtmr1",
+                                           "rtmr2",     "rtmr3",    "measurement", "host_data", "id_key_digest"};
+    const char              *tee        = cmif_tee_word(d->tee), *value;
+    size_t                   other;
+    fprintf(to, "%sattestation-policy 1\n%saccept %s\n", notes ? "" : "    ", notes ? "\n" : "    ", tee);
+    for (size_t i = 0; i < d->field_count; i++) {
+        const cmif_attest_field *f     = &d->fields[i];
+        const bool               pcr   = d->tee == CMIF_TEE_TPM && !strncmp(f->name, "pcr", 3);
+        bool                     known = pcr && cmif_attest_measured_size(d->tee, f->name, &other);
+        for (size_t j = 0; !pcr && j < sizeof measured / sizeof *measured; j++) {
+            known = known || (!strcmp(f->name, measured[j]) && cmif_attest_measured_size(d->tee, f->name, &other));
+        }
+        const bool zero  = strspn(f->value, "0") == strlen(f->value);
+        const bool extra = !strcmp(f->name, "mrsigner") || !strcmp(f->name, "rtmr3") || !strcmp(f->name, "host_data") ||
+                           !strcmp(f->name, "id_key_digest");
+        if (!known || (!notes && (zero || extra))) {
+            continue;
+        }
+        if (notes && !strcmp(f->name, "mrsigner")) {
+            fputs("# any program of this signer, instead of this one program:\n", to);
+        } else if (notes && !strcmp(f->name, "rtmr3")) {
+            fputs("# grows while the machine runs:\n", to);
+        } else if (notes && (zero || extra) && !pcr) {
+            fputs(zero ? "# zero, so it says nothing of this machine:\n" : "# set by who started the machine:\n", to);
+        }
+        fprintf(to, "%s%smeasure %s %s %s\n", notes ? "" : "    ", notes && (extra || (zero && !pcr)) ? "# " : "", tee,
+                f->name, f->value);
+    }
+    if (!notes) {
+        return;
+    }
+    if (d->tcb_status != CMIF_TCB_NONE) {
+        fputs("\n# How up to date the platform must be. Milder: SWHardeningNeeded, ConfigurationNeeded, ... on the "
+              "same line.\nstatus UpToDate\n",
+              to);
+        fprintf(to, "minimum-tcb-evaluation %" PRIu32 "\n", d->tcb_evaluation);
+    }
+    value = cmif_verdict_field(d, "committed_tcb");
+    if (value && d->tee == CMIF_TEE_SNP) {
+        fprintf(to,
+                "\n# Firmware that cannot be taken back any more, byte by byte as in COMMITTED_TCB: none may be "
+                "lower.\nsnp-minimum-tcb %s\n",
+                value);
+        value = cmif_verdict_field(d, "vmpl");
+        if (value && strcmp(value, "0") != 0) {
+            fprintf(to,
+                    "# It ran at privilege level %s; another program of this machine is above it.\n# snp-vmpl-max %s\n",
+                    value, value);
+        }
+    }
+    fputs("\n# The report data must be what you asked with: give it with --report-data each time.\n", to);
+    for (size_t i = 0; i < d->unchecked_count; i++) {
+        const char *meaning = cmif_reason_meaning(d->unchecked[i]);
+        if (strcmp(d->unchecked[i], "report-data") != 0 && strcmp(d->unchecked[i], "no-measurement-policy") != 0) {
+            fprintf(to, "# Not checked, and so refused: %s%s%s%s\n", d->unchecked[i], meaning ? " (" : "",
+                    meaning ? meaning : "", meaning ? ")" : "");
+            if (!strncmp(d->unchecked[i], "revocation-", 11)) {
+                fputs("# Bring the CRL with 'cmif collateral add', or take the risk with:\n# loosen no-crl\n", to);
+            }
+        }
+    }
+    value = cmif_verdict_field(d, "ak_sha256");
+    if (value) {
+        fprintf(to,
+                "# The key that signed. If you know from elsewhere that it lives in the TPM you mean:\n# ak-pin %s\n# "
+                "loosen ak-pinned\n",
+                value);
+    }
+}
+
+static cmif_code write_policy(const verification *v, cmif_err *err)
+{
+    const cmif_verdict *d = &v->verdict;
+    char                day[32];
+    time_t              now   = (time_t) v->time;
+    struct tm           parts = {0};
+    for (size_t i = 0; i < d->reason_count; i++) {
+        bool open = !strcmp(d->reasons[i], "no-policy");
+        for (size_t j = 0; j < d->unchecked_count; j++) {
+            open = open || !strcmp(d->reasons[i], d->unchecked[j]);
+        }
+        if (!open || d->outcome != CMIF_REJECTED) {
+            return cmif_fail(err, CMIF_E_TRUST,
+                             "no policy was written: the evidence is not good, because of %s; 'cmif verify' without "
+                             "--write-policy tells more",
+                             d->reasons[i]);
+        }
+    }
+    int   fd = open(write_option, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    FILE *to = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (!to) {
+        cmif_code rc = cmif_fail(err, CMIF_E_IO,
+                                 errno == EEXIST ? "'%s' is there already and stays as it is: name another file"
+                                                 : "cannot make '%s': %s",
+                                 write_option, strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return rc;
+    }
+    gmtime_r(&now, &parts);
+    strftime(day, sizeof day, "%Y-%m-%d", &parts);
+    fprintf(to,
+            "# What evidence of %s must show to be accepted; written by cmif %s from evidence that was good on %s.\n"
+            "# Read it: whoever ran that machine chose what it measured. A line that begins with # does nothing.\n",
+            cmif_tee_name(d->tee), CMIF_VERSION, day);
+    put_policy(to, d, true);
+    const bool bad = fflush(to) != 0 || fsync(fd) != 0;
+    if (fclose(to) != 0 || bad) {
+        (void) unlink(write_option);
+        return cmif_fail(err, CMIF_E_IO, "cannot write '%s': is the disk full?", write_option);
+    }
+    return CMIF_OK;
+}
+
+/* ---- what is said ---- */
+
+static json_t *items_json(const verification *v)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < v->sorted.count; i++) {
+        const cmif_sorted_item *one = &v->sorted.items[i];
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:b}", "file", one->from, "what", one->what, "used", one->item.kind != 0));
+    }
+    return list;
+}
+
+static cmif_code say(const verification *v, cmif_err *err)
+{
+    const cmif_verdict *d = &v->verdict;
+    if (cmif_json) {
+        char    hash[65] = "";
+        json_t *object   = cmif_verdict_json(d);
+        if (v->file) {
+            cmif_hex(v->file->hash, sizeof v->file->hash, hash);
+        }
+        json_object_set_new(object, "policy",
+                            v->file ? json_pack("{s:s, s:s}", "file", policy_option, "sha256", hash) : json_null());
+        json_object_set_new(object, "items", items_json(v));
+        return cmif_print_json(object, err);
+    }
+    if (cmif_quiet) {
+        char line[1024];
+        cmif_verdict_line(d, line, sizeof line);
+        puts(line);
+    } else {
+        cmif_verdict_print(d, stdout);
+        for (size_t i = 0, shown = 0; i < v->sorted.count; i++) {
+            const cmif_sorted_item *one = &v->sorted.items[i];
+            if (!one->item.kind) {
+                printf("%s    %s: %s\n", shown++ ? "" : "  not used\n", one->from, one->what);
+            }
+        }
+        if (!v->file && d->outcome == CMIF_REJECTED && d->tee != CMIF_TEE_NONE) {
+            printf("  a policy for it would have to name\n");
+            put_policy(stdout, d, false);
+            printf("  'cmif verify --write-policy FILE' writes one\n");
+        }
+    }
+    return fflush(stdout) == 0
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_IO, "cannot write the result: is the disk full, or the pipe closed?");
+}
+
+int cmif_verify_command(int argc, char **argv)
+{
+    verification *v        = calloc(1, sizeof *v);
+    const char   *stranger = NULL;
+    cmif_err      err      = {0};
+    int           rest     = 0, code;
+    cmif_code     rc       = v ? cmif_options_parse(&command, argc, argv, &rest, &err)
+                               : cmif_fail(&err, CMIF_E_MEMORY, "no memory for a verdict");
+
+    rc = rc == CMIF_OK ? read_options(v, rest, &err) : rc;
+    if (rc != CMIF_OK) {
+        code = rc == CMIF_E_MEMORY ? cmif_report(&err) : cmif_report_usage(&err);
+        goto done;
+    }
+    rc = take_policy(v, &err);
+    if (rc == CMIF_E_FORMAT || rc == CMIF_E_RANGE) { /* a wrong policy is wrong use, and judges nothing */
+        code = cmif_report_usage(&err);
+        goto done;
+    }
+    rc   = rc == CMIF_OK ? read_evidence(v, rest, argv, &stranger, &err) : rc;
+    rc   = rc == CMIF_OK ? judge(v, stranger, &err) : rc;
+    rc   = rc == CMIF_OK && write_option ? write_policy(v, &err) : rc;
+    rc   = rc == CMIF_OK && !(write_option && cmif_quiet) ? say(v, &err) : rc;
+    code = rc != CMIF_OK ? cmif_report(&err) : write_option ? CMIF_EXIT_OK : (int) v->verdict.outcome;
+done:
+    if (v) {
+        cmif_store_free(v->store);
+        cmif_sort_wipe(&v->sorted);
+        cmif_attest_policy_free(v->file);
+    }
+    free(v);
+    return code;
+}
