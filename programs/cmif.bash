@@ -10,7 +10,7 @@ _cmif()
     [ "$command" = bench ] && command='bench split'
     if [ "$COMP_CWORD" = 2 ] && [[ $command = channel || $command = lexicon ]]; then
         [ "$command" = channel ] && COMPREPLY=($(compgen -W "build check show compare rows" -- "$word")) ||
-            COMPREPLY=($(compgen -W "build lm" -- "$word"))
+            COMPREPLY=($(compgen -W "build lists lm" -- "$word"))
         return
     fi
     if [ "$COMP_CWORD" = 2 ] && [ "$command" = budget ]; then
@@ -18,13 +18,13 @@ _cmif()
         return
     fi
     [[ $command = channel || $command = lexicon || $command = budget ]] && command="$command ${COMP_WORDS[2]}"
-    [ "$command" = 'lexicon lm' ] && command='lexicon lm build'
+    [[ $command = 'lexicon lm' || $command = 'lexicon lists' ]] && command="$command build"
     case $before in
         --mechanism) COMPREPLY=($(compgen -W "rnm subset krr general metric full paper custext custext+ santext santext+" -- "$word")) ;;
         --noise) COMPREPLY=($(compgen -W "laplace exponential gumbel" -- "$word")) ;;
         -p|--profile) COMPREPLY=($(compgen -W "paper default strict" -- "$word")) ;;
         --rows) COMPREPLY=($(compgen -W "f32 f16 bf16 q8_0 ids auto plain bayes context" -- "$word")) ;;
-        pull) COMPREPLY=($(compgen -W "smollm2 minilm lexicon" -- "$word")) ;;
+        pull) COMPREPLY=($(compgen -W "smollm2 minilm lexicon names" -- "$word")) ;;
         *)
             if [[ $word = -* ]]; then
                 COMPREPLY=($(compgen -W "$(cmif $command --help | grep -o -e '--[a-z][a-z-]*' | sort -u)" -- "$word"))
