@@ -51,26 +51,26 @@ static int bench(int argc, char **argv)
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-    const char *help;
+    const char *help; /* NULL: named in one line with others */
 } commands[] = {
     {"run", cmif_run, "answer one prompt"},
     {"chat", cmif_chat_command, "talk with a model"},
     {"classify", cmif_classify, "label texts with a classifier"},
-    {"embed", cmif_embed_command, "turn texts into vectors"},
+    {"embed", cmif_embed_command, NULL},
     {"sanitize", cmif_sanitize, "write a text as it may leave, and put originals back"},
     {"policy", cmif_policy_command, "what is done with each kind of word"},
     {"channel", cmif_channel_command, "certified tables that words are drawn from"},
-    {"lexicon", cmif_lexicon_command, "public words, and pairs of words, that tables are built from"},
+    {"lexicon", cmif_lexicon_command, NULL},
     {"budget", cmif_budget_command, "what was spent, what is left, and how much may be"},
-    {"audit", cmif_audit_command, "check signed receipts: none changed, missing or moved"},
+    {"audit", cmif_audit_command, NULL},
     {"setup", setup, "make what sanitizing needs, once: words, names, the default table"},
     {"verify", cmif_verify_command, "what evidence of a TEE or a TPM proves"},
-    {"collateral", cmif_collateral_command, "what Intel and AMD say of platforms, kept here"},
+    {"collateral", cmif_collateral_command, NULL},
     {"pull", pull, "bring a small model, smollm2 or minilm, or public words: lexicon, names"},
     {"split", split, "write the two halves of a model file"},
-    {"inspect", inspect, "what is in a model file, and how it would be split"},
+    {"inspect", inspect, NULL},
     {"doctor", cmif_doctor, "check machine, programs, model and server; say what to do"},
-    {"bench", bench, "measure the split against the plain model"},
+    {"bench", bench, NULL},
 };
 
 static void help(FILE *to)
@@ -79,10 +79,17 @@ static void help(FILE *to)
           "usage: cmif COMMAND [options]\n\n",
           to);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        fprintf(to, "  %-12s%s\n", commands[i].name, commands[i].help);
+        if (commands[i].help) {
+            fprintf(to, "  %-10s%s\n", commands[i].name, commands[i].help);
+        }
     }
-    fputs("\n  cmif setup\n"
-          "  cmif pull smollm2\n"
+    fputs("  also:    ", to);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (!commands[i].help) {
+            fprintf(to, " %s", commands[i].name);
+        }
+    }
+    fputs("\n\n  cmif setup && cmif pull smollm2\n"
           "  cmif run -m smollm2 \"Write a two-line thank-you note to my nurse.\"\n\n"
           "'cmif COMMAND --help' lists its options; 'man cmif' tells more.\n",
           to);
