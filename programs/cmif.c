@@ -66,7 +66,7 @@ static const struct {
     {"setup", setup, "make what sanitizing needs, once: words, names, the default table"},
     {"verify", cmif_verify_command, "what evidence of a TEE or a TPM proves"},
     {"collateral", cmif_collateral_command, NULL},
-    {"pull", pull, "bring a small model, smollm2 or minilm, or public words: lexicon, names"},
+    {"pull", pull, "bring a small model, smollm2 or minilm, or public words"},
     {"split", split, "write the two halves of a model file"},
     {"inspect", inspect, NULL},
     {"doctor", cmif_doctor, "check machine, programs, model and server; say what to do"},
