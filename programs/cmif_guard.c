@@ -53,7 +53,14 @@ cmif_code cmif_guard_check(const cmif_guard_options *o, cmif_err *err)
         return cmif_fail(err, CMIF_E_RANGE, "--policy takes names, topics, words, none, or a file%s%s%s",
                          near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
-    if ((o->channel || o->no_guarantee) && (!strcmp(name, "names") || !strcmp(name, "none"))) {
+    if (o->stop_words && strcmp(o->stop_words, "pass") != 0 && strcmp(o->stop_words, "protect") != 0) {
+        return cmif_fail(err, CMIF_E_RANGE, "--stop-words takes pass or protect");
+    }
+    if (o->stop_words && (!strcmp(name, "none") || !strcmp(name, "channel"))) {
+        return cmif_fail(err, CMIF_E_RANGE, "--policy %s knows no stop words: leave out --stop-words", name);
+    }
+    bool protect = o->stop_words && !strcmp(o->stop_words, "protect");
+    if ((o->channel || o->no_guarantee) && ((!strcmp(name, "names") && !protect) || !strcmp(name, "none"))) {
         return cmif_fail(err, CMIF_E_RANGE, "--policy %s sends nothing through a channel: leave out --%s", name,
                          o->channel ? "channel" : "no-guarantee");
     }
@@ -75,6 +82,15 @@ static cmif_code open_table(const char *path, cmif_guard *g, cmif_err *err)
     cmif_code rc = path ? CMIF_OK : find_made(TABLE_FILE, "a channel", made, err);
     if (rc == CMIF_OK) {
         rc = cmif_table_open(path ? path : made, &g->table, &g->certificate, err);
+    }
+    if (rc == CMIF_OK && g->policy && g->policy->actions[CMIF_SPAN_STOP] == CMIF_ACTION_CHANNEL) {
+        uint32_t the = cmif_table_find(g->table, (cmif_str){"the", 3});
+        if (the != CMIF_NO_WORD && cmif_table_passes(g->table, the)) {
+            rc = cmif_fail(
+                err, CMIF_E_RANGE,
+                "the policy protects function words, and this channel lets them pass: it must be built from a "
+                "lexicon without them ('cmif lexicon build --pass', man cmif)");
+        }
     }
     return rc;
 }
@@ -98,6 +114,10 @@ cmif_code cmif_guard_open(const cmif_guard_options *o, bool books, cmif_guard *g
                                          : CMIF_GUARD_POLICY;
     if (rc == CMIF_OK && g->kind == CMIF_GUARD_POLICY) {
         rc = which(name) < OURS ? cmif_policy_named(name, &g->policy, err) : cmif_policy_open(name, &g->policy, err);
+    }
+    if (rc == CMIF_OK && g->policy && o->stop_words) {
+        rc = cmif_policy_stop_words(g->policy,
+                                    !strcmp(o->stop_words, "protect") ? CMIF_ACTION_CHANNEL : CMIF_ACTION_PASS, err);
     }
     bool drawn = g->kind == CMIF_GUARD_CHANNEL || (rc == CMIF_OK && g->policy && draws(g->policy));
     if (rc == CMIF_OK && !drawn && (o->channel || o->no_guarantee)) {

@@ -15,6 +15,7 @@
 
 typedef struct cmif_guard_options {
     const char *policy;       /* names, topics, words, channel, none, or a file; NULL: topics */
+    const char *stop_words;   /* pass or protect; NULL: as the policy says */
     const char *channel;      /* NULL: the default table, where the policy needs one */
     bool        no_guarantee;
 } cmif_guard_options;

@@ -17,6 +17,8 @@ static bool               explain, dry_run, json_text;
 
 static const cmif_option options[] = {
     CMIF_GUARD_OPTIONS(guard_options),
+    {0, "stop-words", "pass|protect", CMIF_OPTION_TEXT, &guard_options.stop_words, 0, 0,
+     "function words: as they are, or through the channel"},
     {0, "explain", NULL, CMIF_OPTION_FLAG, &explain, 0, 0, "on stderr: what each piece became, and why"},
     {0, "dry-run", NULL, CMIF_OPTION_FLAG, &dry_run, 0, 0, "only explain, on stdout: enter nothing, release nothing"},
     {0, "map", "FILE", CMIF_OPTION_TEXT, &map_option, 0, 0, "keep the originals in this new file, for --restore"},
@@ -523,14 +525,14 @@ static cmif_code check_options(cmif_err *err)
         return cmif_fail(err, CMIF_E_RANGE, "--json-text is for --restore: it says that the answer is JSON");
     }
     if (restore_option && (map_option || explain || dry_run || guard_options.policy || guard_options.channel ||
-                           guard_options.no_guarantee)) {
+                           guard_options.stop_words || guard_options.no_guarantee)) {
         return cmif_fail(err, CMIF_E_RANGE,
                          "--restore needs nothing but the map: leave out the options that are for sanitizing");
     }
     if (dry_run && map_option) {
         return cmif_fail(err, CMIF_E_RANGE, "--dry-run releases nothing, so there is nothing to map: leave out --map");
     }
-    return CMIF_OK;
+    return restore_option ? CMIF_OK : cmif_guard_check(&guard_options, err);
 }
 
 int cmif_sanitize(int argc, char **argv)
