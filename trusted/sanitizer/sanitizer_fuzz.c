@@ -22,12 +22,29 @@ static void boost(uint32_t row, uint32_t self, uint32_t size, uint64_t total, ui
     rig_boost(2, self, size, total, weights);
 }
 
+/* Every fourth word of the vocabulary is in no table, the others are in blocks of four. */
+static cmif_table *make_table(const cmif_lists *lists)
+{
+    enum { MOST = 1024, K = 4 };
+    static cmif_str words[MOST];
+    static uint32_t block_of[MOST];
+    uint32_t        flags, count = 1;
+    words[0] = (cmif_str){"", 0};
+    for (size_t i = 0; i < cmif_lists_count(lists, CMIF_LIST_WORD) && count < MOST; i++) {
+        words[count]    = cmif_lists_at(lists, CMIF_LIST_WORD, i, &flags);
+        block_of[count] = 1 + (count - 1) / K;
+        count += i % 4 != 3;
+    }
+    return rig_blocks(words, block_of, count, 1 + (count - 2 + K) / K, 32, 1, boost);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const texts[] = {"policy names", "policy topics\nallow \"Maria\"\ndeny \"red apple\" unknown",
                                         "policy words\nstop-words protect",
-                                        "policy names\nclass email pass\nclass person pass\ndeny \"a b\""};
+                                        "policy names\nclass email pass\nclass person pass\ndeny \"a b\"",
+                                        "policy words\nbudget request 2\nweight health 2\nweight family 0.25"};
     enum { POLICIES = sizeof texts / sizeof *texts };
     static cmif_policy *policies[POLICIES];
     static cmif_lists  *lists;
@@ -38,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(cmif_policy_parse(texts[i], strlen(texts[i]), &policies[i], NULL) == CMIF_OK, "a policy");
     }
     lists = lists ? lists : rig_lists();
-    table = table ? table : rig_made_up(200, 4, 32, 1, boost);
+    table = table ? table : make_table(lists);
     must(table != NULL, "a table");
     if (size == 0) {
         return 0;
@@ -53,8 +70,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         cmif_conversation_drop(c);
         must(!cmif_conversation_take(c, NULL, NULL), "what was dropped is given out");
         must(cmif_conversation_prepare(c, data, size, &what, NULL) == CMIF_OK, "it cannot be said again");
-        must(what.draws == dropped.draws && what.repeated == dropped.repeated && !what.again,
+        must(what.draws == dropped.draws && what.repeated == dropped.repeated && !what.again &&
+                 what.constants == dropped.constants,
              "what was dropped counts");
+        must(isfinite(policy->budget_request) ? (double) what.draws * .693147 <= policy->budget_request
+                                              : what.constants == 0,
+             "the budget is exceeded, or there is none and something is a constant");
 
         const cmif_released_span *spans = NULL;
         size_t                    count = 0, out_size, word_count, from = 0, to = 0, again_size;
