@@ -484,7 +484,7 @@ static void put_policy(FILE *to, const cmif_verdict *d, bool notes)
             }
         }
     }
-    value = cmif_verdict_field(d, "ak_sha256");
+    value = cmif_verdict_field(d, "ak_spki");
     if (value) {
         fprintf(to,
                 "# The key that signed. If you know from elsewhere that it lives in the TPM you mean:\n# ak-pin %s\n# "

@@ -102,6 +102,7 @@ typedef enum cmif_tcb_status {
 const char *cmif_tcb_status_name(cmif_tcb_status status); /* as Intel writes it: "SWHardeningNeeded" */
 
 /* ---- what comes out ---- */
+enum { CMIF_LOOSENED_MAX = 24, CMIF_LOOSENED_SIZE = 48 };
 enum { CMIF_REASONS_MAX = 48, CMIF_REASON_SIZE = 64, CMIF_FIELDS_MAX = 96, CMIF_FIELD_SIZE = 160, CMIF_ADVISORIES_MAX = 64 };
 
 typedef struct cmif_attest_field { char name[32], value[CMIF_FIELD_SIZE]; } cmif_attest_field; /* hex in lower case, or decimal */
@@ -114,7 +115,7 @@ typedef struct cmif_verdict {
     char              reasons[CMIF_REASONS_MAX][CMIF_REASON_SIZE];
     char              errors[CMIF_REASONS_MAX][CMIF_REASON_SIZE]; /* what of it, for the reasons "invalid-evidence" and "invalid-collateral": "quote-signature" */
     char              unchecked[CMIF_REASONS_MAX][CMIF_REASON_SIZE]; /* "revocation-pck", "report-data", "ak-attributes": each is also a reason unless loosened */
-    char              loosened[16][32];
+    char              loosened[CMIF_LOOSENED_MAX][CMIF_LOOSENED_SIZE]; /* words of the policy file */
     char              advisories[CMIF_ADVISORIES_MAX][32];
     cmif_tcb_status   tcb_status, platform_status, module_status, qe_status;
     int64_t           tcb_date, time;  /* seconds since 1970; tcb_date 0: none */

@@ -143,6 +143,9 @@ static void tell_pck(cmif_verdict *v, X509 *leaf, const cmif_pck *pck)
     BIGNUM *serial    = ASN1_INTEGER_to_BN(X509_get0_serialNumber(leaf), NULL);
     char   *hex       = serial ? BN_bn2hex(serial) : NULL;
     if (hex) {
+        for (char *c = hex; *c; c++) {
+            *c = *c >= 'A' && *c <= 'F' ? (char) (*c + 32) : *c;
+        }
         cmif_verdict_text(v, "pck_serial", "%s", hex);
     }
     OPENSSL_free(hex);

@@ -119,15 +119,14 @@ static const char *const keys[KEYS] = {"attestation-policy",
                                        "loosen"};
 
 /* In the order of struct cmif_loosened, of which each is one bool. */
-static const char *const loosen_words[] = {
-    "debug", "no-crl", "no-report-data", "any-measurement", "ak-pinned", "servtd", "simulator"};
+static const char *const loosen_words[] = {"debug",     "no-crl", "no-report-data", "any-measurement",
+                                           "ak-pinned", "servtd", "simulator"};
 enum { LOOSENS = COUNT(loosen_words) };
 
 static bool *loosen_of(struct cmif_loosened *l, size_t i)
 {
-    bool *const of[LOOSENS] = {&l->debug,           &l->no_crl,    &l->no_report_data,
-                               &l->any_measurement, &l->ak_pinned,
-                               &l->servtd,          &l->simulator};
+    bool *const of[LOOSENS] = {&l->debug,     &l->no_crl, &l->no_report_data, &l->any_measurement,
+                               &l->ak_pinned, &l->servtd, &l->simulator};
     return of[i];
 }
 
@@ -978,7 +977,7 @@ char *cmif_attest_policy_text(const cmif_attest_policy *p)
     return text;
 }
 
-size_t cmif_attest_policy_loosened(const cmif_attest_policy *p, char words[][32], size_t room)
+size_t cmif_attest_policy_loosened(const cmif_attest_policy *p, char words[][CMIF_LOOSENED_SIZE], size_t room)
 {
     cmif_attest_policy   base;
     struct cmif_loosened loosened = p->loosened;
@@ -986,26 +985,24 @@ size_t cmif_attest_policy_loosened(const cmif_attest_policy *p, char words[][32]
     cmif_attest_policy_init(&base);
     for (size_t i = 0; i < LOOSENS && count < room; i++) {
         if (*loosen_of(&loosened, i)) {
-            snprintf(words[count++], 32, "%s", loosen_words[i]);
+            snprintf(words[count++], CMIF_LOOSENED_SIZE, "%s", loosen_words[i]);
         }
     }
     for (cmif_tcb_status status = CMIF_TCB_UP_TO_DATE; status < CMIF_TCB_STATUSES && count < room; status++) {
         if (((p->statuses & ~base.statuses) >> status & 1)) {
-            char word[64];
-            snprintf(word, sizeof word, "status-%s", cmif_tcb_status_name(status));
-            snprintf(words[count++], 32, "%.31s", word);
+            snprintf(words[count++], CMIF_LOOSENED_SIZE, "status-%s", cmif_tcb_status_name(status));
         }
     }
     for (size_t i = 0; i < COUNT(td_bits) && count < room; i++) {
         if (((base.td_required & ~p->td_required) | (base.td_forbidden & ~p->td_forbidden)) >> td_bits[i].bit & 1) {
-            snprintf(words[count++], 32, "td-%s", td_bits[i].name);
+            snprintf(words[count++], CMIF_LOOSENED_SIZE, "td-%s", td_bits[i].name);
         }
     }
     if (p->snp_vmpl_max > base.snp_vmpl_max && count < room) {
-        snprintf(words[count++], 32, "snp-vmpl-%u", p->snp_vmpl_max);
+        snprintf(words[count++], CMIF_LOOSENED_SIZE, "snp-vmpl-%u", p->snp_vmpl_max);
     }
     if (p->root_count && count < room) {
-        snprintf(words[count++], 32, "roots");
+        snprintf(words[count++], CMIF_LOOSENED_SIZE, "roots");
     }
     return count;
 }

@@ -28,6 +28,6 @@ size_t cmif_attest_measured_size(cmif_tee tee, const char *name, size_t *other);
 const char *cmif_tee_word(cmif_tee tee); /* "sgx", "tdx", "snp", "tpm", "sim" */
 
 /* What is milder than the strict default, one word each ("debug", "status-SWHardeningNeeded", "td-sept-ve-disable", "roots"): how many. */
-size_t cmif_attest_policy_loosened(const cmif_attest_policy *policy, char words[][32], size_t room);
+size_t cmif_attest_policy_loosened(const cmif_attest_policy *policy, char words[][CMIF_LOOSENED_SIZE], size_t room);
 
 #endif

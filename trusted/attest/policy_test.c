@@ -44,7 +44,7 @@ static void a_policy_that_accepts_any_program_is_refused(void)
     cmif_attest_policy_file *file = NULL;
     CHECK(parse(HEAD "accept tdx\nloosen any-measurement\n", &file, NULL) == CMIF_OK);
     if (file) {
-        char words[4][32];
+        char words[4][CMIF_LOOSENED_SIZE];
         CHECK(cmif_attest_policy_loosened(&file->policy, words, 4) == 1 && !strcmp(words[0], "any-measurement"));
     }
     cmif_attest_policy_free(file);
@@ -148,7 +148,7 @@ static void what_stands_in_the_file_is_in_the_policy(void)
     CHECK(p->ak_pin_count == 1 && p->ak_pins[0] == 0x33 && p->tolerance == 60 && p->root_count == 0);
     CHECK(p->loosened.no_crl && p->loosened.ak_pinned && !p->loosened.debug && !p->loosened.simulator);
 
-    char   words[16][32];
+    char   words[16][CMIF_LOOSENED_SIZE];
     size_t count = cmif_attest_policy_loosened(p, words, 16);
     CHECK(count == 6);
     CHECK(!strcmp(words[0], "no-crl") && !strcmp(words[1], "ak-pinned") &&
@@ -163,7 +163,7 @@ static void the_defaults_are_strict(void)
     cmif_attest_policy_file *file = NULL;
     CHECK(parse(TDX, &file, NULL) == CMIF_OK);
     if (file) {
-        char                      words[1][32];
+        char                      words[1][CMIF_LOOSENED_SIZE];
         const cmif_attest_policy *p = &file->policy;
         CHECK(cmif_attest_policy_loosened(p, words, 1) == 0);
         CHECK(p->statuses == 1U << CMIF_TCB_UP_TO_DATE && p->td_required == 1U << 28 && p->td_forbidden == 1U << 29);
@@ -232,7 +232,7 @@ static void a_root_stands_in_the_policy_itself(void)
 {
     const char              *text = read_root();
     cmif_attest_policy_file *file = NULL, *again = NULL;
-    char                     words[1][32], twice[16384];
+    char                     words[1][CMIF_LOOSENED_SIZE], twice[16384];
     if (!text) {
         printf("  without the captures: the certificate of a root is not read\n");
         return;
