@@ -110,12 +110,879 @@ static void captures_are_judged_as_expected(void)
     }
 }
 
+
+/* ---- a PKI of our own ---- */
+static EVP_PKEY *rsa_key(void) { return EVP_RSA_gen(2048); }
+static EVP_PKEY *p384_key(void) { return EVP_EC_gen("P-384"); }
+
+typedef struct authority {
+    X509     *certificate;
+    EVP_PKEY *key;
+} authority;
+
+enum { MILAN, GENOA, TURIN, PRODUCTS };
+static const char *const product_names[PRODUCTS] = {"Milan", "Genoa", "Turin"};
+static struct pki {
+    authority ark[PRODUCTS], ask[PRODUCTS], asvk[PRODUCTS];
+    EVP_PKEY *leaf_key, *other_key;
+} pki;
+
+static const int64_t now = 1770000000; /* 2026-02-02 */
+
+static void extension(X509 *c, const char *oid, const void *value, size_t size)
+{
+    ASN1_OBJECT       *object = OBJ_txt2obj(oid, 1);
+    ASN1_OCTET_STRING *octets = ASN1_OCTET_STRING_new();
+    CHECK(ASN1_OCTET_STRING_set(octets, value, (int) size) == 1);
+    X509_EXTENSION *e = X509_EXTENSION_create_by_OBJ(NULL, object, 0, octets);
+    CHECK(e && X509_add_ext(c, e, -1) == 1);
+    X509_EXTENSION_free(e);
+    ASN1_OCTET_STRING_free(octets);
+    ASN1_OBJECT_free(object);
+}
+
+static void extension_text(X509 *c, int nid, const char *value)
+{
+    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+    CHECK(e && X509_add_ext(c, e, -1) == 1);
+    X509_EXTENSION_free(e);
+}
+
+static void pss(EVP_MD_CTX *ctx, EVP_PKEY *key)
+{
+    EVP_PKEY_CTX *pctx = NULL;
+    CHECK(EVP_DigestSignInit(ctx, &pctx, EVP_sha384(), NULL, key) == 1 && EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) == 1 &&
+          EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, 48) == 1);
+}
+
+static void name_add(X509_NAME *name, const char *cn) { CHECK(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *) cn, -1, -1, 0) == 1); }
+
+static X509 *certificate_new(const char *cn, EVP_PKEY *key, const char *issuer, long serial, int64_t from, int64_t to)
+{
+    X509 *c = X509_new();
+    CHECK(c && X509_set_version(c, 2) == 1 && X509_set_pubkey(c, key) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(c), serial) == 1);
+    name_add(X509_get_subject_name(c), cn);
+    name_add(X509_get_issuer_name(c), issuer);
+    CHECK(ASN1_TIME_set(X509_getm_notBefore(c), from) && ASN1_TIME_set(X509_getm_notAfter(c), to));
+    return c;
+}
+
+static void certificate_sign(X509 *c, EVP_PKEY *key)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    pss(ctx, key);
+    CHECK(X509_sign_ctx(c, ctx) > 0);
+    EVP_MD_CTX_free(ctx);
+}
+
+static authority authority_new(const char *kind, const char *product, long serial, const char *issuer, EVP_PKEY *issuer_key)
+{
+    char cn[64];
+    snprintf(cn, sizeof cn, "%s-%s", kind, product);
+    authority a   = {.key = rsa_key()};
+    a.certificate = certificate_new(cn, a.key, issuer ? issuer : cn, serial, now - 86400 * 365, now + 86400 * 3650);
+    extension_text(a.certificate, NID_basic_constraints, "critical,CA:TRUE");
+    extension_text(a.certificate, NID_key_usage, "critical,keyCertSign,cRLSign");
+    certificate_sign(a.certificate, issuer_key ? issuer_key : a.key);
+    return a;
+}
+
+static void pki_make(void)
+{
+    for (int i = 0; i < PRODUCTS; i++) {
+        char ark[64];
+        snprintf(ark, sizeof ark, "ARK-%s", product_names[i]);
+        pki.ark[i]  = authority_new("ARK", product_names[i], 1, NULL, NULL);
+        pki.ask[i]  = authority_new("SEV", product_names[i], 2, ark, pki.ark[i].key);
+        pki.asvk[i] = authority_new("SEV-VLEK", product_names[i], 3, ark, pki.ark[i].key);
+    }
+    pki.leaf_key  = p384_key();
+    pki.other_key = p384_key();
+}
+
+static void pki_free(void)
+{
+    for (int i = 0; i < PRODUCTS; i++) {
+        authority *all[] = {&pki.ark[i], &pki.ask[i], &pki.asvk[i]};
+        for (size_t k = 0; k < 3; k++) {
+            X509_free(all[k]->certificate);
+            EVP_PKEY_free(all[k]->key);
+        }
+    }
+    EVP_PKEY_free(pki.leaf_key);
+    EVP_PKEY_free(pki.other_key);
+}
+
+/* What a leaf is made of; a test changes one thing. */
+typedef struct leaf_plan {
+    int              product;
+    bool             vlek, nested_hwid, bad_signature, no_hwid;
+    uint8_t          tcb[8], hwid[64];
+    size_t           hwid_size;
+    int              skip_arc; /* 1 to 9: this SPL is left out */
+    int64_t          from, to;
+    const char      *name; /* in extension .2; NULL: the product's */
+    const authority *issuer;
+    EVP_PKEY        *key;
+} leaf_plan;
+
+static leaf_plan plan_for(int product)
+{
+    leaf_plan p = {.product = product, .from = now - 86400 * 30, .to = now + 86400 * 300, .hwid_size = product == TURIN ? 8 : 64, .key = pki.leaf_key};
+    static const uint8_t tcb[2][8] = {{4, 0, 0, 0, 0, 0, 24, 219}, {1, 2, 3, 4, 0, 0, 0, 81}};
+    memcpy(p.tcb, tcb[product == TURIN], 8);
+    for (size_t i = 0; i < p.hwid_size; i++) {
+        p.hwid[i] = (uint8_t) (0xa0 + i);
+    }
+    return p;
+}
+
+static X509 *leaf_make(const leaf_plan *p)
+{
+    static const uint8_t arcs[2][8] = {{1, 2, 4, 5, 6, 7, 3, 8}, {9, 1, 2, 3, 5, 6, 7, 8}};
+    const authority     *issuer     = p->issuer ? p->issuer : p->vlek ? &pki.asvk[p->product] : &pki.ask[p->product];
+    char                 cn[64];
+    X509_NAME_get_text_by_NID(X509_get_subject_name(issuer->certificate), NID_commonName, cn, sizeof cn);
+    X509   *c        = certificate_new(p->vlek ? "SEV-VLEK" : "SEV-VCEK", p->key, cn, 0, p->from, p->to);
+    uint8_t text[40] = {0x16};
+    text[1]          = (uint8_t) strlen(p->name ? p->name : product_names[p->product]);
+    memcpy(text + 2, p->name ? p->name : product_names[p->product], text[1]);
+    extension(c, "1.3.6.1.4.1.3704.1.1", (const uint8_t[]){2, 1, 0}, 3);
+    extension(c, "1.3.6.1.4.1.3704.1.2", text, 2 + (size_t) text[1]);
+    for (size_t i = 0; i < 8; i++) {
+        uint8_t arc = arcs[p->product == TURIN][i];
+        char    oid[64];
+        snprintf(oid, sizeof oid, "1.3.6.1.4.1.3704.1.3.%u", arc);
+        if (arc != p->skip_arc) {
+            extension(c, oid, p->tcb[i] < 0x80 ? (const uint8_t[]){2, 1, p->tcb[i], 0} : (const uint8_t[]){2, 2, 0, p->tcb[i]}, p->tcb[i] < 0x80 ? 3 : 4);
+        }
+    }
+    if (!p->vlek && !p->no_hwid) {
+        uint8_t nested[66] = {4, (uint8_t) p->hwid_size};
+        memcpy(nested + 2, p->hwid, p->hwid_size);
+        extension(c, "1.3.6.1.4.1.3704.1.4", p->nested_hwid ? nested : p->hwid, p->hwid_size + (p->nested_hwid ? 2 : 0));
+    }
+    if (p->vlek) {
+        extension(c, "1.3.6.1.4.1.3704.1.5", "\x16\x08" "CN=cloud", 10);
+    }
+    certificate_sign(c, p->bad_signature ? pki.ask[(p->product + 1) % PRODUCTS].key : issuer->key);
+    return c;
+}
+
+static void put(uint8_t *report, size_t at, uint64_t value, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        report[at + i] = (uint8_t) (value >> (8 * i));
+    }
+}
+
+static void report_make(const leaf_plan *p, unsigned version, uint8_t report[CMIF_SNP_REPORT_SIZE])
+{
+    memset(report, 0, CMIF_SNP_REPORT_SIZE);
+    put(report, 0, version, 4);
+    put(report, 8, 0x3001f, 8);
+    put(report, 0x34, 1, 4);
+    put(report, 0x40, 0x25, 8);
+    put(report, 0x48, p->vlek ? 4 : 0, 4);
+    memset(report + 0x50, 0x11, 64);
+    memset(report + 0x90, 0x22, 48);
+    memset(report + 0xc0, 0x33, 32);
+    static const size_t tcbs[] = {0x38, 0x180, 0x1e0, 0x1f0};
+    for (size_t i = 0; i < 4; i++) {
+        memcpy(report + tcbs[i], p->tcb, 8);
+    }
+    if (version >= 3) {
+        report[0x188] = p->product == TURIN ? 0x1a : 0x19;
+        report[0x189] = p->product == MILAN ? 0x01 : p->product == GENOA ? 0x11 : 0x02;
+        report[0x18a] = 1;
+    }
+    if (version >= 5) {
+        put(report, 0x1f8, 0x3f, 8);
+        put(report, 0x200, 0x3f, 8);
+    }
+    if (!p->vlek) {
+        memcpy(report + 0x1a0, p->hwid, p->hwid_size);
+    }
+}
+
+static void report_sign(uint8_t report[CMIF_SNP_REPORT_SIZE], EVP_PKEY *key)
+{
+    uint8_t       der[128], number[48];
+    size_t        size = sizeof der;
+    const uint8_t *at  = der;
+    EVP_MD_CTX   *ctx  = EVP_MD_CTX_new();
+    CHECK(EVP_DigestSignInit(ctx, NULL, EVP_sha384(), NULL, key) == 1 && EVP_DigestSign(ctx, der, &size, report, CMIF_SNP_SIGNED_SIZE) == 1);
+    ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long) size);
+    memset(report + 0x2a0, 0, 512);
+    for (size_t half = 0; half < 2; half++) {
+        CHECK(BN_bn2binpad(half ? ECDSA_SIG_get0_s(sig) : ECDSA_SIG_get0_r(sig), number, 48) == 48);
+        for (size_t i = 0; i < 48; i++) {
+            report[0x2a0 + 72 * half + i] = number[47 - i];
+        }
+    }
+    ECDSA_SIG_free(sig);
+    EVP_MD_CTX_free(ctx);
+}
+
+static X509_CRL *crl_make(const authority *issuer, EVP_PKEY *key, long revoked, int64_t from, int64_t to)
+{
+    X509_CRL  *crl  = X509_CRL_new();
+    ASN1_TIME *time = ASN1_TIME_new();
+    CHECK(crl && X509_CRL_set_version(crl, 1) == 1 && X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->certificate)) == 1);
+    CHECK(ASN1_TIME_set(time, from) && X509_CRL_set1_lastUpdate(crl, time) == 1 && ASN1_TIME_set(time, to) && X509_CRL_set1_nextUpdate(crl, time) == 1);
+    if (revoked) {
+        X509_REVOKED *r      = X509_REVOKED_new();
+        ASN1_INTEGER *serial = ASN1_INTEGER_new();
+        CHECK(ASN1_INTEGER_set(serial, revoked) == 1 && X509_REVOKED_set_serialNumber(r, serial) == 1 && ASN1_TIME_set(time, now - 10) &&
+              X509_REVOKED_set_revocationDate(r, time) == 1 && X509_CRL_add0_revoked(crl, r) == 1);
+        ASN1_INTEGER_free(serial);
+    }
+    ASN1_TIME_free(time);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    pss(ctx, key);
+    CHECK(X509_CRL_sign_ctx(crl, ctx) > 0);
+    EVP_MD_CTX_free(ctx);
+    return crl;
+}
+
+/* One appraisal with the PKI: everything in place and good, until a test changes something before world_judge. */
+typedef struct world {
+    leaf_plan          plan;
+    unsigned           version;
+    uint8_t            report[CMIF_SNP_REPORT_SIZE];
+    bool               unsigned_report, no_ask, no_leaf, no_crl, wrong_kind;
+    const authority   *root, *ask;    /* NULL: of the product */
+    X509_CRL          *crl;           /* NULL: a good one */
+    cmif_attest_policy policy;
+    cmif_measured      measured[2];
+    uint8_t            report_data[64];
+    EVP_PKEY          *signer;
+    cmif_verdict       verdict;
+} world;
+
+static world *world_new(int product, unsigned version, bool vlek)
+{
+    world *w     = calloc(1, sizeof *w);
+    w->plan      = plan_for(product);
+    w->plan.vlek = vlek;
+    w->version   = version;
+    w->signer    = pki.leaf_key;
+    report_make(&w->plan, version, w->report);
+    cmif_attest_policy_init(&w->policy);
+    w->measured[0] = (cmif_measured){.tee = CMIF_TEE_SNP, .name = "measurement", .size = 48};
+    w->measured[1] = (cmif_measured){.tee = CMIF_TEE_SNP, .name = "host_data", .size = 32};
+    memset(w->measured[0].value, 0x22, 48);
+    memset(w->measured[1].value, 0x33, 32);
+    memset(w->report_data, 0x11, 64);
+    w->policy.tees             = 1u << CMIF_TEE_SNP;
+    w->policy.measured         = w->measured;
+    w->policy.measured_count   = 2;
+    w->policy.report_data      = w->report_data;
+    w->policy.report_data_size = 64;
+    return w;
+}
+
+static cmif_item der_item(cmif_item_kind kind, uint8_t *der, int size)
+{
+    CHECK(size > 0);
+    return (cmif_item){kind, der, (size_t) size};
+}
+
+/* Judges, and frees the world: its verdict is the answer. */
+static cmif_verdict world_judge(world *w)
+{
+    cmif_item items[8] = {{CMIF_ITEM_SNP_REPORT, w->report, sizeof w->report}}, root;
+    size_t    count    = 1;
+    uint8_t  *der[4]   = {0};
+    if (!w->unsigned_report) {
+        report_sign(w->report, w->signer);
+    }
+    X509            *leaf  = leaf_make(&w->plan);
+    const authority *ask   = w->ask ? w->ask : w->plan.vlek ? &pki.asvk[w->plan.product] : &pki.ask[w->plan.product];
+    const authority *ark   = w->root ? w->root : &pki.ark[w->plan.product];
+    X509_CRL        *crl   = w->crl ? w->crl : crl_make(ark, ark->key, 0, now - 1000, now + 1000);
+    if (!w->no_leaf) {
+        items[count] = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(leaf, &der[0]));
+        items[count++].data = der[0];
+    }
+    if (!w->no_ask) {
+        items[count] = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(ask->certificate, &der[1]));
+        items[count++].data = der[1];
+    }
+    if (!w->no_crl) {
+        items[count] = der_item(CMIF_ITEM_CRL, NULL, i2d_X509_CRL(crl, &der[2]));
+        items[count++].data = der[2];
+    }
+    root      = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(ark->certificate, &der[3]));
+    root.data = der[3];
+    w->policy.roots      = &root;
+    w->policy.root_count = 1;
+    cmif_attest(items, count, &w->policy, now, &w->verdict);
+    for (size_t i = 0; i < 4; i++) {
+        OPENSSL_free(der[i]);
+    }
+    X509_free(leaf);
+    X509_CRL_free(crl);
+    cmif_verdict v = w->verdict;
+    free(w);
+    return v;
+}
+
+/* Refused, and for this alone: `error` NULL is a reason of its own, else "invalid-evidence" with this error alone. */
+static bool only(const cmif_verdict *v, const char *reason, const char *error)
+{
+    bool good = v->outcome == CMIF_REJECTED && v->reason_count == 1 && !strcmp(v->reasons[0], reason) && v->error_count == (error != NULL) &&
+                (!error || !strcmp(v->errors[0], error));
+    if (!good) {
+        case_tell(error ? error : reason, v);
+    }
+    return good;
+}
+#define ONLY(world, reason, error)                                                                                                                             \
+    do {                                                                                                                                                       \
+        cmif_verdict only_v = world_judge(world);                                                                                                              \
+        CHECK(only(&only_v, reason, error));                                                                                                                   \
+    } while (0)
+
+static void good_reports_of_every_version_and_product_are_accepted(void)
+{
+    for (int product = 0; product < PRODUCTS; product++) {
+        for (unsigned version = 2; version <= 5; version++) {
+            for (int vlek = 0; vlek < 2; vlek++) {
+                cmif_verdict v = world_judge(world_new(product, version, vlek));
+                CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 0 && v.loosened_count <= 1 && v.crl_this_update == now - 1000);
+                if (v.outcome != CMIF_ACCEPTED) {
+                    case_tell(product_names[product], &v);
+                }
+            }
+        }
+    }
+    world *w            = world_new(TURIN, 5, false);
+    w->plan.nested_hwid = true;
+    CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+    w            = world_new(MILAN, 3, false);
+    w->plan.name = "Milan-B0";
+    CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+}
+
+static void report_of_another_key_is_refused(void)
+{
+    world *w  = world_new(MILAN, 3, false);
+    w->signer = pki.other_key;
+    ONLY(w, "invalid-evidence", "report-signature");
+    w                  = world_new(MILAN, 3, false); /* r and s zero */
+    w->unsigned_report = true;
+    ONLY(w, "invalid-evidence", "report-signature");
+}
+
+static void vcek_of_another_chip_is_refused(void)
+{
+    world *w = world_new(MILAN, 3, false);
+    w->plan.hwid[63] ^= 1;
+    ONLY(w, "invalid-evidence", "chip-id");
+    w = world_new(TURIN, 5, false);
+    w->plan.hwid[7] ^= 1;
+    ONLY(w, "invalid-evidence", "chip-id");
+    w                 = world_new(TURIN, 5, false);
+    w->report[0x1a8] = 1; /* beyond Turin's 8 bytes */
+    ONLY(w, "invalid-evidence", "chip-id");
+    w                 = world_new(MILAN, 3, false); /* Turin's size on Milan */
+    w->plan.hwid_size = 8;
+    ONLY(w, "invalid-evidence", "chip-id");
+    w               = world_new(MILAN, 3, false);
+    w->plan.no_hwid = true;
+    ONLY(w, "invalid-evidence", "chip-id");
+}
+
+static void masked_chip_id_is_said_and_the_key_still_counts(void)
+{
+    world *w = world_new(MILAN, 3, false);
+    memset(w->report + 0x1a0, 0, 64);
+    cmif_verdict v = world_judge(w);
+    CHECK(v.outcome == CMIF_ACCEPTED && cmif_verdict_field(&v, "chip_id_masked"));
+    w = world_new(MILAN, 3, false);
+    memset(w->report + 0x1a0, 0, 64);
+    w->plan.no_hwid = true; /* a VCEK is always of a chip */
+    ONLY(w, "invalid-evidence", "chip-id");
+}
+
+/* SVN by SVN, each of the eight, up and down: the leaf's SPLs must be REPORTED_TCB's. And it is REPORTED_TCB that they are held against. */
+static void vcek_of_another_tcb_is_refused(void)
+{
+    for (int product = 0; product < PRODUCTS; product++) {
+        for (size_t i = 0; i < 8; i++) {
+            for (int step = -1; step <= 1; step += 2) {
+                world *w = world_new(product, 3, false);
+                if (w->report[0x180 + i] || step > 0) {
+                    w->report[0x180 + i] = (uint8_t) (w->report[0x180 + i] + step);
+                    ONLY(w, "invalid-evidence", "reported-tcb");
+                } else {
+                    free(w);
+                }
+            }
+            world *w            = world_new(product, 3, false);
+            w->report[0x38 + i] = 0xff; /* CURRENT_TCB may be ahead */
+            CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+        }
+        world *w         = world_new(product, 3, false);
+        w->plan.skip_arc = 3;
+        ONLY(w, "invalid-evidence", "reported-tcb");
+    }
+}
+
+static void certificates_of_another_product_are_refused(void)
+{
+    world *w          = world_new(MILAN, 3, false); /* Genoa's whole chain for a Milan report */
+    w->plan.product   = GENOA;
+    ONLY(w, "invalid-evidence", "product");
+    w               = world_new(MILAN, 3, false); /* and the name in the leaf */
+    w->plan.name    = "Genoa";
+    ONLY(w, "invalid-evidence", "product");
+    w            = world_new(MILAN, 3, false);
+    w->plan.name = "Milano";
+    ONLY(w, "invalid-evidence", "product");
+    w                = world_new(MILAN, 3, false); /* VCEK issued by the ASVK of its product */
+    w->plan.issuer   = &pki.asvk[MILAN];
+    w->ask           = &pki.asvk[MILAN];
+    ONLY(w, "invalid-evidence", "product");
+    w              = world_new(MILAN, 3, true);
+    w->plan.issuer = w->ask = &pki.ask[MILAN];
+    ONLY(w, "invalid-evidence", "product");
+    static const uint8_t unknown[][2] = {{0x19, 0x20}, {0x19, 0x9f}, {0x19, 0xb0}, {0x1a, 0x20}, {0x1a, 0x50}, {0x17, 0x01}, {0, 0}};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        w                = world_new(MILAN, 3, false);
+        w->report[0x188] = unknown[i][0];
+        w->report[0x189] = unknown[i][1];
+        cmif_verdict v   = world_judge(w);
+        CHECK(v.outcome == CMIF_UNSUPPORTED && case_has_error(&v, "product"));
+    }
+}
+
+static void vlek_where_vcek_is_said_and_back_are_refused(void)
+{
+    world *w         = world_new(MILAN, 3, false);
+    w->plan.vlek     = true;
+    ONLY(w, "invalid-evidence", "leaf-kind");
+    w            = world_new(MILAN, 3, true);
+    w->plan.vlek = false;
+    memcpy(w->report + 0x1a0, w->plan.hwid, 64);
+    ONLY(w, "invalid-evidence", "leaf-kind");
+}
+
+static void signing_key_none_or_unknown_is_refused(void)
+{
+    for (unsigned key = 2; key < 8; key++) {
+        world *w = world_new(MILAN, 3, false);
+        put(w->report, 0x48, key << 2, 4);
+        ONLY(w, "invalid-evidence", key == 7 ? "signing-key-none" : "signing-key-unknown");
+    }
+}
+
+static void debug_guest_is_refused_unless_said_aloud(void)
+{
+    world *w = world_new(MILAN, 3, false);
+    put(w->report, 8, 0xb001f, 8);
+    ONLY(w, "debug", NULL);
+    w = world_new(MILAN, 3, false);
+    put(w->report, 8, 0xb001f, 8);
+    w->policy.loosened.debug = true;
+    cmif_verdict v           = world_judge(w);
+    CHECK(v.outcome == CMIF_ACCEPTED && v.debug && !strcmp(v.loosened[0], "debug"));
+}
+
+static void policy_bits_are_required_and_forbidden(void)
+{
+    world *w              = world_new(MILAN, 3, false);
+    w->policy.snp_required = 1 << 20; /* single socket */
+    ONLY(w, "policy-bits", NULL);
+    w                       = world_new(MILAN, 3, false);
+    w->policy.snp_forbidden = 1 << 16; /* SMT */
+    ONLY(w, "policy-bits", NULL);
+    w                      = world_new(MILAN, 3, false);
+    w->policy.snp_required = 1 << 16;
+    CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+}
+
+static void reserved_bits_are_refused(void)
+{
+    static const struct {
+        size_t  at;
+        uint8_t value;
+    } bits[] = {{8 + 3, 0x04} /* POLICY 26 */, {0x41, 1} /* PLATFORM_INFO 8 */, {0x48, 0x20} /* FLAGS 5 */, {0x4c, 1}, {0x4f, 1}, {0x18b, 1}, {0x19f, 1},
+                {0x1eb, 1}, {0x1ef, 1}, {0x1f8, 1} /* MIT vectors are of version 5 */, {0x207, 1}, {0x208, 1}, {0x29f, 1}};
+    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+        world *w = world_new(MILAN, 3, false);
+        w->report[bits[i].at] |= bits[i].value;
+        ONLY(w, "invalid-evidence", "reserved-bits");
+    }
+    world *w = world_new(MILAN, 2, false); /* version 2 has no CPUID */
+    w->report[0x188] = 0x19;
+    ONLY(w, "invalid-evidence", "reserved-bits");
+    w = world_new(MILAN, 3, false);
+    put(w->report, 8, 0x1001f, 8);
+    ONLY(w, "invalid-evidence", "policy-bit-17");
+    static const size_t unsigned_bytes[] = {0x2a0 + 48, 0x2a0 + 71, 0x2a0 + 72 + 48, 0x2a0 + 143, 0x2a0 + 144, 1183};
+    for (size_t i = 0; i < sizeof unsigned_bytes / sizeof *unsigned_bytes; i++) {
+        w = world_new(MILAN, 3, false);
+        report_sign(w->report, pki.leaf_key);
+        w->report[unsigned_bytes[i]] = 1;
+        w->unsigned_report           = true; /* as it is now */
+        ONLY(w, "invalid-evidence", "reserved-bits");
+    }
+}
+
+static void vmpl_above_the_policy_is_refused(void)
+{
+    for (unsigned vmpl = 1; vmpl < 4; vmpl++) {
+        world *w = world_new(MILAN, 3, false);
+        put(w->report, 0x30, vmpl, 4);
+        w->policy.snp_vmpl_max = vmpl - 1;
+        ONLY(w, "vmpl", NULL);
+    }
+}
+
+/* Lower in one component and higher in the next is lower: it would be higher as an integer. And it is COMMITTED_TCB that counts. */
+static void minimum_tcb_is_by_component(void)
+{
+    for (int product = 0; product < PRODUCTS; product++) {
+        for (size_t i = 0; i < 8; i++) {
+            world *w = world_new(product, 3, false);
+            for (size_t k = 0; k < 8; k++) {
+                w->report[0x1e0 + k] = k == i ? 4 : 200;
+            }
+            memset(w->policy.snp_minimum_tcb, 5, 8);
+            ONLY(w, "tcb-below-minimum", NULL);
+        }
+        world *w = world_new(product, 3, false);
+        memset(w->report + 0x1e0, 5, 8);
+        memset(w->policy.snp_minimum_tcb, 5, 8);
+        CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+    }
+}
+
+static void mitigations_and_alias_check_can_be_required(void)
+{
+    world *w                   = world_new(TURIN, 5, false);
+    w->policy.snp_mit_required = 0x40;
+    ONLY(w, "mit-vector", NULL);
+    w                          = world_new(TURIN, 5, false);
+    w->policy.snp_mit_required = 0x3f;
+    CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+    w                          = world_new(MILAN, 3, false); /* an old report has no vector: nothing is mitigated */
+    w->policy.snp_mit_required = 1;
+    ONLY(w, "mit-vector", NULL);
+    w                               = world_new(MILAN, 3, false);
+    w->policy.snp_platform_required = 1 << 5;
+    CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+    w                               = world_new(MILAN, 3, false);
+    w->policy.snp_platform_required = 1 << 5;
+    put(w->report, 0x40, 0x05, 8);
+    ONLY(w, "alias-check", NULL);
+    w                               = world_new(MILAN, 3, false);
+    w->policy.snp_platform_required = 1 << 3;
+    ONLY(w, "platform-bits", NULL);
+}
+
+static void measurement_host_data_and_report_data_must_match(void)
+{
+    world *w = world_new(MILAN, 3, false);
+    w->report[0x90] ^= 1;
+    ONLY(w, "measurement-measurement", NULL);
+    w = world_new(MILAN, 3, false);
+    w->report[0xc0] ^= 1;
+    ONLY(w, "measurement-host_data", NULL);
+    w = world_new(MILAN, 3, false);
+    w->report[0x8f] ^= 1;
+    ONLY(w, "report-data", NULL);
+    w                          = world_new(MILAN, 3, false);
+    w->policy.report_data_size = 32; /* zeros must follow, and do not */
+    ONLY(w, "report-data", NULL);
+    w                     = world_new(MILAN, 3, false);
+    w->policy.report_data = NULL;
+    ONLY(w, "report-data", NULL);
+    w                        = world_new(MILAN, 3, false);
+    w->policy.measured_count = 0;
+    ONLY(w, "no-measurement-policy", NULL);
+    w              = world_new(MILAN, 3, false);
+    w->policy.tees = 1u << CMIF_TEE_TDX;
+    ONLY(w, "technology-not-accepted", NULL);
+}
+
+static void unknown_versions_and_algorithms_are_unsupported(void)
+{
+    static const unsigned versions[] = {0, 1, 6, 7, 0x100, 0x10000003};
+    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+        world *w = world_new(MILAN, 3, false);
+        put(w->report, 0, versions[i], 4);
+        CHECK(world_judge(w).outcome == CMIF_UNSUPPORTED);
+    }
+    world *w = world_new(MILAN, 3, false);
+    put(w->report, 0x34, 2, 4);
+    CHECK(world_judge(w).outcome == CMIF_UNSUPPORTED);
+}
+
+static void chains_that_do_not_hold_are_refused(void)
+{
+    world *w             = world_new(MILAN, 3, false);
+    w->plan.bad_signature = true;
+    cmif_verdict v        = world_judge(w);
+    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "vcek-untrusted"));
+    w      = world_new(MILAN, 3, false); /* a root with the same name and another key */
+    authority look_alike = authority_new("ARK", "Milan", 1, NULL, NULL);
+    w->root              = &look_alike;
+    v                    = world_judge(w);
+    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "vcek-untrusted"));
+    X509_free(look_alike.certificate);
+    EVP_PKEY_free(look_alike.key);
+    w         = world_new(MILAN, 3, false);
+    w->no_ask = true; /* AMD's own ASK is built in, and is not of this PKI */
+    v         = world_judge(w);
+    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "vcek-untrusted"));
+    w          = world_new(MILAN, 3, false);
+    w->no_leaf = true;
+    ONLY(w, "no-collateral", NULL);
+    w          = world_new(MILAN, 3, false);
+    w->plan.to = now - 1;
+    ONLY(w, "vcek-expired", NULL);
+    w            = world_new(MILAN, 3, false);
+    w->plan.from = now + 1;
+    ONLY(w, "vcek-not-yet-valid", NULL);
+    w             = world_new(MILAN, 3, false); /* one of ours and signed by it, but no P-384 */
+    w->plan.key   = pki.ark[GENOA].key;
+    w->unsigned_report = true;
+    v             = world_judge(w);
+    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "report-signature"));
+}
+
+static void crl_is_demanded_and_believed(void)
+{
+    const authority *ark = &pki.ark[MILAN];
+    world           *w   = world_new(MILAN, 3, false);
+    w->no_crl            = true;
+    ONLY(w, "revocation-vcek", NULL);
+    w                         = world_new(MILAN, 3, false);
+    w->no_crl                 = true;
+    w->policy.loosened.no_crl = true;
+    cmif_verdict v            = world_judge(w);
+    CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 1 && !strcmp(v.unchecked[0], "revocation-vcek"));
+    w      = world_new(MILAN, 3, false);
+    w->crl = crl_make(ark, ark->key, 2, now - 1000, now + 1000); /* the ASK */
+    ONLY(w, "vcek-revoked", NULL);
+    w                         = world_new(MILAN, 3, false);
+    w->crl                    = crl_make(ark, ark->key, 2, now - 1000, now + 1000);
+    w->policy.loosened.no_crl = true; /* nothing makes revoked good */
+    ONLY(w, "vcek-revoked", NULL);
+    w      = world_new(MILAN, 3, true);
+    w->crl = crl_make(ark, ark->key, 3, now - 1000, now + 1000); /* the ASVK */
+    ONLY(w, "vlek-revoked", NULL);
+    w      = world_new(MILAN, 3, false);
+    w->crl = crl_make(ark, ark->key, 3, now - 1000, now + 1000);
+    CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+    w      = world_new(MILAN, 3, false);
+    w->crl = crl_make(ark, ark->key, 0, now - 1000, now - 1);
+    ONLY(w, "vcek-crl-expired", NULL);
+    w      = world_new(MILAN, 3, false);
+    w->crl = crl_make(ark, ark->key, 0, now + 1, now + 1000);
+    ONLY(w, "vcek-crl-not-yet-valid", NULL);
+    w      = world_new(MILAN, 3, false);
+    w->crl = crl_make(ark, pki.ark[GENOA].key, 0, now - 1000, now + 1000);
+    ONLY(w, "vcek-crl-invalid", NULL);
+    w      = world_new(MILAN, 3, false); /* a good list, of another product */
+    w->crl = crl_make(&pki.ark[GENOA], pki.ark[GENOA].key, 0, now - 1000, now + 1000);
+    ONLY(w, "revocation-vcek", NULL);
+}
+
+static void every_reason_is_listed_not_the_first_alone(void)
+{
+    world *w = world_new(MILAN, 3, false);
+    put(w->report, 8, 0xb001f, 8);
+    put(w->report, 0x30, 2, 4);
+    w->report[0x90] ^= 1;
+    w->report[0x50] ^= 1;
+    w->plan.to     = now - 1;
+    w->plan.tcb[0] = 9;
+    w->signer      = pki.other_key;
+    cmif_verdict v = world_judge(w);
+    static const char *const reasons[] = {"debug", "vmpl", "measurement-measurement", "report-data", "vcek-expired", "invalid-evidence"};
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        CHECK(case_has_reason(&v, reasons[i]));
+    }
+    CHECK(v.outcome == CMIF_REJECTED && v.reason_count == 6 && case_has_error(&v, "reported-tcb") && case_has_error(&v, "report-signature"));
+}
+
+/* ---- the host's table ---- */
+static void table_is_bounds_checked_and_a_hint_only(void)
+{
+    case_file            report = case_read("snp/genoa-v3-tsm-outblob-auxblob", "report.bin"), aux = case_read("snp/genoa-v3-tsm-outblob-auxblob", "auxblob.bin");
+    subject              s = {.items = {{CMIF_ITEM_SNP_REPORT, report.data, report.size}, {CMIF_ITEM_SNP_TABLE, aux.data, aux.size}}, .count = 2, .time = 1747699200};
+    cmif_verdict         v;
+    static const uint8_t zeros_only[24] = {0};
+    subject_policy(&s, report.data);
+    judge(&s, &v);
+    CHECK(v.outcome == CMIF_ACCEPTED);
+    for (size_t entry = 0; entry < 3; entry++) {
+        for (size_t k = 0; k < 8; k++) { /* offset and length, each of their bytes at its most */
+            uint8_t was = aux.data[24 * entry + 16 + k];
+            aux.data[24 * entry + 16 + k] = 0xff;
+            judge(&s, &v);
+            CHECK(v.outcome == CMIF_MALFORMED || (k == 0 || k == 4)); /* the lowest byte may stay inside */
+            CHECK(v.outcome != CMIF_ACCEPTED || k == 0 || k == 4);
+            aux.data[24 * entry + 16 + k] = was;
+        }
+    }
+    for (size_t size = 1; size < 4 * 24; size++) { /* the entry that ends it is cut off */
+        s.items[1].size = size;
+        judge(&s, &v);
+        CHECK(v.outcome == CMIF_MALFORMED && case_has_error(&v, "certificate-table"));
+    }
+    s.items[1] = (cmif_item){CMIF_ITEM_SNP_TABLE, zeros_only, sizeof zeros_only}; /* the host had none */
+    judge(&s, &v);
+    CHECK(only(&v, "no-collateral", NULL));
+    free(report.data);
+    free(aux.data);
+}
+
+/* A chain that is good in itself, from an ARK in the table: it proves nothing. */
+static void ark_of_the_table_is_no_root(void)
+{
+    leaf_plan  plan = plan_for(MILAN);
+    X509      *leaf = leaf_make(&plan);
+    uint8_t    report[CMIF_SNP_REPORT_SIZE], table[8192] = {0};
+    X509      *chain[3] = {leaf, pki.ask[MILAN].certificate, pki.ark[MILAN].certificate};
+    static const uint8_t guids[3][16] = {{0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd},
+                                         {0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7, 0x82},
+                                         {0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae}};
+    size_t at = 4 * 24;
+    for (size_t i = 0; i < 3; i++) {
+        uint8_t *der  = NULL;
+        int      size = i2d_X509(chain[i], &der);
+        memcpy(table + 24 * i, guids[i], 16);
+        put(table, 24 * i + 16, at, 4);
+        put(table, 24 * i + 20, (uint64_t) size, 4);
+        memcpy(table + at, der, (size_t) size);
+        at += (size_t) size;
+        OPENSSL_free(der);
+    }
+    report_make(&plan, 3, report);
+    report_sign(report, pki.leaf_key);
+    subject      s = {.items = {{CMIF_ITEM_SNP_REPORT, report, sizeof report}, {CMIF_ITEM_SNP_TABLE, table, at}}, .count = 2, .time = now};
+    cmif_verdict v;
+    subject_policy(&s, report);
+    judge(&s, &v);
+    CHECK(only(&v, "invalid-evidence", "vcek-untrusted"));
+    uint8_t  *der  = NULL;
+    int       size = i2d_X509(pki.ark[MILAN].certificate, &der);
+    cmif_item root = {CMIF_ITEM_CERTIFICATES, der, (size_t) size};
+    s.policy.roots      = &root; /* the same, where the caller says so */
+    s.policy.root_count = 1;
+    judge(&s, &v);
+    CHECK(v.outcome == CMIF_ACCEPTED);
+    OPENSSL_free(der);
+    X509_free(leaf);
+}
+
+/* ---- every byte ---- */
+static void certificate_der(const uint8_t *pem, size_t size, uint8_t **der, int *der_size)
+{
+    BIO  *bio = BIO_new_mem_buf(pem, (int) size);
+    X509 *c   = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    *der      = NULL;
+    *der_size = c ? i2d_X509(c, der) : 0;
+    X509_free(c);
+    BIO_free(bio);
+}
+
+/* Every truncation of report and certificate, and every byte of them with its lowest bit, its highest, and all turned. What is accepted all the same:
+ * spellings of the same PEM (line ends, unused bits), which decode to the very same certificate. */
+static void no_flip_and_no_truncation_is_accepted(void)
+{
+    const char   *name   = "snp/milan-v3-vcek";
+    case_file     file[] = {case_read(name, "report.bin"), case_read(name, "vcek.pem")};
+    case_expected expected;
+    subject       s = {.items = {{CMIF_ITEM_SNP_REPORT, file[0].data, file[0].size}, {CMIF_ITEM_CERTIFICATES, file[1].data, file[1].size}}, .count = 2};
+    cmif_verdict  v;
+    uint8_t      *der, *other;
+    int           der_size, other_size;
+    unsigned      tried = 0, refused = 0, spelling = 0;
+    CHECK(case_open(name, &expected));
+    subject_policy(&s, file[0].data);
+    s.time = case_time(&expected);
+    certificate_der(file[1].data, file[1].size, &der, &der_size);
+    judge(&s, &v);
+    CHECK(v.outcome == CMIF_ACCEPTED && der_size > 0);
+    for (size_t f = 0; f < 2; f++) {
+        static const uint8_t flips[] = {1, 0x80, 0xff};
+        for (size_t i = 0; i < file[f].size; i += full ? 1 : 13) {
+            for (size_t k = 0; k < sizeof flips; k++) {
+                file[f].data[i] ^= flips[k];
+                judge(&s, &v);
+                tried++;
+                if (v.outcome == CMIF_ACCEPTED) {
+                    certificate_der(file[1].data, file[1].size, &other, &other_size);
+                    CHECK(f == 1 && other_size == der_size && !memcmp(der, other, (size_t) der_size));
+                    OPENSSL_free(other);
+                    spelling++;
+                } else {
+                    refused++;
+                }
+                file[f].data[i] ^= flips[k];
+            }
+        }
+        for (size_t size = 0; size < file[f].size; size += full ? 1 : 13) {
+            s.items[f].size = size;
+            judge(&s, &v);
+            tried++;
+            if (v.outcome == CMIF_ACCEPTED) {
+                certificate_der(file[1].data, size, &other, &other_size);
+                CHECK(f == 1 && other_size == der_size && !memcmp(der, other, (size_t) der_size));
+                OPENSSL_free(other);
+                spelling++;
+            } else {
+                refused++;
+            }
+        }
+        s.items[f].size = file[f].size;
+    }
+    printf("    %u flips and truncations: %u refused, %u another spelling of the same PEM\n", tried, refused, spelling);
+    CHECK(tried == refused + spelling && refused > 500);
+    OPENSSL_free(der);
+    case_close(&expected);
+    free(file[0].data);
+    free(file[1].data);
+}
+
 int main(int argc, char **argv)
 {
-    if (cases_absent()) {
-        return check_skip("the captures (shared/attestation) are not beside the repository");
-    }
     full = argc > 1 && !strcmp(argv[1], "full");
+    pki_make();
+    RUN(good_reports_of_every_version_and_product_are_accepted);
+    RUN(report_of_another_key_is_refused);
+    RUN(vcek_of_another_chip_is_refused);
+    RUN(masked_chip_id_is_said_and_the_key_still_counts);
+    RUN(vcek_of_another_tcb_is_refused);
+    RUN(certificates_of_another_product_are_refused);
+    RUN(vlek_where_vcek_is_said_and_back_are_refused);
+    RUN(signing_key_none_or_unknown_is_refused);
+    RUN(debug_guest_is_refused_unless_said_aloud);
+    RUN(policy_bits_are_required_and_forbidden);
+    RUN(reserved_bits_are_refused);
+    RUN(vmpl_above_the_policy_is_refused);
+    RUN(minimum_tcb_is_by_component);
+    RUN(mitigations_and_alias_check_can_be_required);
+    RUN(measurement_host_data_and_report_data_must_match);
+    RUN(unknown_versions_and_algorithms_are_unsupported);
+    RUN(chains_that_do_not_hold_are_refused);
+    RUN(crl_is_demanded_and_believed);
+    RUN(every_reason_is_listed_not_the_first_alone);
+    RUN(ark_of_the_table_is_no_root);
+    if (cases_absent()) {
+        pki_free();
+        printf("the captures (shared/attestation) are not beside the repository: their tests were left out\n");
+        return check_report();
+    }
     RUN(captures_are_judged_as_expected);
+    RUN(table_is_bounds_checked_and_a_hint_only);
+    RUN(no_flip_and_no_truncation_is_accepted);
+    pki_free();
     return check_report();
 }
