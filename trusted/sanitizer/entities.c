@@ -19,6 +19,7 @@ enum {
     SECRET_BACK  = 18,
     SECRET_MAX   = 8192,
     BLOCK_TOKENS = 16384, /* of a key in PEM form */
+    LOOK_UP      = 64,    /* tokens */
     COUNT_MAX    = 12     /* a larger number says more than how many */
 };
 
@@ -61,6 +62,8 @@ typedef struct job {
     cmif_window       window;
     char              joined[JOINED_MAX];
     bool              no_block_end; /* no key in PEM form ends behind here */
+    size_t            run_end;      /* of the run that was looked at last */
+    size_t            seen, secret; /* tokens before the one that is read, and up to the last that announces a secret */
     cmif_spans        out;
     person           *persons;
     name_slot        *names;
@@ -107,28 +110,39 @@ static uint32_t hash_of(const char *data, size_t size)
     return h ^ h >> 15;
 }
 
-static void look_up_token(job *j, size_t i)
+/* A word with other accents than a list has it, or an apostrophe too many: its bare form may be a name. */
+static void look_up_bare(job *j, size_t i)
 {
-    uint8_t     bare[JOINED_MAX];
-    cmif_str    fold = fold_at(j, i);
-    cmif_known *out  = &j->infos[i];
-    if (fold.size == 2 && fold.data[0] == '\'') { /* 's */
-        out->bits = WORD | STOP;
-        return;
-    }
-    *out = cmif_lists_look(j->lists, fold);
-    if (out->bits & WORD) {
-        return;
-    }
-    bool plain = true;
+    uint8_t    bare[JOINED_MAX];
+    cmif_str   fold  = fold_at(j, i);
+    cmif_known known = {0};
+    bool       plain = true;
     for (size_t k = 0; k < fold.size && plain; k++) {
         plain = !(fold.data[k] & 0x80) && fold.data[k] != '\'';
     }
-    if (!plain) { /* with other accents, or an apostrophe too many */
-        size_t size = fold.size < JOINED_MAX / 4 ? cmif_scan_bare(fold, bare, sizeof bare) : 0;
-        out->bits |=
-            cmif_lists_look(j->lists, (cmif_str){(const char *) bare, size}).bits & ~(uint32_t) (WORD | STOP | CAPITAL);
+    if (!plain && fold.size < sizeof bare / 4) {
+        cmif_lists_look(j->lists, &(cmif_str){(const char *) bare, cmif_scan_bare(fold, bare, sizeof bare)}, 1, &known);
+        j->infos[i].bits |= known.bits & ~(uint32_t) (WORD | STOP | CAPITAL);
         cmif_wipe(bare, sizeof bare);
+    }
+}
+
+static void look_up_all(job *j)
+{
+    cmif_str words[LOOK_UP];
+    for (size_t from = 0; from < j->count; from += LOOK_UP) {
+        size_t count = j->count - from < LOOK_UP ? j->count - from : LOOK_UP;
+        for (size_t k = 0; k < count; k++) {
+            words[k] = is_word(j, from + k) ? fold_at(j, from + k) : (cmif_str){"", 0};
+        }
+        cmif_lists_look(j->lists, words, count, j->infos + from);
+        for (size_t i = from; i < from + count; i++) {
+            if (is_word(j, i) && fold_at(j, i).size == 2 && fold_at(j, i).data[0] == '\'') { /* 's */
+                j->infos[i] = (cmif_known){WORD | STOP, 0};
+            } else if (is_word(j, i) && !has(j, i, WORD)) {
+                look_up_bare(j, i);
+            }
+        }
     }
 }
 
@@ -168,13 +182,7 @@ static int capital(const job *j, size_t i)
 
 static bool is_digit_word(const job *j, size_t i)
 {
-    cmif_str fold = fold_at(j, i);
-    for (size_t k = 0; k < fold.size; k++) {
-        if (fold.data[k] >= '0' && fold.data[k] <= '9') {
-            return true;
-        }
-    }
-    return false;
+    return token_at(j, i)->digit;
 }
 
 /* Whether a word can be a part of a proper name where it stands. */
@@ -284,12 +292,13 @@ static size_t listed_words(job *j, const phrase *p, uint32_t listed, uint32_t be
         size += fold.size;
         bool lower = token_at(j, p->at[k])->casing < CMIF_CASE_FIRST;
         names += has(j, p->at[k], WORD) && (lower || has(j, p->at[k], LOUD)) ? 0 : 1;
-        uint32_t bits    = cmif_lists_look(j->lists, (cmif_str){j->joined, size}).bits;
-        bool     country = listed == PLACE && bits & COUNTRY;
-        if (bits & listed && k > 0 && (names > 0 || country)) {
+        cmif_known known;
+        cmif_lists_look(j->lists, &(cmif_str){j->joined, size}, 1, &known);
+        bool country = listed == PLACE && known.bits & COUNTRY;
+        if (known.bits & listed && k > 0 && (names > 0 || country)) {
             best = k + 1;
         }
-        if (!(bits & begins)) {
+        if (!(known.bits & begins)) {
             break;
         }
     }
@@ -909,21 +918,22 @@ static size_t tokens_up_to(const job *j, size_t i, size_t end)
     return k - i;
 }
 
-static size_t run_size(const job *j, size_t i)
+/* Bytes of the run without white space and quotes from token i on. Runs are looked at from left to right. */
+static size_t run_size(job *j, size_t i)
 {
-    size_t from = token_at(j, i)->from, size = 0;
-    while (from + size < j->scan->size && size < SECRET_MAX) {
-        uint8_t c = j->scan->text[from + size];
+    size_t from = token_at(j, i)->from, end = j->run_end > from ? j->run_end : from;
+    for (; j->run_end <= from && end < j->scan->size; end++) {
+        uint8_t c = j->scan->text[end];
         if (c <= ' ' || c == '"' || c == '\'' || c == '`' || c == '<' || c == '>' || c == 0x7f) {
             break;
         }
-        size++;
     }
-    return size;
+    j->run_end = end;
+    return end - from < SECRET_MAX ? end - from : SECRET_MAX;
 }
 
 /* password: sunshine; the pin is 7719 */
-static size_t announced_secret(const job *j, size_t i)
+static size_t announced_secret(job *j, size_t i)
 {
     bool is = false, far = false, mark_is = false;
     for (size_t back = 1; back <= SECRET_BACK && back <= i; back++) {
@@ -1230,8 +1240,48 @@ static reading name_at(job *j, size_t i)
     return (reading){0};
 }
 
+/* Whether this is a small ordinary word among others that only word_at says something of: most words are. No key that
+ * matters, no name of several words, no form and no secret begins with it, and nothing before it announces one. */
+static bool is_plain(const job *j, size_t i)
+{
+    static const uint32_t keys =
+        KEY_STREET_FIRST | KEY_PARTICLE | KEY_ORG | KEY_NUMERAL | KEY_UNIT | KEY_DATE | KEY_CURRENCY;
+
+    const cmif_token *t    = token_at(j, i);
+    cmif_known        k    = j->infos[i];
+    size_t            next = i + 1;
+    uint8_t           mark = mark_at(j, next);
+    if (t->kind != CMIF_TOKEN_WORD || t->casing > CMIF_CASE_LOWER || t->digit || t->odd || !(k.bits & WORD) ||
+        k.bits & BEGINS || k.key & keys || (j->secret && i < j->secret + SECRET_BACK) ||
+        (k.bits & NAME && after_title(j, i)) || is_word(j, next)) {
+        return false;
+    }
+    if (mark) {
+        if (!strchr(",.;!?)", mark)) {
+            return false;
+        }
+        next++;
+    }
+    if (next >= j->count || is_kind(j, next, CMIF_TOKEN_LINE)) {
+        return true;
+    }
+    if (!is_kind(j, next, CMIF_TOKEN_SPACE)) {
+        return false;
+    }
+    next++; /* no number, no "at", no bracket, no company */
+    return is_word(j, next) && !token_at(j, next)->digit && !cmif_str_is(fold_at(j, next), "at") &&
+           !is_key(j, next, KEY_COMPANY) && !is_key(j, next + 2, KEY_COMPANY) &&
+           !(t->fold_size == 1 && token_at(j, next)->fold_size == 1);
+}
+
 static reading reading_at(job *j, size_t i)
 {
+    for (; j->seen < i; j->seen++) {
+        j->secret = is_key(j, j->seen, KEY_SECRET) ? j->seen + 1 : j->secret;
+    }
+    if (is_plain(j, i)) {
+        return word_at(j, i);
+    }
     reading r      = {0};
     size_t  n      = key_block(j, i);
     bool    starts = i == 0 || !(is_word(j, i - 1) || is_kind(j, i - 1, CMIF_TOKEN_NUMBER) ||
@@ -1263,7 +1313,7 @@ static reading reading_at(job *j, size_t i)
         }
     }
     if (word || number || mark_at(j, i)) {
-        n = word || number ? announced_secret(j, i) : 0;
+        n = (word || number) && j->secret && i < j->secret + SECRET_BACK ? announced_secret(j, i) : 0;
         if (n) {
             return read_as(n, CMIF_SPAN_SECRET, 0);
         }
@@ -1437,8 +1487,15 @@ static cmif_code put_span(job *j, size_t first, reading r, cmif_err *err)
         before->count += s.count;
         return CMIF_OK;
     }
-    cmif_code rc = cmif_secret_append(&out->room, &s, sizeof s, err);
-    out->count += rc == CMIF_OK;
+    cmif_code rc = CMIF_OK;
+    if (out->room.capacity - out->room.size <= sizeof s) {
+        rc = cmif_secret_reserve(&out->room, out->room.size + sizeof s, err);
+    }
+    if (rc == CMIF_OK) {
+        memcpy(out->room.data + out->room.size, &s, sizeof s);
+        out->room.size += sizeof s;
+        out->count++;
+    }
     return rc;
 }
 
@@ -1460,15 +1517,8 @@ cmif_code cmif_find_entities(const cmif_scan *scan, const cmif_lists *lists, cmi
         goto done;
     }
     j->infos = (cmif_known *) (void *) infos.data;
-    memset(j->infos, 0, (scan->count + 1) * sizeof *j->infos);
+    look_up_all(j);
     look_at_lines(j);
-    for (size_t i = 0; i < scan->count; i++) {
-        if (is_word(j, i)) {
-            uint32_t line = j->infos[i].bits;
-            look_up_token(j, i);
-            j->infos[i].bits |= line;
-        }
-    }
     for (size_t i = 0; i < scan->count && rc == CMIF_OK;) {
         reading r = is_kind(j, i, CMIF_TOKEN_SPACE) || is_kind(j, i, CMIF_TOKEN_LINE) ? read_as(1, CMIF_SPAN_OTHER, 0)
                                                                                       : reading_at(j, i);

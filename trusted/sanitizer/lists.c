@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "sanitizer/keys.h"
+#include "secret/secret.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,18 +15,24 @@
 static const char *const names[CMIF_LIST_COUNT]     = {"given", "family", "place", "organisation", "person", "word"};
 static const uint32_t    words_max[CMIF_LIST_COUNT] = {1, 1, 5, 6, 5, 1};
 
-enum { FILE_SIZE_MAX = 1 << 28, STRING_SIZE_MAX = 512, FLAGS_MAX = (1 << 29) - 1 };
+enum { FILE_SIZE_MAX = 1 << 28, STRING_SIZE_MAX = 512, FLAGS_MAX = (1 << 29) - 1, SHORT_MAX = 23, LOOK_AHEAD = 16 };
 
-/* A string of any list, what one begins with, or a word of keys.h: all that is known of it in one place. */
+/* A string as it is compared: its bytes, zeros, and its size in the last byte; one that is too long for that has a hash
+ * in at[0], its place in the file in at[1], and its size and LONG in at[2]. */
+typedef struct string_key {
+    uint64_t at[3];
+} string_key;
+static const uint64_t LONG = (uint64_t) 255 << 56;
+
+/* A string of any list, what one begins with, or a word of keys.h, and all that is known of it. at[2] is 0: empty. */
 typedef struct entry {
-    uint32_t   text; /* where it is in bytes; 0: an empty slot */
-    uint16_t   size, tag;
+    string_key key;
     cmif_known known;
 } entry;
 
 struct cmif_lists {
-    uint8_t       *bytes; /* the file; behind it the words of keys.h */
-    size_t         size, room;
+    uint8_t       *bytes;
+    size_t         size;
     cmif_gguf     *file;
     cmif_str      *strings[CMIF_LIST_COUNT];
     const uint8_t *flags[CMIF_LIST_COUNT];
@@ -35,46 +42,38 @@ struct cmif_lists {
     uint8_t        hash[32];
 };
 
-static uint64_t hash_of(cmif_str s)
+static string_key key_of(cmif_str s)
 {
-    uint64_t h = s.size * 0x9e3779b97f4a7c15u;
-    size_t   i = 0;
-    for (; i + 8 <= s.size; i += 8) {
-        uint64_t chunk;
-        memcpy(&chunk, s.data + i, 8);
-        h = (h ^ chunk) * 0xff51afd7ed558ccdu;
-        h ^= h >> 32;
+    string_key key = {{0}};
+    memcpy(key.at, s.data, s.size <= SHORT_MAX ? s.size : 0);
+    key.at[2] |= (uint64_t) s.size << 56;
+    if (s.size > SHORT_MAX) {
+        for (size_t i = 0; i < s.size; i++) {
+            key.at[0] = (key.at[0] ^ (uint8_t) s.data[i]) * 0x100000001b3u;
+        }
+        key.at[2] = s.size | LONG;
     }
-    uint64_t tail = 0;
-    for (; i < s.size; i++) {
-        tail = tail << 8 | (uint8_t) s.data[i];
-    }
-    h = (h ^ tail) * 0xff51afd7ed558ccdu;
-    return h ^ h >> 29;
+    return key;
 }
 
-/* The slot of a string, or the empty one where it would be. */
-static entry *slot_of(const cmif_lists *l, cmif_str s)
+static inline size_t place_of(const cmif_lists *l, string_key key)
 {
-    uint64_t hash = hash_of(s);
-    uint16_t tag  = (uint16_t) (hash >> 48);
-    for (size_t i = hash & l->slot_mask;; i = (i + 1) & l->slot_mask) {
-        entry *at = &l->slots[i];
-        if (at->text == 0 ||
-            (at->tag == tag && at->size == s.size && memcmp(l->bytes + at->text, s.data, s.size) == 0)) {
+    uint64_t h = (key.at[0] ^ key.at[2] * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
+    h          = ((h ^ h >> 32) + key.at[1]) * 0xc4ceb9fe1a85ec53u;
+    return (h ^ h >> 32) & l->slot_mask;
+}
+
+/* The slot of a string, or the empty one where it would be, from a place on. */
+static inline entry *slot_of(const cmif_lists *l, cmif_str s, string_key key, size_t place)
+{
+    for (;; place = (place + 1) & l->slot_mask) {
+        entry *at = &l->slots[place];
+        if (at->key.at[2] == 0 || (at->key.at[0] == key.at[0] && at->key.at[2] == key.at[2] &&
+                                   (key.at[2] >= LONG ? memcmp(l->bytes + at->key.at[1], s.data, s.size) == 0
+                                                      : at->key.at[1] == key.at[1]))) {
             return at;
         }
     }
-}
-
-/* Bytes of all words of keys.h, which are at least as many as the words. */
-static size_t keys_size(void)
-{
-    size_t size = 1;
-    for (unsigned i = 0; i < cmif_keys_count; i++) {
-        size += strlen(cmif_keys[i].words);
-    }
-    return size;
 }
 
 static cmif_code read_file(cmif_lists *l, const char *path, cmif_err *err)
@@ -92,8 +91,8 @@ static cmif_code read_file(cmif_lists *l, const char *path, cmif_err *err)
                        FILE_SIZE_MAX);
         goto done;
     }
-    l->size = l->room = (size_t) about.st_size;
-    l->bytes          = malloc(l->size + keys_size());
+    l->size  = (size_t) about.st_size;
+    l->bytes = malloc(l->size + 1);
     if (!l->bytes) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for the %zu bytes of '%s'", l->size, path);
         goto done;
@@ -165,28 +164,15 @@ static cmif_code read_list(cmif_lists *l, int list, cmif_err *err)
     return CMIF_OK;
 }
 
-/* Add to what is known of a string, which lies in bytes. */
+/* Add to what is known of a string, which lies in the file or is short. */
 static void put(cmif_lists *l, cmif_str s, uint32_t bits, uint32_t key)
 {
-    entry *at = slot_of(l, s);
-    *at       = (entry){.text  = (uint32_t) ((const uint8_t *) s.data - l->bytes),
-                        .size  = (uint16_t) s.size,
-                        .tag   = (uint16_t) (hash_of(s) >> 48),
-                        .known = {at->known.bits | bits, at->known.key | key}};
-}
-
-/* Words with spaces between, copied behind the file. */
-static void put_keys(cmif_lists *l, uint32_t key, const char *words)
-{
-    while (*words) {
-        size_t size = strcspn(words, " ");
-        memcpy(l->bytes + l->room, words, size);
-        if (size) {
-            put(l, (cmif_str){(const char *) l->bytes + l->room, size}, 0, key);
-        }
-        l->room += size;
-        words += size + (words[size] == ' ');
+    string_key k  = key_of(s);
+    entry     *at = slot_of(l, s, k, place_of(l, k));
+    if (k.at[2] >= LONG) {
+        k.at[1] = (uint64_t) ((const uint8_t *) s.data - l->bytes);
     }
+    *at = (entry){k, {at->known.bits | bits, at->known.key | key}};
 }
 
 static cmif_code index_lists(cmif_lists *l, cmif_err *err)
@@ -195,7 +181,7 @@ static cmif_code index_lists(cmif_lists *l, cmif_err *err)
         uint32_t listed, begins;
     } bits[CMIF_LIST_COUNT] = {
         {GIVEN, 0}, {FAMILY, 0}, {PLACE, BEGINS_PLACE}, {ORGANISATION, BEGINS_ORG}, {PERSON, BEGINS_PERSON}, {WORD, 0}};
-    size_t total = keys_size(), slots = 1;
+    size_t total = 0, slots = 1;
 
     for (int list = 0; list < CMIF_LIST_COUNT; list++) {
         for (size_t i = 0; i < l->count[list]; i++) {
@@ -206,7 +192,10 @@ static cmif_code index_lists(cmif_lists *l, cmif_err *err)
             }
         }
     }
-    while (slots < 2 * total) {
+    for (unsigned i = 0; i < cmif_keys_count; i++) {
+        total += strlen(cmif_keys[i].words); /* more than there are words */
+    }
+    while (3 * slots < 4 * total) {
         slots *= 2;
     }
     l->slots     = calloc(slots, sizeof *l->slots);
@@ -237,7 +226,12 @@ static cmif_code index_lists(cmif_lists *l, cmif_err *err)
         *known &= *known & RARE && *known & (GIVEN | PLACE) ? ~(uint32_t) WORD : ~0u;
     }
     for (unsigned i = 0; i < cmif_keys_count; i++) {
-        put_keys(l, cmif_keys[i].key, cmif_keys[i].words);
+        const char *words = cmif_keys[i].words + strspn(cmif_keys[i].words, " ");
+        while (*words) {
+            size_t size = strcspn(words, " ");
+            put(l, (cmif_str){words, size}, 0, cmif_keys[i].key);
+            words += size + strspn(words + size, " ");
+        }
     }
     return CMIF_OK;
 }
@@ -307,9 +301,26 @@ const uint8_t *cmif_lists_hash(const cmif_lists *l)
     return l->hash;
 }
 
-cmif_known cmif_lists_look(const cmif_lists *l, cmif_str word)
+void cmif_lists_look(const cmif_lists *l, const cmif_str *words, size_t count, cmif_known *out)
 {
-    return word.size ? slot_of(l, word)->known : (cmif_known){0};
+    string_key keys[LOOK_AHEAD];
+    size_t     places[LOOK_AHEAD];
+    while (count > 0) { /* the memory of one is on its way while others are hashed */
+        size_t n = count < LOOK_AHEAD ? count : LOOK_AHEAD;
+        for (size_t i = 0; i < n; i++) {
+            keys[i]   = key_of(words[i]);
+            places[i] = place_of(l, keys[i]);
+            __builtin_prefetch(&l->slots[places[i]]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            out[i] = words[i].size ? slot_of(l, words[i], keys[i], places[i])->known : (cmif_known){0};
+        }
+        words += n;
+        out += n;
+        count -= n;
+    }
+    cmif_wipe(keys, sizeof keys);
+    cmif_wipe(places, sizeof places);
 }
 
 bool cmif_lists_find(const cmif_lists *l, cmif_list list, cmif_str word, uint32_t *flags)

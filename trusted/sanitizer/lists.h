@@ -32,9 +32,10 @@ void                    cmif_lists_free(cmif_lists *lists); /* NULL is welcome *
 const uint8_t          *cmif_lists_hash(const cmif_lists *lists); /* [32] SHA-256 of the file */
 /* flags of a string of a list (*flags may be 0); false: it is not there. */
 bool       cmif_lists_find(const cmif_lists *lists, cmif_list list, cmif_str word, uint32_t *flags);
-/* What all lists and keys.h say of a string, in the terms of keys.h: one look answers every question. Zeros: nothing. */
+/* What all lists and keys.h say of each word, in the terms of keys.h: one look answers every question. Zeros: nothing is known of it, or
+ * it is empty. words, out: [count] */
 typedef struct cmif_known { uint32_t bits, key; } cmif_known;
-cmif_known cmif_lists_look(const cmif_lists *lists, cmif_str word);
+void       cmif_lists_look(const cmif_lists *lists, const cmif_str *words, size_t count, cmif_known *out);
 size_t     cmif_lists_count(const cmif_lists *lists, cmif_list list);
 cmif_str   cmif_lists_at(const cmif_lists *lists, cmif_list list, size_t index, uint32_t *flags);
 

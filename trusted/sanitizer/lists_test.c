@@ -12,6 +12,14 @@ static cmif_str str(const char *text)
     return (cmif_str){text, strlen(text)};
 }
 
+static cmif_known look(const cmif_lists *lists, const char *text)
+{
+    cmif_known known = {77, 77};
+    cmif_str   word  = str(text);
+    cmif_lists_look(lists, &word, 1, &known);
+    return known;
+}
+
 static void what_is_listed_is_found_with_its_flags(void)
 {
     cmif_lists *lists = rig_lists();
@@ -22,10 +30,9 @@ static void what_is_listed_is_found_with_its_flags(void)
     CHECK(!cmif_lists_find(lists, CMIF_LIST_FAMILY, str("maria"), &flags) && flags == 0);
     CHECK(!cmif_lists_find(lists, CMIF_LIST_GIVEN, str(""), &flags) &&
           !cmif_lists_find(lists, CMIF_LIST_GIVEN, str("mari"), &flags));
-    CHECK(cmif_lists_look(lists, str("new")).bits == (WORD | BEGINS_PLACE) &&
-          cmif_lists_look(lists, str("new york")).bits == PLACE);
-    CHECK(cmif_lists_look(lists, str("doctor")).bits == (WORD | 1 << TOPIC_SHIFT) &&
-          cmif_lists_look(lists, str("doctor")).key & KEY_TITLE && cmif_lists_look(lists, str("doctorr")).key == 0);
+    CHECK(look(lists, "new").bits == (WORD | BEGINS_PLACE) && look(lists, "new york").bits == PLACE);
+    CHECK(look(lists, "doctor").bits == (WORD | 1 << TOPIC_SHIFT) && look(lists, "doctor").key & KEY_TITLE &&
+          look(lists, "doctorr").key == 0);
     CHECK(!cmif_lists_find(lists, CMIF_LIST_PLACE, str("new"), &flags) &&
           cmif_lists_find(lists, CMIF_LIST_PLACE, str("new york"), &flags));
     for (int list = 0; list < CMIF_LIST_COUNT; list++) {

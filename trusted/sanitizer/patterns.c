@@ -56,7 +56,7 @@ static size_t one_of(const char *t, const char *words)
 {
     size_t n = count_of(t, is_letter);
     for (const char *at = words; n && *at; at++) {
-        if (*at == ' ' && strncmp(at + 1, t, n) == 0 && at[n + 1] == ' ') {
+        if (*at == ' ' && at[1] == *t && strncmp(at + 1, t, n) == 0 && at[n + 1] == ' ') {
             return n;
         }
     }

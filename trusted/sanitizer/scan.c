@@ -260,11 +260,18 @@ typedef struct job { /* in secret memory, but for the pointers */
     cmif_secret memory; /* holds the cluster */
 } job;
 
-static cmif_code put_token(job *j, const cmif_token *token, cmif_err *err)
+static inline cmif_code put_token(job *j, const cmif_token *token, cmif_err *err)
 {
     cmif_scan *s  = &j->out;
-    cmif_code  rc = cmif_secret_append(&s->room, token, sizeof *token, err);
-    s->count += rc == CMIF_OK;
+    cmif_code  rc = CMIF_OK;
+    if (s->room.capacity - s->room.size <= sizeof *token) {
+        rc = cmif_secret_reserve(&s->room, s->room.size + sizeof *token, err);
+    }
+    if (rc == CMIF_OK) {
+        memcpy(s->room.data + s->room.size, token, sizeof *token);
+        s->room.size += sizeof *token;
+        s->count++;
+    }
     return rc;
 }
 
@@ -388,6 +395,7 @@ static cmif_code end_cluster(job *j, cmif_token *token, word_facts *facts, bool 
         facts->upper += is_upper;
         facts->lower += category == UTF8PROC_CATEGORY_LL;
         facts->digits_only &= code >= '0' && code <= '9';
+        token->digit |= code >= '0' && code <= '9';
         rc = put_fold(j, token, utf8proc_tolower(code), err);
     }
     token->odd |= !same;
@@ -471,7 +479,7 @@ static bool scan_simple_word(job *j, cmif_token *token)
     size_t         size = j->out.size, at = j->at;
     uint8_t       *fold  = j->out.fold.data + j->out.fold.size;
     uint32_t       upper = 0, letters = 0;
-    bool           first_upper = false, plain = true;
+    bool           first_upper = false, plain = true, digit = false;
 
     for (; at < size; at++) {
         uint8_t byte = text[at], low = byte | 0x20;
@@ -483,6 +491,7 @@ static bool scan_simple_word(job *j, cmif_token *token)
             *fold++ = low;
         } else if ((uint8_t) (byte - '0') < 10) {
             *fold++ = byte;
+            digit   = true;
         } else if (byte == '\'' && at + 1 < size && kind_of_byte(text[at + 1]) <= CHAR_DIGIT &&
                    !is_possessive(j, at, 1)) {
             *fold++ = byte;
@@ -497,11 +506,35 @@ static bool scan_simple_word(job *j, cmif_token *token)
                                  .size      = (uint32_t) (at - j->at),
                                  .fold_from = (uint32_t) j->out.fold.size,
                                  .fold_size = (uint32_t) (at - j->at),
-                                 .kind      = letters || !plain ? CMIF_TOKEN_WORD : CMIF_TOKEN_NUMBER};
+                                 .kind      = letters || !plain ? CMIF_TOKEN_WORD : CMIF_TOKEN_NUMBER,
+                                 .digit     = digit};
     word_facts f  = {.upper = upper, .letters = letters, .first_upper = first_upper};
     token->casing = casing_of(&f);
     j->out.fold.size += at - j->at;
     j->at = at;
+    return true;
+}
+
+/* What most tokens are: a word of ASCII, a space, a mark, with neither white space nor anything but ASCII behind the
+ * two latter. False: it is none of them, and nothing was done. */
+static bool scan_simple(job *j, cmif_token *token)
+{
+    const uint8_t *text = j->out.text + j->at;
+    char_kind      kind = kind_of_byte(*text), next = j->at + 1 < j->out.size ? kind_of_byte(text[1]) : CHAR_BROKEN;
+    if (kind == CHAR_LETTER || kind == CHAR_DIGIT) {
+        return scan_simple_word(j, token);
+    }
+    if ((*text != ' ' && kind != CHAR_MARK) || next == CHAR_LONG ||
+        (kind == CHAR_SPACE && (next == CHAR_SPACE || next == CHAR_LINE))) {
+        return false;
+    }
+    *token                               = (cmif_token){.from      = (uint32_t) j->at,
+                                                        .size      = 1,
+                                                        .fold_from = (uint32_t) j->out.fold.size,
+                                                        .fold_size = 1,
+                                                        .kind      = kind == CHAR_SPACE ? CMIF_TOKEN_SPACE : CMIF_TOKEN_MARK};
+    j->out.fold.data[j->out.fold.size++] = *text;
+    j->at++;
     return true;
 }
 
@@ -582,7 +615,7 @@ static bool is_abbreviation(cmif_str w)
         " mr mrs ms mx dr prof st mt ft sr jr rev hon capt lt col gen sgt vs etc no nr inc ltd corp co "
         "dept univ approx tel ext fig vol hr fr herr frau sra dra mme mlle ing dipl bzw ca eg ie ";
     for (const char *at = list; w.size <= 6 && *at; at++) {
-        if (*at == ' ' && strncmp(at + 1, w.data, w.size) == 0 && at[w.size + 1] == ' ') {
+        if (*at == ' ' && at[1] == w.data[0] && strncmp(at + 1, w.data, w.size) == 0 && at[w.size + 1] == ' ') {
             return true;
         }
     }
@@ -702,14 +735,21 @@ cmif_code cmif_scan_text(const void *text, size_t size, cmif_scan *out, cmif_err
     }
     while (j.at < size && rc == CMIF_OK) {
         cmif_token token;
-        character  c = character_at(j.out.text + j.at, size - j.at);
+        if (j.out.fold.capacity - j.out.fold.size <= size - j.at) { /* room for what is left, if it is ASCII */
+            rc = cmif_secret_reserve(&j.out.fold, j.out.fold.size + (size - j.at), err);
+            if (rc != CMIF_OK) {
+                break;
+            }
+        }
+        if (scan_simple(&j, &token)) {
+            rc = put_token(&j, &token, err);
+            continue;
+        }
+        character c = character_at(j.out.text + j.at, size - j.at);
         switch (c.kind) {
         case CHAR_LETTER:
         case CHAR_DIGIT:
-            rc = cmif_secret_reserve(&j.out.fold, j.out.fold.size + (size - j.at), err);
-            if (rc == CMIF_OK) {
-                rc = scan_simple_word(&j, &token) ? put_token(&j, &token, err) : scan_word(&j, err);
-            }
+            rc = scan_word(&j, err);
             break;
         case CHAR_SPACE:
         case CHAR_LINE:

@@ -36,6 +36,7 @@ typedef struct cmif_token {
     uint8_t  kind, casing;
     bool     odd;                  /* what is written is not what is folded, beyond letter case: it never leaves as written */
     bool     begins;               /* first word of a sentence, line or cell: its capital says nothing */
+    bool     digit;                /* the folded form holds one of 0 to 9 */
     bool     code;                 /* inside ``` or ` or an indented block that looks like a program */
 } cmif_token;
 
