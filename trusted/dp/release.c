@@ -598,8 +598,11 @@ static cmif_code write_word(job *j, const candidate *c, uint32_t word, uint32_t 
         return cmif_fail(err, CMIF_E_RANGE, "the released text has more than 2^32 bytes; release it in pieces");
     }
     size_t size = write_in_casing(text, (casing) c->casing, r->text.data + r->text.size);
-    /* drawn: whatever has company in its block, the unknown word, too, where a table gives it some */
-    bool alone = j->s->table->words_in[cmif_table_block(j->s->table, word)] == 1;
+    /* drawn: whatever has company, the unknown word, too, where a table gives it some: of its block, or, where any two
+     * words are adjacent, of words in other blocks, with which it shares its outputs */
+    const cmif_table *t     = j->s->table;
+    uint32_t          block = cmif_table_block(t, word);
+    bool              alone = t->words_in[block] == 1 && t->block_at[block + 1] - t->block_at[block] == 1;
     j->counts.unknown += !word && alone;
     j->counts.passed += word && alone;
     j->counts.drawn += !alone;

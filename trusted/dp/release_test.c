@@ -533,6 +533,38 @@ static void long_texts_leave_as_their_lines_do(void)
     cmif_table_free(table);
 }
 
+/* Any two words are adjacent, and the table has each in a block of its own: the accountant must see every draw. */
+static void a_word_alone_in_its_block_costs_where_others_share_its_outputs(void)
+{
+    static const cmif_str words[] = {{"", 0}, {"cat", 3}, {"dog", 3}};
+    static const uint32_t prior[] = {1, 1, 1}, block_of[] = {0, 1, 2}, block_at[] = {0, 3, 6, 9};
+    static const uint32_t outputs[]  = {0, 1, 2, 0, 1, 2, 0, 1, 2};
+    static const uint64_t weights[9] = {1ull << 31, 1ull << 30, 1ull << 30, 1ull << 30, 1ull << 31,
+                                        1ull << 30, 1ull << 30, 1ull << 30, 1ull << 31};
+    cmif_sanitizer       *s          = NULL;
+    cmif_released        *out        = NULL;
+    cmif_release_counts   counts     = {0};
+    cmif_table           *table      = rig_open(&(cmif_table_draft){
+                       .claim = {.mechanism = CMIF_MECHANISM_FULL, .adjacency = CMIF_ADJACENT_ANY, .epsilon_num = 1, .epsilon_den = 1},
+                       .weight_bits   = 32,
+                       .word_count    = 3,
+                       .row_count     = 3,
+                       .block_count   = 3,
+                       .words         = words,
+                       .prior         = prior,
+                       .block_of      = block_of,
+                       .block_at      = block_at,
+                       .outputs       = outputs,
+                       .weights       = weights,
+                       .weight_stride = 3});
+    CHECK(table && cmif_sanitizer_new(table, false, &s, NULL) == CMIF_OK);
+    CHECK(cmif_dp_release_channel(s, "cat dog zebra", 13, &counts, &out, NULL) == CMIF_OK);
+    CHECK(counts.drawn == 3 && counts.passed == 0 && counts.unknown == 0);
+    cmif_released_free(out);
+    cmif_sanitizer_free(s);
+    cmif_table_free(table);
+}
+
 static void a_table_without_a_guarantee_must_be_asked_for(void)
 {
     cmif_table     *table = small_table();
@@ -660,6 +692,7 @@ int main(void)
     RUN(no_letter_of_any_text_leaves);
     RUN(long_words_take_linear_time);
     RUN(long_texts_leave_as_their_lines_do);
+    RUN(a_word_alone_in_its_block_costs_where_others_share_its_outputs);
     RUN(a_table_without_a_guarantee_must_be_asked_for);
     RUN(too_much_text_is_refused);
     RUN(without_memory_nothing_is_released);
