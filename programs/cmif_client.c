@@ -421,9 +421,14 @@ static void print_guard(const cmif_client *c)
         line("restored", text);
     }
     if (g->table) {
-        bool known = g->certificate.pure && g->certificate.epsilon_micro < 32000000;
-        snprintf(text, sizeof text, "epsilon %.6g in all%s, entered in the ledger ('cmif budget show')",
-                 (double) t->epsilon_micro / 1e6, known ? "" : " (32 a word stands for no guarantee)");
+        bool known      = g->certificate.pure && g->certificate.epsilon_micro < 32000000;
+        char beyond[96] = "";
+        if (t->constants) {
+            snprintf(beyond, sizeof beyond, "; %" PRIu64 " words beyond the budget left as their block's own word",
+                     t->constants);
+        }
+        snprintf(text, sizeof text, "epsilon %.6g in all%s, entered in the ledger ('cmif budget show')%s",
+                 (double) t->epsilon_micro / 1e6, known ? "" : " (32 a word stands for no guarantee)", beyond);
         line("spent", text);
         if (c->row_type != CMIF_ROWS_ID && c->meaning != CMIF_MEANING_PLAIN) {
             line("rows", meanings[c->meaning]);

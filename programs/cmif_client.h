@@ -28,8 +28,8 @@ typedef struct cmif_client_options {
 #define CMIF_CLIENT_OPTIONS(o)                                                                                         \
     {'m', "model", "MODEL", CMIF_OPTION_TEXT, &(o).model, 0, 0, "GGUF file, folder of a split, or a pulled model"}, \
     {0, "server", "ADDR", CMIF_OPTION_TEXT, &(o).server, 0, 0, "HOST:PORT or unix:PATH (default: a private server)"}, \
-    {0, "pin", "sha256:HEX", CMIF_OPTION_TEXT, &(o).pin, 0, 0, "fingerprint of the server's certificate ..."},        \
-    {0, "ca", "FILE", CMIF_OPTION_TEXT, &(o).ca, 0, 0, "... or who must have signed it"},                             \
+    {0, "pin", "sha256:HEX", CMIF_OPTION_TEXT, &(o).pin, 0, 0, "the server's certificate, or who signed it"},      \
+    {0, "ca", "FILE", CMIF_OPTION_TEXT, &(o).ca, 0, 0, NULL},                                                          \
     {0, "cert", "FILE", CMIF_OPTION_TEXT, &(o).cert, 0, 0, "our own certificate and key, if the server asks"},        \
     {0, "key", "FILE", CMIF_OPTION_TEXT, &(o).key, 0, 0, NULL},                                                        \
     CMIF_GUARD_OPTIONS((o).guard),                                                                                     \

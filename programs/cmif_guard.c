@@ -172,7 +172,7 @@ cmif_code cmif_guard_renew(cmif_guard *g, cmif_err *err)
 
 /* ---- releasing ---- */
 
-static void total(cmif_guard *g, const cmif_counts *counts, uint64_t repeated)
+static void total(cmif_guard *g, const cmif_counts *counts, const cmif_sanitized *what)
 {
     cmif_guard_totals *t = &g->totals;
     for (size_t c = CMIF_SPAN_OTHER + 1; c < CMIF_SPAN_CLASSES; c++) {
@@ -183,7 +183,8 @@ static void total(cmif_guard *g, const cmif_counts *counts, uint64_t repeated)
         t->surrogates += counts->by_class[c][CMIF_ACTION_SURROGATE];
     }
     t->draws += counts->draws;
-    t->repeated += repeated;
+    t->repeated += what->repeated;
+    t->constants += what->constants;
     bool known = g->certificate.pure && g->certificate.epsilon_micro < 32000000;
     t->epsilon_micro += counts->draws * (known ? g->certificate.epsilon_micro : 32000000);
 }
@@ -215,7 +216,7 @@ static cmif_code release_by_policy(cmif_guard *g, const cmif_secret *text, bool 
     } else {
         cmif_books_seal(&g->books, *out);
     }
-    total(g, &counts, what.repeated);
+    total(g, &counts, &what);
     return CMIF_OK;
 }
 
@@ -241,7 +242,7 @@ static cmif_code release_by_channel(cmif_guard *g, const cmif_secret *text, bool
     } else {
         cmif_books_seal(&g->books, released);
     }
-    total(g, &counts, 0);
+    total(g, &counts, &(cmif_sanitized){0});
     g->totals.unknown += n.unknown;
     *out = released;
     return CMIF_OK;
@@ -381,14 +382,14 @@ json_t *cmif_guard_json(const cmif_guard *g)
         return json_null();
     }
     cmif_guard_sentence(g, sentence, sizeof sentence);
-    const cmif_guard_totals *t       = &g->totals;
-    json_t                  *object  = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "policy",
-                               g->policy ? g->policy->base : "channel", "guarantee", sentence, "drawn",
-                                                 (json_int_t) t->draws, "repeated", (json_int_t) t->repeated, "passed",
-                                                 (json_int_t) t->passed, "unknown", (json_int_t) t->unknown, "surrogates",
-                                                 (json_int_t) t->surrogates, "epsilon", (double) t->epsilon_micro / 1e6, "restored",
-                                                 (json_int_t) t->restored, "look_alikes_left", (json_int_t) t->left);
-    json_t                  *classes = object ? json_object() : NULL;
+    const cmif_guard_totals *t      = &g->totals;
+    json_t                  *object = json_pack(
+                         "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "policy", g->policy ? g->policy->base : "channel",
+                         "guarantee", sentence, "drawn", (json_int_t) t->draws, "repeated", (json_int_t) t->repeated, "constants",
+                         (json_int_t) t->constants, "passed", (json_int_t) t->passed, "unknown", (json_int_t) t->unknown, "surrogates",
+                         (json_int_t) t->surrogates, "epsilon", (double) t->epsilon_micro / 1e6, "restored", (json_int_t) t->restored,
+                         "look_alikes_left", (json_int_t) t->left);
+    json_t *classes = object ? json_object() : NULL;
     for (size_t c = CMIF_SPAN_OTHER + 1; classes && c < CMIF_SPAN_CLASSES; c++) {
         const uint64_t *n      = t->by_class[c];
         json_t         *counts = n[0] | n[1] | n[2] ? json_object() : NULL;

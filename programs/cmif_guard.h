@@ -23,7 +23,7 @@ typedef struct cmif_guard_options {
 /* Lines of an option table; o is a cmif_guard_options with static storage. */
 #define CMIF_GUARD_OPTIONS(o)                                                                                          \
     {0, "policy", "NAME|FILE", CMIF_OPTION_TEXT, &(o).policy, 0, 0, "names, topics (default), words, none, or a file"}, \
-    {0, "channel", "FILE", CMIF_OPTION_TEXT, &(o).channel, 0, 0, "draw words from this table (default: of 'cmif setup')"}, \
+    {0, "channel", "FILE", CMIF_OPTION_TEXT, &(o).channel, 0, 0, "draw words from this table, not from setup's"}, \
     {0, "no-guarantee", NULL, CMIF_OPTION_FLAG, &(o).no_guarantee, 0, 0, NULL}
 
 typedef enum cmif_guard_kind {
@@ -35,6 +35,7 @@ typedef enum cmif_guard_kind {
 typedef struct cmif_guard_totals { /* of everything released */
     uint64_t by_class[CMIF_SPAN_CLASSES][4]; /* spans by class and cmif_action */
     uint64_t draws, repeated;      /* words drawn; words that had been drawn before in this conversation */
+    uint64_t constants;            /* words beyond the request's budget: they left as their block's own word */
     uint64_t passed, unknown;      /* words that left as they were; kind CHANNEL: words that left as "something" */
     uint64_t surrogates;
     uint64_t epsilon_micro;        /* spent */
