@@ -91,17 +91,20 @@ static cmif_code add_items(cmif_store *store, const cmif_sorted *sorted, json_t 
 {
     static const char *const words[] = {"added", "replaced", "there already"};
     cmif_code                rc      = CMIF_OK;
-    for (size_t i = 0; rc == CMIF_OK && i < sorted->count; i++) {
-        const cmif_sorted_item *one  = &sorted->items[i];
-        cmif_kept               kept = {0};
-        cmif_store_done         done = CMIF_STORE_ADDED;
+    for (size_t i = 0; i < sorted->count; i++) { /* all, before the first is kept */
+        const cmif_sorted_item *one = &sorted->items[i];
         if (!cmif_item_is_collateral(one->item.kind)) {
             return cmif_fail(
                 err, CMIF_E_FORMAT,
                 "'%s' is no collateral (%s): TCB info, QE identity, CRLs and certificates are kept, and nothing else",
                 one->from, one->what);
         }
-        rc = cmif_store_add(store, &one->item, (int64_t) time(NULL), &kept, &done, err);
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < sorted->count; i++) {
+        const cmif_sorted_item *one  = &sorted->items[i];
+        cmif_kept               kept = {0};
+        cmif_store_done         done = CMIF_STORE_ADDED;
+        rc                           = cmif_store_add(store, &one->item, (int64_t) time(NULL), &kept, &done, err);
         if (rc != CMIF_OK) {
             if (rc == CMIF_E_FORMAT || rc == CMIF_E_TRUST) {
                 cmif_err_context(err, "'%s'", one->from);
