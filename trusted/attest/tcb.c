@@ -341,74 +341,80 @@ static bool match_levels(cmif_attest_call *call, const cmif_json *json, uint32_t
     return m->any || malformed(call, "tcb-info", "tcbLevels");
 }
 
-/* The identity "TDX_" + two hexadecimal digits, in either case; twice is malformed. */
-static bool find_module(cmif_attest_call *call, const cmif_json *json, uint32_t info, unsigned version, uint32_t *found)
+/* A TDX module as TCB info describes it. TDX 1.0 has the one of `tdxModule`, without levels; later ones have an
+ * identity each. */
+typedef struct module {
+    bool       found;
+    uint8_t    signer[48], attributes[8], mask[8];
+    svn_levels levels; /* for the ISVSVN that was asked about */
+} module;
+
+static bool read_module(cmif_attest_call *call, const cmif_json *json, uint32_t node, module *out)
+{
+    out->found = true;
+    return (cmif_json_hex(json, cmif_json_get(json, node, "mrsigner"), out->signer, sizeof out->signer) &&
+            cmif_json_hex(json, cmif_json_get(json, node, "attributes"), out->attributes, sizeof out->attributes) &&
+            cmif_json_hex(json, cmif_json_get(json, node, "attributesMask"), out->mask, sizeof out->mask)) ||
+           malformed(call, "tcb-info", "mrsigner or attributes of a TDX module");
+}
+
+/* The module of this version (TEE_TCB_SVN[1]) and its levels for this ISVSVN. All identities are read, since they are
+ * what Intel writes or none of them is; the identity's "TDX_" and two hexadecimal digits may be of either case. false:
+ * malformed. */
+static bool find_module(cmif_attest_call *call, const cmif_json *json, uint32_t info, unsigned version, uint64_t isvsvn,
+                        module *out)
 {
     uint32_t list = cmif_json_get(json, info, "tdxModuleIdentities");
-    *found        = CMIF_JSON_NONE;
+    char     want[8];
+    snprintf(want, sizeof want, "TDX_%02X", version & 0xff);
+    *out = (module){0};
+    if (!read_module(call, json, cmif_json_get(json, info, "tdxModule"), out)) {
+        return false;
+    }
+    out->found = version == 0;
     for (uint32_t i = cmif_json_first(json, list); i != CMIF_JSON_NONE; i = cmif_json_after(json, list, i)) {
         const char *id;
         size_t      size;
-        char        upper[8] = "", want[8];
+        char        upper[8] = "";
+        module      m        = {0};
         if (!cmif_json_text(json, cmif_json_get(json, i, "id"), &id, &size)) {
             return malformed(call, "tcb-info", "tdxModuleIdentities id");
         }
         for (size_t k = 0; size < sizeof upper && k < size; k++) {
             upper[k] = (char) (id[k] >= 'a' && id[k] <= 'z' ? id[k] - 32 : id[k]);
         }
-        snprintf(want, sizeof want, "TDX_%02X", version & 0xff);
-        if (!strcmp(upper, want)) {
-            if (*found != CMIF_JSON_NONE) {
+        if (!read_module(call, json, i, &m) || !read_svn_levels(call, json, i, "tcb-info", isvsvn, &m.levels)) {
+            return false;
+        }
+        if (version > 0 && !strcmp(upper, want)) {
+            if (out->found) {
                 return malformed(call, "tcb-info", "tdxModuleIdentities (one twice)");
             }
-            *found = i;
+            *out = m;
         }
+    }
+    if (!out->found) {
+        cmif_verdict_reason(call->verdict, "tdx-module-unknown");
     }
     return true;
 }
 
-/* Who signed the TDX module and what its version is worth: TDX 1.0 has `tdxModule` and no levels, later ones an
- * identity each. */
-static bool check_module(cmif_attest_call *call, const cmif_json *json, uint32_t info, const cmif_quote *quote,
-                         svn_levels *levels)
+/* Who signed the module that the TD was started on, and with what attributes: as described, and no bit outside of the
+ * mask. */
+static bool check_module(cmif_attest_call *call, const cmif_quote *quote, const module *m)
 {
-    const uint8_t *svn    = quote->body + CMIF_TD_TCB_SVN;
-    uint32_t       module = cmif_json_get(json, info, "tdxModule");
-    uint8_t        signer[48], attributes[8];
-    bool           equal, good = true;
-    *levels = (svn_levels){0};
-    if (svn[1] > 0) {
-        if (!find_module(call, json, info, svn[1], &module)) {
-            return false;
-        }
-        if (module == CMIF_JSON_NONE) {
-            cmif_verdict_reason(call->verdict, "tdx-module-unknown");
-            return false;
-        }
-        cmif_verdict_text(call->verdict, "tdx_module_identity", "TDX_%02X", svn[1]);
-        if (!read_svn_levels(call, json, module, "tcb-info", svn[0], levels)) {
-            return false;
-        }
+    const uint8_t *attributes = quote->body + CMIF_TD_SEAMATTRIBUTES;
+    bool           same = true, signer = !memcmp(quote->body + CMIF_TD_MRSIGNERSEAM, m->signer, sizeof m->signer);
+    for (size_t i = 0; i < sizeof m->attributes; i++) {
+        same = same && (attributes[i] & m->mask[i]) == m->attributes[i] && !(attributes[i] & ~m->mask[i]);
     }
-    if (!cmif_json_hex(json, cmif_json_get(json, module, "mrsigner"), signer, sizeof signer)) {
-        return malformed(call, "tcb-info", "mrsigner of the TDX module");
-    }
-    if (!masked(call, json, module, "tcb-info", "attributes", quote->body + CMIF_TD_SEAMATTRIBUTES, 8, &equal) ||
-        !cmif_json_hex(json, cmif_json_get(json, module, "attributes"), attributes, sizeof attributes)) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof attributes; i++) { /* and no bit outside of the mask */
-        equal = equal && quote->body[CMIF_TD_SEAMATTRIBUTES + i] == attributes[i];
-    }
-    if (!equal) {
+    if (!same) {
         cmif_verdict_reason(call->verdict, "tdx-module-attributes");
-        good = false;
     }
-    if (memcmp(quote->body + CMIF_TD_MRSIGNERSEAM, signer, sizeof signer) != 0) {
+    if (!signer) {
         cmif_verdict_reason(call->verdict, "tdx-module-mrsigner");
-        good = false;
     }
-    return good;
+    return same && signer;
 }
 
 /* What a part (module, QE) makes of the platform's status. */
@@ -452,19 +458,11 @@ static cmif_tcb_status relaunch(cmif_attest_call *call, const cmif_json *json, u
         return status;
     }
     if (svn2[1] > 0) {
-        uint32_t   module;
-        svn_levels levels;
-        if (!find_module(call, json, info, svn2[1], &module)) {
+        module m2;
+        if (!find_module(call, json, info, svn2[1], svn2[0], &m2) || !m2.found) {
             return status;
         }
-        if (module == CMIF_JSON_NONE) {
-            cmif_verdict_reason(call->verdict, "tdx-module-unknown");
-            return status;
-        }
-        if (!read_svn_levels(call, json, module, "tcb-info", svn2[0], &levels)) {
-            return status;
-        }
-        newest0 = levels.highest;
+        newest0 = m2.levels.highest;
     }
     if (svn2[0] < newest0 || svn2[2] < m->newest.tdx[2]) {
         return status;
@@ -483,7 +481,7 @@ void cmif_tcb_platform(cmif_attest_call *call, const cmif_json *json, uint32_t i
     uint8_t           fmspc[6], pceid[2];
     uint64_t          version, type;
     matches           m;
-    svn_levels        module;
+    module            mod = {0};
     if (!cmif_json_uint(json, cmif_json_get(json, info, "version"), 99, &version) || version < 2 || version > 3) {
         malformed(call, what, "version");
         return;
@@ -501,7 +499,8 @@ void cmif_tcb_platform(cmif_attest_call *call, const cmif_json *json, uint32_t i
         return;
     }
     uint32_t id = cmif_json_get(json, info, "id"); /* version 2 has none and is about SGX */
-    if (!cmif_json_is(json, id, tdx ? "TDX" : "SGX") && !(version == 2 && !tdx && id == CMIF_JSON_NONE)) {
+    if (version == 2 ? tdx || (id != CMIF_JSON_NONE && !cmif_json_is(json, id, "SGX"))
+                     : !cmif_json_is(json, id, tdx ? "TDX" : "SGX")) {
         cmif_verdict_reason(v, "tcb-info-tee");
         return;
     }
@@ -518,8 +517,11 @@ void cmif_tcb_platform(cmif_attest_call *call, const cmif_json *json, uint32_t i
     if (!match_levels(call, json, info, version, quote, pck, &m)) {
         return;
     }
-    if (tdx && !check_module(call, json, info, quote, &module)) {
-        return;
+    if (tdx) {
+        const uint8_t *svn = quote->body + CMIF_TD_TCB_SVN;
+        if (!find_module(call, json, info, svn[1], svn[0], &mod) || !mod.found || !check_module(call, quote, &mod)) {
+            return; /* a platform under a module that is not Intel's has no status */
+        }
     }
 
     v->platform_status     = m.full ? m.level.says.status : CMIF_TCB_NOT_SUPPORTED;
@@ -530,11 +532,13 @@ void cmif_tcb_platform(cmif_attest_call *call, const cmif_json *json, uint32_t i
         tell_advisories(call, json, m.level.says.advisories);
     }
     if (tdx && quote->body[CMIF_TD_TCB_SVN + 1] > 0) {
-        v->module_status = module.found ? module.says.status : CMIF_TCB_NOT_SUPPORTED;
-        if (module.found) {
-            tell_advisories(call, json, module.says.advisories);
-            if (module.says.status != CMIF_TCB_UP_TO_DATE) {
-                check_date(call, "tcb-date-module", module.says.date);
+        const svn_levels *levels = &mod.levels;
+        cmif_verdict_text(v, "tdx_module_identity", "TDX_%02X", quote->body[CMIF_TD_TCB_SVN + 1]);
+        v->module_status = levels->found ? levels->says.status : CMIF_TCB_NOT_SUPPORTED;
+        if (levels->found) {
+            tell_advisories(call, json, levels->says.advisories);
+            if (levels->says.status != CMIF_TCB_UP_TO_DATE) {
+                check_date(call, "tcb-date-module", levels->says.date);
             }
         }
         status = converge(status, v->module_status);
