@@ -4,7 +4,6 @@
  * no person's text (bench) is another program. */
 #include "cmif_commands.h"
 
-#include <malloc.h>
 #include <string.h>
 
 static int become(const char *name, const char *command, int argc, char **argv)
@@ -139,8 +138,8 @@ int main(int argc, char **argv)
     if (hide_arguments(argc, argv, &arguments, &err) != CMIF_OK) {
         return cmif_report(&err);
     }
-    mallopt(M_PERTURB, 0xa5); /* free() overwrites: libraries that see text (libedit, jansson) do not */
     cmif_signals_install();
+    cmif_output_install();
 
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) { /* a usage error must already know */
         cmif_json = cmif_json || !strcmp(argv[i], "--json");
@@ -159,7 +158,9 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (!strcmp(argv[1], commands[i].name)) {
-            return commands[i].run(argc - 2, argv + 2);
+            int exit_code = commands[i].run(argc - 2, argv + 2);
+            cmif_output_forget();
+            return exit_code;
         }
     }
     return unknown(argv[1]);

@@ -251,6 +251,8 @@ static void close_lines(talk *t)
     if (t->line) {
         el_end(t->line);
     }
+    t->history = NULL;
+    t->line    = NULL;
 }
 
 /* The next message; *more is false at the end. Ctrl-C gives an empty line. */
@@ -295,6 +297,11 @@ static bool obey(talk *t, const char *line, bool *quit, cmif_code *rc, cmif_err 
     } else if (!strcmp(line, "/reset")) {
         *rc = cmif_guard_renew(&t->client.guard, err);
         *rc = *rc == CMIF_OK ? begin(t, err) : *rc;
+        if (*rc == CMIF_OK) { /* its buffers and its history hold what was typed */
+            close_lines(t);
+            cmif_output_forget();
+            *rc = open_lines(t, err);
+        }
         if (t->line && *rc == CMIF_OK) {
             fprintf(stderr, "%sforgotten: the next message begins a new conversation, with other surrogates%s\n",
                     cmif_style_of(stderr, CMIF_DIM), cmif_style_of(stderr, CMIF_PLAIN));

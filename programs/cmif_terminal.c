@@ -16,6 +16,21 @@ volatile sig_atomic_t cmif_interrupted;
 static cmif_session *volatile watched;
 static bool status_shown;
 
+/* ---- stdout ---- */
+
+static char written[BUFSIZ];
+
+void cmif_output_install(void)
+{
+    setvbuf(stdout, written, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, sizeof written);
+}
+
+void cmif_output_forget(void)
+{
+    fflush(stdout);
+    cmif_wipe(written, sizeof written);
+}
+
 /* ---- signals ---- */
 
 static void on_signal(int number)

@@ -24,6 +24,10 @@ extern volatile sig_atomic_t cmif_interrupted; /* the signal that asked us to en
 void cmif_signals_install(void);
 void cmif_signals_watch(cmif_session *session); /* NULL: none */
 
+/* stdout gets a buffer that can be wiped; forget flushes it and does. */
+void cmif_output_install(void);
+void cmif_output_forget(void);
+
 typedef enum cmif_style { CMIF_DIM, CMIF_BOLD, CMIF_GREEN, CMIF_YELLOW, CMIF_RED, CMIF_PLAIN } cmif_style;
 /* The escape sequence, or "" where stream is no terminal, NO_COLOR is set or TERM is dumb. */
 const char *cmif_style_of(FILE *stream, cmif_style style);
