@@ -452,11 +452,52 @@ static bool opens_line(const cmif_restore *r)
     return true;
 }
 
+static bool is_currency(uint32_t c)
+{
+    return utf8proc_category((utf8proc_int32_t) (c > 0x10ffff ? ' ' : c)) == UTF8PROC_CATEGORY_SC;
+}
+
+/* Whether characters i and on are a sign or word that makes the number before them money, or a percentage. */
+static bool is_unit(cmif_restore *r, size_t i, bool money)
+{
+    static const char *const currencies[] = {"dollar", "euro", "eur",  "usd", "gbp", "pound", "cent", "franc",
+                                             "chf",    "buck", "quid", "yen", "jpy", "kr",    "pln",  NULL};
+    static const char *const percent[]    = {"%",       "percent",    "per cent",  "pct",
+                                             "prozent", "por ciento", "pour cent", NULL};
+    i += is_space(at(r, i)) || at(r, i) == '-';
+    if (money && is_currency(at(r, i))) {
+        return true;
+    }
+    for (const char *const *unit = money ? currencies : percent; *unit; unit++) {
+        size_t n = 0;
+        while ((*unit)[n] && plain(at(r, i + n)) == (uint8_t) (*unit)[n]) {
+            n++;
+        }
+        if (!(*unit)[n]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The "8" of "$8" stands for nothing where an answer has an 8 of something else: a sum or share of one or two digits is
+ * put back beside its sign or unit only. */
+static bool has_unit(cmif_restore *r, size_t i, cmif_span_class class)
+{
+    uint32_t before = is_space(r->before[0]) ? r->before[1] : r->before[0];
+    return is_unit(r, i, class == CMIF_SPAN_MONEY) ||
+           (class == CMIF_SPAN_MONEY && (is_currency(before) || is_big(before)));
+}
+
 /* The same behind it; i is the first character after, last the surrogate's own. */
 static fit fits_right(cmif_restore *r, size_t i, uint32_t last, const vault_entry *e)
 {
     uint32_t n    = at(r, i);
     bool     name = e->class == CMIF_SPAN_HOST || e->class == CMIF_SPAN_URL || e->class == CMIF_SPAN_EMAIL;
+    if (i <= 2 && (e->class == CMIF_SPAN_MONEY || e->class == CMIF_SPAN_PERCENT) && vault_is_digit(last) &&
+        !has_unit(r, i, e->class)) {
+        return DAMAGED;
+    }
     if (is_word(n)) {
         if (e->match != VAULT_WORDS || vault_is_digit(last)) {
             bool hour = e->class == CMIF_SPAN_DATE && (n == 'T') && vault_is_digit(at(r, i + 1));

@@ -494,9 +494,9 @@ static void numbers_of_items_are_left_and_counted(void)
     static rig_text          t;
     cmif_vault              *vault = NULL;
     CHECK(cmif_vault_new(lists, &vault, NULL) == CMIF_OK);
-    CHECK(rig_send(&t, vault, "[number|47] [money|$8]", NULL) == CMIF_OK);
+    CHECK(rig_send(&t, vault, "[number|47] [number|8]", NULL) == CMIF_OK);
     for (size_t k = 0; k < 2; k++) {
-        const char *number = t.sent[k] + k; /* without the currency */
+        const char *number = t.sent[k];
         for (size_t i = 0; i < 5; i++) {
             char                answer[CASE_SIZE], wanted[CASE_SIZE];
             cmif_restore_counts counts = {0};
@@ -510,6 +510,38 @@ static void numbers_of_items_are_left_and_counted(void)
                 fill(others[i], k ? "8" : "47", wanted);
                 one_case(vault, false, answer, wanted);
             }
+        }
+    }
+    rig_wipe(&t);
+    cmif_vault_free(vault);
+}
+
+/* "$8" and "8 dollars" come back, the 8 of something else does not. */
+static void short_sums_and_shares_come_back_beside_their_units_only(void)
+{
+    static const char *const money[]   = {"It is $%s.",     "(USD %s)",       "%s EUR", "%s dollars",
+                                          "a %s-euro bill", "%s\xe2\x82\xac", "$ %s,"};
+    static const char *const percent[] = {"It is %s%.", "%s %",       "%s percent", "(%s per cent)",
+                                          "%s-percent", "%s Prozent", "a %s%-share"};
+    static const char *const others[]  = {"It is %s.", "the %s people", "%s, too", "page %s",
+                                          "%s kg",     "%s persons",    "the %s\n"};
+    static rig_text          t;
+    cmif_vault              *vault = NULL;
+    CHECK(cmif_vault_new(lists, &vault, NULL) == CMIF_OK);
+    CHECK(rig_send(&t, vault, "[money|$8] [percent|37%]", NULL) == CMIF_OK);
+    for (size_t k = 0; k < 2; k++) {
+        char number[8], answer[CASE_SIZE], wanted[CASE_SIZE];
+        snprintf(number, sizeof number, "%.*s", 1 + (int) k, t.sent[k] + 1 - k);
+        for (size_t i = 0; i < 7; i++) {
+            cmif_restore_counts counts = {0};
+            fill(k ? percent[i] : money[i], number, answer);
+            fill(k ? percent[i] : money[i], k ? "37" : "8", wanted);
+            one_case(vault, false, answer, wanted);
+            fill(others[i], number, answer);
+            cmif_secret out = rig_restore(vault, false, answer, strlen(answer), 0, &counts);
+            CHECK(out.size == strlen(answer) && memcmp(out.data, answer, out.size) == 0);
+            CHECK(counts.restored == 0 && counts.left == 1);
+            cmif_secret_wipe(&out);
         }
     }
     rig_wipe(&t);
@@ -704,6 +736,7 @@ int main(void)
     RUN(look_alikes_are_not_restored);
     RUN(what_would_break_json_or_a_number_is_left);
     RUN(numbers_of_items_are_left_and_counted);
+    RUN(short_sums_and_shares_come_back_beside_their_units_only);
     RUN(damage_is_counted_and_never_guessed);
     RUN(another_day_of_a_surrogates_month_is_left_and_counted);
     RUN(conversations_restore_nothing_of_each_other);
