@@ -398,11 +398,15 @@ static cmif_code write_file(const cmif_policy *p, cmif_err *err)
         fprintf(f, "#class %-13s %-10s # %s\n", cmif_span_class_name((cmif_span_class) i),
                 cmif_action_name(p->actions[i]), cmif_class_about((cmif_span_class) i));
     }
-    fputs("\n# Names that pass wherever they stand, and names that never do (person, place, organisation or unknown).\n"
-          "#allow \"Acme\"\n#deny \"Project Halcyon\" organisation\n\n"
-          "# The most epsilon to spend: for a request, a day (UTC), or ever with one key.\n"
-          "#budget request 50\n#budget day 200\n#budget key 5000\n",
-          f);
+    fputs(
+        "\n# Names that pass wherever they stand, and names that never do (person, place, organisation or unknown).\n"
+        "#allow \"Acme\"\n#deny \"Project Halcyon\" organisation\n\n"
+        "# The most epsilon to spend: for a request (words beyond it leave as one fixed word), a day (UTC), or ever.\n"
+        "#budget request 50\n#budget day 200\n#budget key 5000\n"
+        "# Words of heavier topics are drawn first, while a request's budget lasts; 1 is what words of no topic "
+        "weigh.\n"
+        "#weight health 2\n",
+        f);
     bool      bad = ferror(f) || fclose(f) != 0;
     cmif_code rc  = bad ? cmif_fail(err, CMIF_E_MEMORY, "no memory for a policy")
                         : cmif_write_new(out_option, text, size, 0600, err);

@@ -255,6 +255,11 @@ static void put_account(FILE *to, const cmif_guard *g)
             put_account_line(to, lines[i].label, text);
         }
     }
+    if (g->totals.constants) {
+        snprintf(text, sizeof text, "%" PRIu64 " words beyond the budget left as their block's own word",
+                 g->totals.constants);
+        put_account_line(to, "beyond", text);
+    }
     if (g->table) {
         snprintf(text, sizeof text, "epsilon %.6g%s", (double) g->totals.epsilon_micro / 1e6,
                  dry_run ? " if it were released" : ", entered in the ledger ('cmif budget show')");
