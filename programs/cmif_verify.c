@@ -147,6 +147,7 @@ static cmif_code take_policy(verification *v, cmif_err *err)
         v->policy.loosened.any_measurement = true;
         v->policy.loosened.no_report_data  = true;
         v->policy.loosened.simulator       = true;
+        v->policy.snp_vmpl_max             = 3;
     }
     if (size) {
         if (v->file && v->file->policy.report_data) {
@@ -420,36 +421,54 @@ static cmif_code judge(verification *v, const char *stranger, cmif_err *err)
 
 /* ---- a policy from evidence ---- */
 
+/* The measurements of one technology. Zeros say nothing, and what is set by others or grows is left to a person. */
+static void put_measured(FILE *to, const cmif_verdict *d, cmif_tee tee, bool notes)
+{
+    static const struct {
+        const char *name, *note;
+    } measured[] = {{"mrenclave", NULL},
+                    {"mrsigner", "any program of this signer, instead of this one program"},
+                    {"mrtd", NULL},
+                    {"rtmr0", NULL},
+                    {"rtmr1", NULL},
+                    {"rtmr2", NULL},
+                    {"rtmr3", "grows while the machine runs"},
+                    {"measurement", NULL},
+                    {"host_data", "set by who started the machine"},
+                    {"id_key_digest", "who signed the machine's launch"},
+                    {"pcr10", "grows while the machine runs, where IMA is on"}};
+    for (size_t i = 0; i < d->field_count; i++) {
+        const cmif_attest_field *f   = &d->fields[i];
+        const bool               pcr = tee == CMIF_TEE_TPM && !strncmp(f->name, "pcr", 3),
+                   zero              = strspn(f->value, "0") == strlen(f->value);
+        const char *note             = zero && !pcr ? "zero, so it says nothing of this machine" : NULL;
+        bool        asked            = pcr;
+        size_t      other;
+        for (size_t j = 0; j < sizeof measured / sizeof *measured; j++) {
+            if (!strcmp(f->name, measured[j].name)) {
+                asked = true;
+                note  = measured[j].note ? measured[j].note : note;
+            }
+        }
+        if (!asked || !cmif_attest_measured_size(tee, f->name, &other) || (!notes && (zero || note))) {
+            continue;
+        }
+        if (note) {
+            fprintf(to, "# %s:\n", note);
+        }
+        fprintf(to, "%smeasure %s %s %s\n", !notes ? "    " : note ? "# " : "", cmif_tee_word(tee), f->name, f->value);
+    }
+}
+
 /* Lines that a policy for this evidence needs; with notes, the whole file for a person to read. */
 static void put_policy(FILE *to, const cmif_verdict *d, bool notes)
 {
-    static const char *const measured[] = {"mrenclave", "mrsigner", "mrtd",        "rtmr0",     "rtmr1",
-                                           "rtmr2",     "rtmr3",    "measurement", "host_data", "id_key_digest"};
-    const char              *tee        = cmif_tee_word(d->tee), *value;
-    size_t                   other;
-    fprintf(to, "%sattestation-policy 1\n%saccept %s\n", notes ? "" : "    ", notes ? "\n" : "    ", tee);
-    for (size_t i = 0; i < d->field_count; i++) {
-        const cmif_attest_field *f     = &d->fields[i];
-        const bool               pcr   = d->tee == CMIF_TEE_TPM && !strncmp(f->name, "pcr", 3);
-        bool                     known = pcr && cmif_attest_measured_size(d->tee, f->name, &other);
-        for (size_t j = 0; !pcr && j < sizeof measured / sizeof *measured; j++) {
-            known = known || (!strcmp(f->name, measured[j]) && cmif_attest_measured_size(d->tee, f->name, &other));
-        }
-        const bool zero  = strspn(f->value, "0") == strlen(f->value);
-        const bool extra = !strcmp(f->name, "mrsigner") || !strcmp(f->name, "rtmr3") || !strcmp(f->name, "host_data") ||
-                           !strcmp(f->name, "id_key_digest");
-        if (!known || (!notes && (zero || extra))) {
-            continue;
-        }
-        if (notes && !strcmp(f->name, "mrsigner")) {
-            fputs("# any program of this signer, instead of this one program:\n", to);
-        } else if (notes && !strcmp(f->name, "rtmr3")) {
-            fputs("# grows while the machine runs:\n", to);
-        } else if (notes && (zero || extra) && !pcr) {
-            fputs(zero ? "# zero, so it says nothing of this machine:\n" : "# set by who started the machine:\n", to);
-        }
-        fprintf(to, "%s%smeasure %s %s %s\n", notes ? "" : "    ", notes && (extra || (zero && !pcr)) ? "# " : "", tee,
-                f->name, f->value);
+    const char *value = cmif_verdict_field(d, "ak_tee"); /* a hardware report that vouches for the TPM's key */
+    fprintf(to, "%sattestation-policy 1\n%saccept %s\n", notes ? "" : "    ", notes ? "\n" : "    ",
+            cmif_tee_word(d->tee));
+    put_measured(to, d, d->tee, notes);
+    if (value && d->tee == CMIF_TEE_TPM) {
+        put_measured(to, d, !strcmp(value, "snp") ? CMIF_TEE_SNP : CMIF_TEE_TDX, notes);
     }
     if (!notes) {
         return;
