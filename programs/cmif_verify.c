@@ -466,6 +466,9 @@ static void put_policy(FILE *to, const cmif_verdict *d, bool notes)
     const char *value = cmif_verdict_field(d, "ak_tee"); /* a hardware report that vouches for the TPM's key */
     fprintf(to, "%sattestation-policy 1\n%saccept %s\n", notes ? "" : "    ", notes ? "\n" : "    ",
             cmif_tee_word(d->tee));
+    if (d->tee == CMIF_TEE_TPM && cmif_verdict_field(d, "pcr_select")) {
+        fprintf(to, "%spcrs %s\n", notes ? "" : "    ", cmif_verdict_field(d, "pcr_select"));
+    }
     put_measured(to, d, d->tee, notes);
     if (value && d->tee == CMIF_TEE_TPM) {
         put_measured(to, d, !strcmp(value, "snp") ? CMIF_TEE_SNP : CMIF_TEE_TDX, notes);
