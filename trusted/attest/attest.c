@@ -310,14 +310,21 @@ static bool call_items_good(const cmif_attest_call *call)
 
 static void call_dispatch(cmif_attest_call *call)
 {
-    if (call_has(call, CMIF_ITEM_TPM_ATTEST)) { /* first: a TEE's evidence beside it is proof of the AK */
-        cmif_tpm_check(call);
-    } else if (call_has(call, CMIF_ITEM_QUOTE) || call_has(call, CMIF_ITEM_RATLS)) {
+    const bool tpm = call_has(call, CMIF_ITEM_TPM_ATTEST), snp = call_has(call, CMIF_ITEM_SNP_REPORT);
+    const bool intel = call_has(call, CMIF_ITEM_QUOTE) || call_has(call, CMIF_ITEM_RATLS);
+    const bool sim   = call_has(call, CMIF_ITEM_SIM);
+    if (tpm && !sim) {
+        cmif_tpm_check(call); /* the evidence of a TEE beside it is proof of the AK */
+    } else if (tpm + snp + intel + sim > 1) {
+        cmif_verdict_worse(call->verdict, CMIF_MALFORMED, CMIF_E_FORMAT,
+                           "evidence of more than one technology, and a verdict is about one");
+        cmif_verdict_invalid(call->verdict, "items");
+    } else if (intel) {
         cmif_dcap_check(call);
-    } else if (call_has(call, CMIF_ITEM_SNP_REPORT)) {
+    } else if (snp) {
         cmif_snp_check(call);
 #ifdef CMIF_SIMULATOR
-    } else if (call_has(call, CMIF_ITEM_SIM)) {
+    } else if (sim) {
         cmif_sim_check(call);
 #endif
     } else {

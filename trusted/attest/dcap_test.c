@@ -236,6 +236,166 @@ static void time_is_an_argument(void)
     }
 }
 
+/* ---- every byte of a capture ---- */
+
+/* The DER of certificate i of an item is the same in both spellings. */
+static bool same_certificate(const cmif_pool *a, const cmif_pool *b, size_t i)
+{
+    return i < a->certificate_count && i < b->certificate_count && !X509_cmp(a->certificates[i], b->certificates[i]);
+}
+
+static bool same_certificates(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size, size_t needed)
+{
+    cmif_pool pools[2] = {0};
+    bool      same     = cmif_pool_add_certificates(&pools[0], a, a_size, NULL) == CMIF_OK &&
+                cmif_pool_add_certificates(&pools[1], b, b_size, NULL) == CMIF_OK;
+    for (size_t i = 0; i < needed; i++) {
+        same = same && same_certificate(&pools[0], &pools[1], i);
+    }
+    cmif_pool_wipe(&pools[0]);
+    cmif_pool_wipe(&pools[1]);
+    return same;
+}
+
+static const char *const harmless_kinds[] = {
+    "zeros after the quote", "PEM in the quote: spelling, or the root, which is not the one that is trusted",
+    "PEM beside it: spelling, or a certificate that is on no path",
+    "JSON: case of the signature's digits, or white space after the document"};
+enum { HARMLESS = sizeof harmless_kinds / sizeof harmless_kinds[0] };
+
+/* Bytes of an item that were accepted although they are not those of the capture: why does that not matter? -1: it
+ * does. */
+static int harmless(cmif_item_kind kind, const char *name, const uint8_t *a, size_t a_size, const uint8_t *b,
+                    size_t b_size)
+{
+    if (kind == CMIF_ITEM_QUOTE) {
+        cmif_quote q[2];
+        if (cmif_quote_parse(a, a_size, &q[0], NULL) != CMIF_OK ||
+            cmif_quote_parse(b, b_size, &q[1], NULL) != CMIF_OK || q[0].used != q[1].used || !q[1].trailing_zero ||
+            q[0].certification_size != q[1].certification_size ||
+            memcmp(a, b, q[0].used - q[0].certification_size) != 0) {
+            return -1;
+        }
+        size_t size = q[0].certification_size - 1; /* the zero after the PEM */
+        return !memcmp(a, b, q[0].used)                                                                 ? 0
+               : same_certificates(q[0].certification, size, q[1].certification, size, /* needed= */ 2) ? 1
+                                                                                                        : -1;
+    }
+    if (kind == CMIF_ITEM_CERTIFICATES) {
+        return same_certificates(a, a_size, b, b_size, strstr(name, "signing") ? 1 : 0) ? 2 : -1;
+    }
+    if (kind == CMIF_ITEM_TCB_INFO || kind == CMIF_ITEM_QE_IDENTITY) {
+        cmif_json   json[2] = {0};
+        uint8_t     raw[2][64];
+        const char *member  = kind == CMIF_ITEM_TCB_INFO ? "tcbInfo" : "enclaveIdentity";
+        int         verdict = -1;
+        if (cmif_json_parse(a, a_size, &json[0], NULL) == CMIF_OK &&
+            cmif_json_parse(b, b_size, &json[1], NULL) == CMIF_OK) {
+            uint32_t              m[2] = {cmif_json_get(&json[0], 0, member), cmif_json_get(&json[1], 0, member)};
+            const cmif_json_node *n[2] = {&json[0].nodes[m[0]], &json[1].nodes[m[1]]};
+            bool                  same = n[0]->start == n[1]->start && n[0]->size == n[1]->size &&
+                        !memcmp(a + n[0]->start, b + n[1]->start, n[0]->size);
+            for (int i = 0; i < 2; i++) {
+                same = same && cmif_json_hex(&json[i], cmif_json_get(&json[i], 0, "signature"), raw[i], 64);
+            }
+            verdict = same && !memcmp(raw[0], raw[1], 64) ? 3 : -1;
+        }
+        cmif_json_wipe(&json[0]);
+        cmif_json_wipe(&json[1]);
+        return verdict;
+    }
+    return -1;
+}
+
+/* Evidence and collateral of accepted captures, one byte or one length at a time: nothing is accepted unless it means
+ * the same. */
+static void no_byte_can_be_changed_or_left_out(void)
+{
+    static const char *const accepted[] = {"tdx/v4-uptodate", "tdx/v5-td15-uptodate"};
+    static cmif_verdict      v;
+    size_t                   tried = 0, cut = 0, kinds_seen[HARMLESS] = {0};
+    for (size_t f = 0; f < 2; f++) {
+        capture c;
+        CHECK(capture_open(accepted[f], false, &c));
+        c.count--; /* the second copy of the PCK CA: with it, the one in the quote would be on no path */
+        for (size_t i = 0; i < c.count; i++) {
+            const cmif_item good = c.items[i];
+            const char     *name = "";
+            for (size_t k = 0; k < CAPTURE_FILES; k++) {
+                name = c.files[k].data == good.data ? capture_files[k].name : name;
+            }
+            uint8_t *bent   = malloc(good.size);
+            c.items[i].data = bent;
+            memcpy(bent, good.data, good.size);
+            for (size_t at = full ? 0 : f * 7; at < good.size; at += full ? 1 : 23) {
+                for (unsigned bit = full ? 0 : (unsigned) (at % 8); bit < (full ? 8 : (unsigned) (at % 8) + 1); bit++) {
+                    bent[at] ^= (uint8_t) (1u << bit);
+                    judge(&c, &v);
+                    tried++;
+                    if (v.outcome == CMIF_ACCEPTED) {
+                        int why = harmless(good.kind, name, good.data, good.size, bent, good.size);
+                        CHECK(why >= 0);
+                        if (why < 0) {
+                            fprintf(stderr, "%s/%s: byte %zu, bit %u\n", accepted[f], name, at, bit);
+                        } else {
+                            kinds_seen[why]++;
+                        }
+                    }
+                    CHECK(v.outcome != CMIF_ATTEST_INTERNAL);
+                    bent[at] = good.data[at];
+                }
+            }
+            for (size_t size = full ? 0 : f * 7; size < good.size; size += full ? 1 : 61) {
+                c.items[i].size = size;
+                judge(&c, &v);
+                cut++;
+                if (v.outcome == CMIF_ACCEPTED) {
+                    int why = harmless(good.kind, name, good.data, good.size, bent, size);
+                    CHECK(why >= 0);
+                    if (why < 0) {
+                        fprintf(stderr, "%s/%s: first %zu bytes\n", accepted[f], name, size);
+                    } else {
+                        kinds_seen[why]++;
+                    }
+                }
+            }
+            c.items[i] = good;
+            free(bent);
+        }
+        capture_close(&c);
+    }
+    printf("%zu flips and %zu truncations; accepted, since they mean the same:\n", tried, cut);
+    for (size_t k = 0; k < HARMLESS; k++) {
+        printf("  %6zu %s\n", kinds_seen[k], harmless_kinds[k]);
+    }
+}
+
+/* Every file of a good bundle is asked for by some reason. */
+static void no_file_of_the_collateral_is_idle(void)
+{
+    static const char *const said[CAPTURE_FILES] = {"no-evidence",
+                                                    "no-collateral",
+                                                    "no-collateral",
+                                                    "invalid-collateral",
+                                                    "revocation-pck",
+                                                    "revocation-pck",
+                                                    NULL /* the quote brings the same */,
+                                                    NULL};
+    static cmif_verdict      v;
+    capture                  c;
+    CHECK(capture_open("tdx/v4-uptodate", false, &c));
+    for (size_t i = 0; i < c.count; i++) {
+        const cmif_item gone = c.items[i];
+        c.items[i]           = c.items[c.count - 1];
+        c.count--;
+        judge(&c, &v);
+        CHECK(said[i] ? v.outcome != CMIF_ACCEPTED && case_has_reason(&v, said[i]) : v.outcome == CMIF_ACCEPTED);
+        c.items[c.count++] = c.items[i];
+        c.items[i]         = gone;
+    }
+    capture_close(&c);
+}
+
 /* ---- an Intel of our own ---- */
 
 static int bent_count;
@@ -1050,5 +1210,7 @@ int main(int argc, char **argv)
     }
     RUN(captures_are_judged_as_expected);
     RUN(time_is_an_argument);
+    RUN(no_file_of_the_collateral_is_idle);
+    RUN(no_byte_can_be_changed_or_left_out);
     return check_report();
 }

@@ -51,6 +51,17 @@ bool cmif_x509_extension(const X509 *certificate, const uint8_t *oid, size_t oid
 
 /* ---- the pool ---- */
 
+/* Did something in OpenSSL's queue fail for want of memory? Empties the queue. */
+static bool openssl_no_memory(void)
+{
+    bool          found = false;
+    unsigned long why;
+    while ((why = ERR_get_error()) != 0) {
+        found = found || ERR_GET_REASON(why) == ERR_R_MALLOC_FAILURE;
+    }
+    return found;
+}
+
 typedef enum pool_kind { POOL_CERTIFICATE, POOL_CRL, POOL_ROOT } pool_kind;
 
 /* One certificate or CRL from the front of DER. It must be its own DER: a second form of the same bytes would be a
@@ -73,10 +84,9 @@ static cmif_code pool_add_der(cmif_pool *pool, pool_kind kind, int root_kind, co
     cmif_code rc          = CMIF_OK;
     int       again_size  = certificate ? i2d_X509(certificate, &again) : crl ? i2d_X509_CRL(crl, &again) : 0;
     if ((!certificate && !crl) || again_size <= 0) {
-        rc = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE
-                 ? cmif_fail(err, CMIF_E_MEMORY, "no memory for a certificate or CRL")
-                 : cmif_fail(err, CMIF_E_FORMAT, "%zu bytes do not begin with a %s in DER", size,
-                             kind == POOL_CRL ? "CRL" : "certificate");
+        rc = openssl_no_memory() ? cmif_fail(err, CMIF_E_MEMORY, "no memory for a certificate or CRL")
+                                 : cmif_fail(err, CMIF_E_FORMAT, "%zu bytes do not begin with a %s in DER", size,
+                                             kind == POOL_CRL ? "CRL" : "certificate");
     } else if (again_size != end - *der || memcmp(again, *der, (size_t) again_size) != 0) {
         rc = cmif_fail(err, CMIF_E_FORMAT, "a %s that is not in its one DER form",
                        kind == POOL_CRL ? "CRL" : "certificate");
@@ -114,7 +124,7 @@ static cmif_code pool_add_pem(cmif_pool *pool, pool_kind kind, int root_kind, co
         ERR_clear_error();
         if (!PEM_read_bio(bio, &name, &header, &der, &der_size)) {
             unsigned long why = ERR_peek_last_error();
-            if (ERR_GET_REASON(why) == ERR_R_MALLOC_FAILURE) {
+            if (openssl_no_memory()) {
                 rc = cmif_fail(err, CMIF_E_MEMORY, "no memory to read PEM");
             } else if (ERR_GET_LIB(why) != ERR_LIB_PEM || ERR_GET_REASON(why) != PEM_R_NO_START_LINE) {
                 rc = cmif_fail(err, CMIF_E_FORMAT, "a PEM block that cannot be read");
