@@ -13,23 +13,35 @@ _cmif()
             COMPREPLY=($(compgen -W "build lists lm" -- "$word"))
         return
     fi
+    if [ "$COMP_CWORD" = 2 ] && [ "$command" = collateral ]; then
+        COMPREPLY=($(compgen -W "add list check export" -- "$word"))
+        return
+    fi
     if [ "$COMP_CWORD" = 2 ] && [ "$command" = budget ]; then
         COMPREPLY=($(compgen -W "show set history" -- "$word"))
         return
     fi
-    [[ $command = channel || $command = lexicon || $command = budget ]] && command="$command ${COMP_WORDS[2]}"
+    if [ "$COMP_CWORD" = 2 ] && [ "$command" = policy ]; then
+        COMPREPLY=($(compgen -W "show check init" -- "$word"))
+        return
+    fi
+    [[ $command = channel || $command = lexicon || $command = budget || $command = policy || $command = collateral ]] && command="$command ${COMP_WORDS[2]}"
     [[ $command = 'lexicon lm' || $command = 'lexicon lists' ]] && command="$command build"
     case $before in
         --mechanism) COMPREPLY=($(compgen -W "rnm subset krr general metric full paper custext custext+ santext santext+" -- "$word")) ;;
         --noise) COMPREPLY=($(compgen -W "laplace exponential gumbel" -- "$word")) ;;
         -p|--profile) COMPREPLY=($(compgen -W "paper default strict" -- "$word")) ;;
         --rows) COMPREPLY=($(compgen -W "f32 f16 bf16 q8_0 ids auto plain bayes context" -- "$word")) ;;
+        --collateral) COMPREPLY=($(compgen -W "auto none" -- "$word") $(compgen -f -- "$word")) ;;
+        --policy) COMPREPLY=($(compgen -W "names topics words none" -- "$word") $(compgen -f -- "$word")) ;;
+        --stop-words) COMPREPLY=($(compgen -W "pass protect" -- "$word")) ;;
         pull) COMPREPLY=($(compgen -W "smollm2 minilm lexicon names" -- "$word")) ;;
         *)
             if [[ $word = -* ]]; then
                 COMPREPLY=($(compgen -W "$(cmif $command --help | grep -o -e '--[a-z][a-z-]*' | sort -u)" -- "$word"))
             else
                 COMPREPLY=($(compgen -f -- "$word"))
+                [[ $command != 'policy show' && $command != 'policy init' ]] || COMPREPLY+=($(compgen -W "names topics words" -- "$word"))
                 [ "$before" != -m ] && [ "$before" != --model ] ||
                     COMPREPLY+=($(cd "${XDG_CACHE_HOME:-$HOME/.cache}/cmif/models" 2>/dev/null && compgen -G "$word*.gguf" | sed 's/\.gguf$//'))
             fi ;;
