@@ -65,7 +65,7 @@ static cmif_code read_serialized(cmif_reader *r, cmif_pcrs *pcrs, size_t value_s
             mask |= (uint32_t) bitmap[k] << (8 * k);
         }
         bool used = i == 0;
-        if (!r->failed && (gap || (used ? bank != pcrs->bank || mask != pcrs->mask || size > BITMAP : bank || size || mask))) {
+        if (!r->failed && (gap || (used ? bank != pcrs->bank || mask != pcrs->mask || size < CMIF_PCRS / 8 || size > BITMAP : bank || size || mask))) {
             return cmif_fail(err, CMIF_E_FORMAT, "PCR values: the selection at offset %zu is not the quote's", at);
         }
     }
