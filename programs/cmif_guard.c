@@ -86,10 +86,10 @@ static cmif_code open_table(const char *path, cmif_guard *g, cmif_err *err)
     if (rc == CMIF_OK && g->policy && g->policy->actions[CMIF_SPAN_STOP] == CMIF_ACTION_CHANNEL) {
         uint32_t the = cmif_table_find(g->table, (cmif_str){"the", 3});
         if (the != CMIF_NO_WORD && cmif_table_passes(g->table, the)) {
-            rc = cmif_fail(
-                err, CMIF_E_RANGE,
-                "the policy protects function words, and this channel lets them pass: it must be built from a "
-                "lexicon without them ('cmif lexicon build --pass', man cmif)");
+            rc = cmif_fail(err, CMIF_E_RANGE,
+                           "the policy protects function words, and this channel lets them pass: build one with 'cmif "
+                           "channel build "
+                           "--protect-all' and name it with --channel");
         }
     }
     return rc;

@@ -27,7 +27,6 @@ CMIF = f"{BUILD}/bin/cmif"
 CANARY = "zebrafinch"
 WORK = tempfile.mkdtemp(prefix="cmif-sanitize-")
 ENV = {**os.environ, "XDG_CACHE_HOME": f"{WORK}/cache", "XDG_RUNTIME_DIR": WORK, "XDG_DATA_HOME": f"{WORK}/data", "TERM": "xterm"}
-SOURCES = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cmif", "lexicon-sources")
 ENV.pop("NO_COLOR", None)
 
 passed = failed = 0
@@ -382,13 +381,10 @@ def no_policy_is_asked_for_and_said():
 @promise
 def stop_words_are_protected_or_the_channel_is_refused():
     good("sanitize", "--stop-words", "pass", "the house")
-    refused(2, "lets them pass", cmif("sanitize", "--stop-words", "protect", f"the {CANARY}"))
-    refused(2, "lets them pass", cmif("sanitize", "--policy", file("stop.policy", "policy topics\nstop-words protect\n"), CANARY))
-    if not os.path.exists(SOURCES):
-        return
-    lexicon, table, none = f"{WORK}/all.gguf", f"{WORK}/all.cmifch", file("none.txt", "")
-    good("lexicon", "build", "--sources", SOURCES, "--pass", none, "--negations", none, "--words", "300", "-o", lexicon)
-    good("channel", "build", "-l", lexicon, "--vectors", f"{WORK}/vectors.txt", "--mechanism", "rnm", "-k", "8", "-o", table)
+    refused(2, "lets them pass: build one with .*--protect-all", cmif("sanitize", "--stop-words", "protect", f"the {CANARY}"))
+    refused(2, "lets them pass: build one with .*--protect-all", cmif("sanitize", "--policy", file("stop.policy", "policy topics\nstop-words protect\n"), CANARY))
+    table = f"{WORK}/all.cmifch"
+    good("channel", "build", "-l", f"{WORK}/lexicon.gguf", "--vectors", f"{WORK}/vectors.txt", "--mechanism", "rnm", "-k", "8", "--protect-all", "-o", table)
     report = json.loads(good("sanitize", "--policy", "names", "--stop-words", "protect", "--channel", table, "--json", "the house of Maria is not fine").out)
     assert report["sanitizer"]["classes"]["stop"] == {"channel": 4} and report["sanitizer"]["drawn"] == 4, report
     plain = json.loads(good("policy", "show", "names", "--json").out)["policy_sha256"]
