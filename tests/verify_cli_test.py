@@ -283,6 +283,9 @@ def what_was_not_verified_is_not_remembered():
     write("forged/tcb_info.json", read(f"{EARLY}/tcb_info.json").replace(b'"tcbEvaluationDataNumber":21', b'"tcbEvaluationDataNumber":99'))
     found = verdict(10, "--time", BOTH_TIME, forged, env=env)
     assert "invalid-collateral" in found["reasons"] or "tcb-info-signature" in found["errors"], found
+    without = [f"{EARLY}/{name}" for name in os.listdir(EARLY) if "crl" not in name and name != "expected.json"]
+    found = verdict(10, "--time", BOTH_TIME, *without, env=env)  # signed, but perhaps by a key that was revoked
+    assert found["tcb"]["evaluation"] == 21 and "revocation-tcb-signing" in found["reasons"], found
     assert not any("rollback" in word for word in verdict(10, "--time", BOTH_TIME, LATER, env=env)["reasons"])
 
 
