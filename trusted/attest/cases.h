@@ -37,6 +37,15 @@ static inline case_file case_read(const char *folder, const char *name)
     return file;
 }
 
+/* A seed for a fuzz target, as `<test> seeds FOLDER` writes them. */
+static inline void case_seed(const char *folder, const char *name, const void *bytes, size_t size)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, strchr(name, '/') ? strchr(name, '/') + 1 : name);
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fwrite(bytes, 1, size, f) == size && fclose(f) == 0);
+}
+
 /* expected.json, by name and name inside it; "" when it is not there. A number, string or word comes as it is written. The answer is in `room`. */
 typedef struct case_expected {
     case_file file;

@@ -951,8 +951,31 @@ static void no_flip_and_no_truncation_is_accepted(void)
     free(file[1].data);
 }
 
+/* attest_snp_fuzz.c has the form. */
+static void write_seeds(const char *folder)
+{
+    static const char *const names[] = {"snp/milan-v2-vcek", "snp/milan-v3-vlek-aws", "snp/turin-v5-vcek", "snp/genoa-v3-tsm-outblob-auxblob"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        static uint8_t seed[1 << 15];
+        cmif_writer    w      = cmif_writer_over(seed, sizeof seed);
+        case_file      report = case_read(names[i], "report.bin"), table = case_read(names[i], "auxblob.bin");
+        cmif_write_u8(&w, CMIF_SNP_REPORT_SIZE >> 8);
+        cmif_write_u8(&w, CMIF_SNP_REPORT_SIZE & 0xff);
+        cmif_write_bytes(&w, report.data, report.size);
+        cmif_write_bytes(&w, table.data, table.size);
+        CHECK(!w.failed);
+        case_seed(folder, names[i], seed, w.at);
+        free(report.data);
+        free(table.data);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 2 && !strcmp(argv[1], "seeds")) {
+        write_seeds(argv[2]);
+        return check_failed_here;
+    }
     full = argc > 1 && !strcmp(argv[1], "full");
     pki_make();
     RUN(good_reports_of_every_version_and_product_are_accepted);
