@@ -13,14 +13,15 @@
 #include <string.h>
 
 enum {
-    PHRASE_MAX   = 10, /* words that are looked at together */
-    JOINED_MAX   = 256,
-    HINT_BACK    = 10, /* tokens that are looked back for what announces a number */
-    SECRET_BACK  = 18,
-    SECRET_MAX   = 8192,
-    BLOCK_TOKENS = 16384, /* of a key in PEM form */
-    LOOK_UP      = 64,    /* tokens */
-    COUNT_MAX    = 12     /* a larger number says more than how many */
+    PHRASE_MAX    = 10, /* words that are looked at together */
+    JOINED_MAX    = 256,
+    HINT_BACK     = 10, /* tokens that are looked back for what announces a number */
+    SECRET_BACK   = 18,
+    SECRET_MAX    = 8192,
+    BLOCK_TOKENS  = 16384, /* of a key in PEM form */
+    LOOK_UP       = 64,    /* tokens */
+    COMPANY_AHEAD = 13,    /* tokens that three words may take */
+    COUNT_MAX     = 12     /* a larger number says more than how many */
 };
 
 static const char *const class_names[CMIF_SPAN_CLASSES] = {
@@ -64,6 +65,7 @@ typedef struct job {
     bool              no_block_end; /* no key in PEM form ends behind here */
     size_t            run_end;      /* of the run that was looked at last */
     size_t            seen, secret; /* tokens before the one that is read, and up to the last that announces a secret */
+    size_t            company;      /* the next token that ends the name of one */
     cmif_spans        out;
     person           *persons;
     name_slot        *names;
@@ -932,6 +934,11 @@ static size_t run_size(job *j, size_t i)
     return end - from < SECRET_MAX ? end - from : SECRET_MAX;
 }
 
+static bool may_be_secret(const job *j, size_t i)
+{
+    return j->secret && i < j->secret + SECRET_BACK;
+}
+
 /* password: sunshine; the pin is 7719 */
 static size_t announced_secret(job *j, size_t i)
 {
@@ -1241,8 +1248,9 @@ static reading name_at(job *j, size_t i)
 }
 
 /* Whether this is a small ordinary word among others that only word_at says something of: most words are. No key that
- * matters, no name of several words, no form and no secret begins with it, and nothing before it announces one. */
-static bool is_plain(const job *j, size_t i)
+ * matters, no name of several words, no company, no form and no secret begins with it, and nothing before it announces
+ * one. */
+static bool is_plain(job *j, size_t i)
 {
     static const uint32_t keys =
         KEY_STREET_FIRST | KEY_PARTICLE | KEY_ORG | KEY_NUMERAL | KEY_UNIT | KEY_DATE | KEY_CURRENCY;
@@ -1251,13 +1259,19 @@ static bool is_plain(const job *j, size_t i)
     cmif_known        k    = j->infos[i];
     size_t            next = i + 1;
     uint8_t           mark = mark_at(j, next);
+    for (; j->seen < i; j->seen++) {
+        j->secret = is_key(j, j->seen, KEY_SECRET) ? j->seen + 1 : j->secret;
+    }
+    while (j->company < j->count && (j->company < i || !is_key(j, j->company, KEY_COMPANY))) {
+        j->company++;
+    }
     if (t->kind != CMIF_TOKEN_WORD || t->casing > CMIF_CASE_LOWER || t->digit || t->odd || !(k.bits & WORD) ||
-        k.bits & BEGINS || k.key & keys || (j->secret && i < j->secret + SECRET_BACK) ||
-        (k.bits & NAME && after_title(j, i)) || is_word(j, next)) {
+        k.key & keys || k.bits & LOUD || may_be_secret(j, i) || (k.bits & NAME && after_title(j, i)) ||
+        is_word(j, next) || (j->company < j->count && j->company < i + COMPANY_AHEAD)) {
         return false;
     }
     if (mark) {
-        if (!strchr(",.;!?)", mark)) {
+        if (!strchr(",.;!?)", mark) || t->fold_size == 1) {
             return false;
         }
         next++;
@@ -1268,17 +1282,13 @@ static bool is_plain(const job *j, size_t i)
     if (!is_kind(j, next, CMIF_TOKEN_SPACE)) {
         return false;
     }
-    next++; /* no number, no "at", no bracket, no company */
+    next++; /* no number, no "at", no bracket */
     return is_word(j, next) && !token_at(j, next)->digit && !cmif_str_is(fold_at(j, next), "at") &&
-           !is_key(j, next, KEY_COMPANY) && !is_key(j, next + 2, KEY_COMPANY) &&
-           !(t->fold_size == 1 && token_at(j, next)->fold_size == 1);
+           !(k.bits & BEGINS && has(j, next, FOLLOWS)) && !(t->fold_size == 1 && token_at(j, next)->fold_size == 1);
 }
 
 static reading reading_at(job *j, size_t i)
 {
-    for (; j->seen < i; j->seen++) {
-        j->secret = is_key(j, j->seen, KEY_SECRET) ? j->seen + 1 : j->secret;
-    }
     if (is_plain(j, i)) {
         return word_at(j, i);
     }
@@ -1313,7 +1323,7 @@ static reading reading_at(job *j, size_t i)
         }
     }
     if (word || number || mark_at(j, i)) {
-        n = (word || number) && j->secret && i < j->secret + SECRET_BACK ? announced_secret(j, i) : 0;
+        n = (word || number) && may_be_secret(j, i) ? announced_secret(j, i) : 0;
         if (n) {
             return read_as(n, CMIF_SPAN_SECRET, 0);
         }
@@ -1469,34 +1479,26 @@ static cmif_code link_persons(job *j, cmif_secret *room, cmif_err *err)
 
 /* ---- the whole ---- */
 
-static cmif_code put_span(job *j, size_t first, reading r, cmif_err *err)
+/* There is room for a span of each token. */
+static void put_span(job *j, size_t first, reading r)
 {
     const cmif_token *from = token_at(j, first), *last = token_at(j, first + r.tokens - 1);
-    cmif_spans       *out = &j->out;
-    cmif_span         s   = {.from   = from->from,
-                             .size   = last->from + last->size - from->from,
-                             .first  = (uint32_t) first,
-                             .count  = (uint32_t) r.tokens,
-                             .class  = r.class,
-                             .part   = r.part,
-                             .topics = r.class == CMIF_SPAN_TOPIC ? (uint16_t) (j->infos[first].bits >> TOPIC_SHIFT) : 0,
-                             .link   = (uint32_t) out->count};
-    cmif_span *before     = out->count ? (cmif_span *) (void *) (out->room.data + (out->count - 1) * sizeof s) : NULL;
+    cmif_spans       *out    = &j->out;
+    cmif_span         s      = {.from   = from->from,
+                                .size   = last->from + last->size - from->from,
+                                .first  = (uint32_t) first,
+                                .count  = (uint32_t) r.tokens,
+                                .class  = r.class,
+                                .part   = r.part,
+                                .topics = r.class == CMIF_SPAN_TOPIC ? (uint16_t) (j->infos[first].bits >> TOPIC_SHIFT) : 0,
+                                .link   = (uint32_t) out->count};
+    cmif_span        *before = out->count ? &out->at[out->count - 1] : NULL;
     if (before && s.class == CMIF_SPAN_OTHER && before->class == CMIF_SPAN_OTHER) {
         before->size += s.size;
         before->count += s.count;
-        return CMIF_OK;
+    } else {
+        out->at[out->count++] = s;
     }
-    cmif_code rc = CMIF_OK;
-    if (out->room.capacity - out->room.size <= sizeof s) {
-        rc = cmif_secret_reserve(&out->room, out->room.size + sizeof s, err);
-    }
-    if (rc == CMIF_OK) {
-        memcpy(out->room.data + out->room.size, &s, sizeof s);
-        out->room.size += sizeof s;
-        out->count++;
-    }
-    return rc;
 }
 
 cmif_code cmif_find_entities(const cmif_scan *scan, const cmif_lists *lists, cmif_spans *out, cmif_err *err)
@@ -1511,24 +1513,23 @@ cmif_code cmif_find_entities(const cmif_scan *scan, const cmif_lists *lists, cmi
         rc = cmif_secret_reserve(&infos, (scan->count + 1) * sizeof *j->infos, err);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_secret_reserve(&j->out.room, (scan->count / 2 + 16) * sizeof(cmif_span), err);
+        rc = cmif_secret_reserve(&j->out.room, (scan->count + 1) * sizeof(cmif_span), err);
     }
     if (rc != CMIF_OK) {
         goto done;
     }
-    j->infos = (cmif_known *) (void *) infos.data;
+    j->infos  = (cmif_known *) (void *) infos.data;
+    j->out.at = (cmif_span *) (void *) j->out.room.data;
     look_up_all(j);
     look_at_lines(j);
-    for (size_t i = 0; i < scan->count && rc == CMIF_OK;) {
+    for (size_t i = 0; i < scan->count;) {
         reading r = is_kind(j, i, CMIF_TOKEN_SPACE) || is_kind(j, i, CMIF_TOKEN_LINE) ? read_as(1, CMIF_SPAN_OTHER, 0)
                                                                                       : reading_at(j, i);
-        rc        = put_span(j, i, r, err);
+        put_span(j, i, r);
         i += r.tokens;
     }
-    if (rc == CMIF_OK) {
-        j->out.at = (cmif_span *) (void *) j->out.room.data;
-        rc        = link_persons(j, &persons, err);
-    }
+    j->out.room.size = j->out.count * sizeof(cmif_span);
+    rc               = link_persons(j, &persons, err);
     if (rc == CMIF_OK) {
         *out   = j->out;
         j->out = (cmif_spans){0};

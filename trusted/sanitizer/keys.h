@@ -24,7 +24,8 @@ enum { /* cmif_known.bits: what the lists say of a string */
     RARE          = 1 << 13, /* an ordinary word that is seldom used */
     LOUD          = 1 << 14, /* said of where it stands, by entities.c: in a line of capitals */
     HEADING       = 1 << 15, /* the same: in a line that is one */
-    TOPIC_SHIFT   = 16,      /* 9 bits of topics */
+    FOLLOWS       = 1 << 16, /* the second word of some name */
+    TOPIC_SHIFT   = 17,      /* 9 bits of topics */
     NAME          = GIVEN | FAMILY | PERSON,
     BEGINS        = BEGINS_PLACE | BEGINS_ORG | BEGINS_PERSON
 };

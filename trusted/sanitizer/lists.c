@@ -185,17 +185,18 @@ static cmif_code index_lists(cmif_lists *l, cmif_err *err)
 
     for (int list = 0; list < CMIF_LIST_COUNT; list++) {
         for (size_t i = 0; i < l->count[list]; i++) {
-            cmif_str s = l->strings[list][i];
-            total++;
+            cmif_str s     = l->strings[list][i];
+            size_t   parts = 1;
             for (size_t k = 0; k < s.size; k++) {
-                total += s.data[k] == ' ';
+                parts += s.data[k] == ' ';
             }
+            total += parts + (parts > 1); /* a second word */
         }
     }
     for (unsigned i = 0; i < cmif_keys_count; i++) {
         total += strlen(cmif_keys[i].words); /* more than there are words */
     }
-    while (3 * slots < 4 * total) {
+    while (slots <= total + total / 4) {
         slots *= 2;
     }
     l->slots     = calloc(slots, sizeof *l->slots);
@@ -214,10 +215,17 @@ static cmif_code index_lists(cmif_lists *l, cmif_err *err)
                 more |= (flags & 1 << 16 ? STOP : 0) | (flags & 1 << 17 ? CAPITAL : 0) | (flags & 1 << 18 ? RARE : 0);
             }
             put(l, s, more, 0);
-            for (size_t k = 0; k < s.size; k++) {
-                if (s.data[k] == ' ') {
+            for (size_t k = 0, words = 0, second = 0; k <= s.size; k++) {
+                if (k < s.size && s.data[k] != ' ') {
+                    continue;
+                }
+                if (k < s.size) {
                     put(l, (cmif_str){s.data, k}, bits[list].begins, 0);
                 }
+                if (++words == 2) {
+                    put(l, (cmif_str){s.data + second, k - second}, FOLLOWS, 0);
+                }
+                second = k + 1;
             }
         }
     }
@@ -325,7 +333,10 @@ void cmif_lists_look(const cmif_lists *l, const cmif_str *words, size_t count, c
 
 bool cmif_lists_find(const cmif_lists *l, cmif_list list, cmif_str word, uint32_t *flags)
 {
-    size_t low = 0, high = l->count[list];
+    cmif_known known;
+    size_t     low = 0, high;
+    cmif_lists_look(l, &word, 1, &known);
+    high = known.bits ? l->count[list] : 0; /* few strings that are asked for are in any list */
     while (low < high) {
         size_t   middle = low + (high - low) / 2;
         cmif_str s      = cmif_lists_at(l, list, middle, flags);

@@ -728,10 +728,11 @@ cmif_code cmif_scan_text(const void *text, size_t size, cmif_scan *out, cmif_err
     rc = cmif_secret_reserve(&j.memory, sizeof *j.c, err);
     if (rc == CMIF_OK) {
         j.c = (cluster *) (void *) j.memory.data;
-        rc  = cmif_secret_reserve(&j.out.fold, size + size / 8 + 16, err);
+        rc  = cmif_secret_reserve(&j.out.fold, size + 16, err);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_secret_reserve(&j.out.room, (size / 3 + 16) * sizeof *out->tokens, err);
+        rc = cmif_secret_reserve(&j.out.room, (size / 8 * 3 + 16) * sizeof *out->tokens,
+                                 err); /* English has one for 3 bytes */
     }
     while (j.at < size && rc == CMIF_OK) {
         cmif_token token;

@@ -91,13 +91,18 @@ static void set_put(vault_set *set, uint64_t hash, uint64_t value) /* the first 
     }
 }
 
-cmif_code vault_saw(cmif_vault *vault, const void *bytes, size_t size, cmif_err *err)
+static cmif_code saw_hash(cmif_vault *vault, uint64_t hash, cmif_err *err)
 {
     cmif_code rc = set_reserve(&vault->seen, 1, err);
     if (rc == CMIF_OK) {
-        set_put(&vault->seen, vault_compact_hash(vault, bytes, size), 1);
+        set_put(&vault->seen, hash, 1);
     }
     return rc;
+}
+
+cmif_code vault_saw(cmif_vault *vault, const void *bytes, size_t size, cmif_err *err)
+{
+    return saw_hash(vault, vault_compact_hash(vault, bytes, size), err);
 }
 
 /* ---- the vault ---- */
@@ -150,41 +155,37 @@ size_t cmif_vault_count(const cmif_vault *vault)
 
 bool cmif_vault_holds(const cmif_vault *vault, cmif_str fold)
 {
-    return vault_has(&vault->taken, vault_compact_hash(vault, fold.data, fold.size));
+    return vault->taken.count > 0 && vault_has(&vault->taken, vault_compact_hash(vault, fold.data, fold.size));
 }
 
 /* What a text holds: its tokens, its runs without white space, and its runs of numbers with and without spaces between,
- * all in compact form. At most one of each starts at a token: four hashes a token. */
+ * all in compact form. */
 cmif_code cmif_vault_see(cmif_vault *vault, const cmif_scan *scan, cmif_err *err)
 {
-    cmif_code rc = set_reserve(&vault->seen, 4 * scan->count + 8, err);
-    if (rc != CMIF_OK) {
-        return rc;
-    }
     enum { RUN, NUMBERS, SPACED, RUNS };
-    uint64_t hash[RUNS] = {vault->seed, vault->seed, vault->seed};
-    for (size_t i = 0; i <= scan->count; i++) {
+    uint64_t  hash[RUNS] = {vault->seed, vault->seed, vault->seed};
+    cmif_code rc         = CMIF_OK;
+    for (size_t i = 0; rc == CMIF_OK && i <= scan->count; i++) {
         const cmif_token *t    = &scan->tokens[i];
         unsigned          kind = i < scan->count ? t->kind : CMIF_TOKEN_LINE;
-        bool              ends[RUNS];
+        bool              ends[RUNS], word = kind == CMIF_TOKEN_WORD || kind == CMIF_TOKEN_NUMBER;
         ends[RUN]     = kind == CMIF_TOKEN_SPACE || kind == CMIF_TOKEN_LINE;
         ends[SPACED]  = kind == CMIF_TOKEN_LINE || kind == CMIF_TOKEN_WORD || kind == CMIF_TOKEN_BROKEN;
         ends[NUMBERS] = ends[SPACED] || kind == CMIF_TOKEN_SPACE;
         cmif_str fold = i < scan->count ? cmif_token_fold(scan, t) : (cmif_str){"", 0};
-        for (size_t k = 0; k < RUNS; k++) {
+        uint64_t own  = word ? vault_compact_hash(vault, fold.data, fold.size) : 0;
+        for (size_t k = 0; rc == CMIF_OK && k < RUNS; k++) {
             if (ends[k] && hash[k] != vault->seed) {
-                set_put(&vault->seen, hash[k], 1);
+                rc      = saw_hash(vault, hash[k], err);
                 hash[k] = vault->seed;
-            }
-            if (!ends[k]) {
-                hash[k] = compact_add(hash[k], (const uint8_t *) fold.data, fold.size);
+            } else if (!ends[k]) {
+                hash[k] =
+                    word && hash[k] == vault->seed ? own : compact_add(hash[k], (const uint8_t *) fold.data, fold.size);
             }
         }
-        if (kind == CMIF_TOKEN_WORD || kind == CMIF_TOKEN_NUMBER) {
-            set_put(&vault->seen, vault_compact_hash(vault, fold.data, fold.size), 1);
-        }
+        rc = rc == CMIF_OK && word ? saw_hash(vault, own, err) : rc;
     }
-    return CMIF_OK;
+    return rc;
 }
 
 cmif_code cmif_vault_put(cmif_vault *vault, const cmif_scan *scan, const cmif_spans *spans, size_t span,

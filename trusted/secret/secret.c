@@ -15,6 +15,8 @@ bool cmif_secret_unlocked(void)
     return unlocked;
 }
 
+enum { HUGE_SIZE = 1 << 21 };
+
 void cmif_wipe(void *memory, size_t size)
 {
     if (size) {
@@ -46,6 +48,10 @@ cmif_code cmif_secret_reserve(cmif_secret *s, size_t capacity, cmif_err *err)
     void *fresh = mmap(NULL, grown, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fresh == MAP_FAILED) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu bytes of text", grown);
+    }
+    if (grown >= HUGE_SIZE) {
+        (void) madvise(fresh, grown,
+                       MADV_HUGEPAGE); /* pages of 2 MB where there are some: much faster to get and to give */
     }
     /* Both may be refused (RLIMIT_MEMLOCK, an old kernel); the process-wide settings below still hold then. */
     if (mlock(fresh, grown) < 0) {
