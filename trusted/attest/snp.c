@@ -192,6 +192,22 @@ static bool leaf_spl(const X509 *leaf, uint8_t arc, uint8_t *spl)
 
 static bool leaf_is(const X509 *c, bool vlek) { return cmif_x509_has_name(c, vlek ? "SEV-VLEK" : "SEV-VCEK"); }
 
+/* The name of the ASK or ASVK that the leaf says has signed it; NULL: not a leaf, or an issuer that is none of AMD's. */
+static const char *leaf_issuer(const X509 *leaf)
+{
+    char text[64];
+    if ((!leaf_is(leaf, false) && !leaf_is(leaf, true)) ||
+        X509_NAME_get_text_by_NID(X509_get_issuer_name(leaf), NID_commonName, text, sizeof text) <= 0) {
+        return NULL;
+    }
+    for (size_t i = 0; i < cmif_snp_ca_count; i++) {
+        if (!strcmp(text, cmif_snp_cas[i].name)) {
+            return cmif_snp_cas[i].name;
+        }
+    }
+    return NULL;
+}
+
 /* Each component on its own: an equal integer and equal components are one, but a smaller integer is not a smaller TCB. */
 static bool leaf_tcb_is(const X509 *leaf, const amd_product *product, const uint8_t *tcb)
 {
@@ -317,25 +333,27 @@ static X509 *find_leaf(const cmif_pool *pool, const uint8_t *report, bool vlek, 
 
 static const amd_product *product_of_issuer(const X509 *leaf)
 {
-    const X509_NAME *name = X509_get_issuer_name(leaf);
-    char             text[64];
-    if (X509_NAME_get_text_by_NID((X509_NAME *) name, NID_commonName, text, sizeof text) <= 0) {
-        return NULL;
-    }
-    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
-        if (!strcmp(text, products[i]->ask) || !strcmp(text, products[i]->asvk)) {
+    const char *issuer = leaf_issuer(leaf);
+    for (size_t i = 0; issuer && i < sizeof products / sizeof *products; i++) {
+        if (!strcmp(issuer, products[i]->ask) || !strcmp(issuer, products[i]->asvk)) {
             return products[i];
         }
     }
     return NULL;
 }
 
-/* The issuers that are built in, unless the pool is full: then the caller's will do, or the path does not end. */
+/* The issuers that are built in, of the leaves that are there; unless the pool is full: then the caller's will do, or the path does not end. */
 static void add_hints(cmif_pool *pool)
 {
+    size_t count = pool->certificate_count;
     for (size_t i = 0; i < cmif_snp_ca_count; i++) {
+        bool needed = false;
+        for (size_t k = 0; k < count && !needed; k++) {
+            const char *issuer = leaf_issuer(pool->certificates[k]);
+            needed             = issuer && !strcmp(issuer, cmif_snp_cas[i].name);
+        }
         cmif_err err;
-        if (cmif_pool_add_certificates(pool, (const uint8_t *) cmif_snp_cas[i].pem, strlen(cmif_snp_cas[i].pem), &err) != CMIF_OK) {
+        if (needed && cmif_pool_add_certificates(pool, (const uint8_t *) cmif_snp_cas[i].pem, strlen(cmif_snp_cas[i].pem), &err) != CMIF_OK) {
             return;
         }
     }
@@ -387,6 +405,12 @@ static void check_leaf(cmif_attest_call *call, const uint8_t *report, const amd_
     }
     cmif_path_tell(&path, leaf_vlek ? "vlek" : "vcek", false, call);
     v->crl_this_update = path.crl_this_update;
+    if (path.crl_this_update && product) {
+        cmif_verdict_text(v, "crl_issuer", "%s", product->ark);
+    }
+    if (path.crl_this_update && path.crl_this_update < call->policy->seen_crl) {
+        cmif_verdict_reason(v, "crl-rollback");
+    }
 
     if (product) {
         cmif_verdict_text(v, "product", "%s", product->word);

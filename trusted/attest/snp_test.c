@@ -792,6 +792,17 @@ static void crl_is_demanded_and_believed(void)
     ONLY(w, "revocation-vcek", NULL);
 }
 
+static void crl_older_than_one_seen_is_refused(void)
+{
+    world *w           = world_new(MILAN, 3, false);
+    w->policy.seen_crl = now - 999; /* the good one is of now - 1000 */
+    ONLY(w, "crl-rollback", NULL);
+    w                  = world_new(MILAN, 3, false);
+    w->policy.seen_crl = now - 1000;
+    cmif_verdict v     = world_judge(w);
+    CHECK(v.outcome == CMIF_ACCEPTED && !strcmp(cmif_verdict_field(&v, "crl_issuer"), "ARK-Milan"));
+}
+
 static void every_reason_is_listed_not_the_first_alone(void)
 {
     world *w = world_new(MILAN, 3, false);
@@ -996,6 +1007,7 @@ int main(int argc, char **argv)
     RUN(unknown_versions_and_algorithms_are_unsupported);
     RUN(chains_that_do_not_hold_are_refused);
     RUN(crl_is_demanded_and_believed);
+    RUN(crl_older_than_one_seen_is_refused);
     RUN(every_reason_is_listed_not_the_first_alone);
     RUN(ark_of_the_table_is_no_root);
     if (cases_absent()) {

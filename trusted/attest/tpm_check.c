@@ -215,7 +215,6 @@ static bool proved_by_certificate(check *c)
         if (!is_ak_certificate(certificate)) {
             cmif_verdict_invalid(c->v, "ak-usage");
         }
-        c->v->crl_this_update = path.crl_this_update;
         return !(path.problems & ~(unsigned) CMIF_PATH_NO_CRL);
     }
     return false;
