@@ -1,7 +1,7 @@
 /* cmif-bench - what `cmif bench split` runs: the split, through session, wire and server, beside the unsplit model
  * (cmif-plain) and, where one is given, llama-server of the same source. All in one run, alternating, medians; what is
  * printed is ratios. A program of its own: nobody needs to trust it. */
-#include "cmif_client.h"
+#include "cmif_commands.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -467,10 +467,13 @@ int main(int argc, char **argv)
     char     model[PATH_MAX];
 
     cmif_signals_install();
+    if (argc > 1 && !strcmp(argv[1], "verify")) {
+        return cmif_bench_verify(argc - 2, argv + 2);
+    }
     cmif_code rc = argc > 1 && !strcmp(argv[1], "split") ? cmif_options_parse(&command, argc - 2, argv + 2, &rest, &err)
                    : argc > 1 && !strcmp(argv[1], "--help")
                        ? cmif_options_parse(&command, argc - 1, argv + 1, &rest, &err)
-                       : cmif_fail(&err, CMIF_E_RANGE, "bench measures one thing: 'cmif bench split -m MODEL'");
+                       : cmif_fail(&err, CMIF_E_RANGE, "bench measures split or verify: 'cmif bench split -m MODEL', 'cmif bench verify EVIDENCE'");
     if (rc == CMIF_OK && rest) {
         rc = cmif_fail(&err, CMIF_E_RANGE, "bench split takes only options: the model goes behind -m");
     }

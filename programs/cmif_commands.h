@@ -15,6 +15,7 @@ int cmif_budget_command(int argc, char **argv);
 int cmif_audit_command(int argc, char **argv);
 int cmif_verify_command(int argc, char **argv);
 int cmif_collateral_command(int argc, char **argv);
+int cmif_bench_verify(int argc, char **argv); /* of cmif-bench */
 int cmif_sanitize(int argc, char **argv);
 int cmif_policy_command(int argc, char **argv);
 

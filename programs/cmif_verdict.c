@@ -265,3 +265,32 @@ json_t *cmif_verdict_json(const cmif_verdict *v)
                      v->outcome != CMIF_ACCEPTED && v->sentence.text[0] ? json_string(v->sentence.text) : json_null(),
                      "fields", fields);
 }
+
+/* ---- times ---- */
+
+bool cmif_time_read(const char *text, int64_t *out)
+{
+    int       part[6] = {0}, used = 0;
+    const int length = (int) strlen(text);
+    bool good = (length == 10 && sscanf(text, "%4d-%2d-%2d%n", part, part + 1, part + 2, &used) == 3 && used == 10) ||
+                (length == 20 &&
+                 sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2dZ%n", part, part + 1, part + 2, part + 3, part + 4, part + 5,
+                        &used) == 6 &&
+                 used == 20);
+    struct tm parts = {.tm_year = part[0] - 1900,
+                       .tm_mon  = part[1] - 1,
+                       .tm_mday = part[2],
+                       .tm_hour = part[3],
+                       .tm_min  = part[4],
+                       .tm_sec  = part[5]};
+    struct tm again = {0};
+    time_t    when  = timegm(&parts);
+    char      text_again[32];
+    good = good && part[0] >= 1970 && gmtime_r(&when, &again) &&
+           strftime(text_again, sizeof text_again, length == 10 ? "%Y-%m-%d" : "%Y-%m-%dT%H:%M:%SZ", &again) &&
+           !strcmp(text, text_again);
+    if (good) {
+        *out = when;
+    }
+    return good;
+}

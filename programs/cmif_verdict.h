@@ -22,4 +22,6 @@ void cmif_verdict_print(const cmif_verdict *verdict, FILE *to);
 /* Schema "cmif-verdict-1"; the caller's. NULL: no memory. */
 json_t *cmif_verdict_json(const cmif_verdict *verdict);
 json_t *cmif_time_json(int64_t when); /* "2024-03-13T00:00:00Z", or null for 0 */
+/* "2025-06-20" or "2025-06-20T00:00:00Z", UTC, and no other form; false: it is none, and out is untouched. */
+bool cmif_time_read(const char *text, int64_t *out);
 #endif

@@ -79,34 +79,6 @@ static void add_reason(cmif_verdict *v, const char *word)
 
 /* ---- what was asked ---- */
 
-/* "2025-06-20" or "2025-06-20T00:00:00Z", and no other form. */
-static bool read_time(const char *text, int64_t *out)
-{
-    int       part[6] = {0}, used = 0;
-    const int length = (int) strlen(text);
-    bool good = (length == 10 && sscanf(text, "%4d-%2d-%2d%n", part, part + 1, part + 2, &used) == 3 && used == 10) ||
-                (length == 20 &&
-                 sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2dZ%n", part, part + 1, part + 2, part + 3, part + 4, part + 5,
-                        &used) == 6 &&
-                 used == 20);
-    struct tm parts = {.tm_year = part[0] - 1900,
-                       .tm_mon  = part[1] - 1,
-                       .tm_mday = part[2],
-                       .tm_hour = part[3],
-                       .tm_min  = part[4],
-                       .tm_sec  = part[5]};
-    struct tm again = {0};
-    time_t    when  = timegm(&parts);
-    char      text_again[32];
-    good = good && part[0] >= 1970 && gmtime_r(&when, &again) &&
-           strftime(text_again, sizeof text_again, length == 10 ? "%Y-%m-%d" : "%Y-%m-%dT%H:%M:%SZ", &again) &&
-           !strcmp(text, text_again);
-    if (good) {
-        *out = when;
-    }
-    return good;
-}
-
 static cmif_code read_options(verification *v, int rest, cmif_err *err)
 {
     v->time = (int64_t) time(NULL);
@@ -114,7 +86,7 @@ static cmif_code read_options(verification *v, int rest, cmif_err *err)
         return cmif_fail(err, CMIF_E_RANGE,
                          "verify takes evidence: one or more files or folders; 'cmif verify --help' tells more");
     }
-    if (time_option && !read_time(time_option, &v->time)) {
+    if (time_option && !cmif_time_read(time_option, &v->time)) {
         return cmif_fail(err, CMIF_E_RANGE, "--time takes a time like 2025-06-20T00:00:00Z, or a day like 2025-06-20");
     }
     if (policy_option && write_option) {

@@ -440,7 +440,7 @@ static cmif_code sort_bytes(cmif_sorted *s, const char *from, const uint8_t *dat
     while (last > first && (data[last - 1] == ' ' || data[last - 1] == '\r' || data[last - 1] == '\n')) {
         last--;
     }
-    if (size == 0) {
+    if (first == last) {
         return add(s, from, 0, data, size, "empty", err);
     }
     if (is_quote(data, size, what)) {

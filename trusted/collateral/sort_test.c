@@ -126,9 +126,11 @@ static void what_is_nothing_is_called_unknown(void)
         cmif_sort_settle(&sorted);
         cmif_sort_wipe(&sorted);
     }
-    put("");
-    CHECK(sorted.count == 1 && !sorted.items[0].unknown && sorted.items[0].item.kind == 0);
-    cmif_sort_wipe(&sorted);
+    for (size_t i = 0; i < 3; i++) {
+        put((const char *const[]){"", "\n", " \t\r\n"}[i]);
+        CHECK(sorted.count == 1 && !sorted.items[0].unknown && sorted.items[0].item.kind == 0);
+        cmif_sort_wipe(&sorted);
+    }
 }
 
 /* A quote stays one when a byte of it breaks or its end is cut off: the verifier then says what is wrong. */
