@@ -285,12 +285,12 @@ static unsigned certificate_window(const X509 *c, const cmif_path_rules *rules)
 
 /* ---- paths ---- */
 
-static bool issued(X509 *issuer, X509 *certificate)
+static bool issued(X509 *issuer, X509 *certificate, unsigned *problems)
 {
     EVP_PKEY *key = X509_get0_pubkey(issuer);
     bool      yes = key && !X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(certificate)) &&
                X509_verify(certificate, key) == 1;
-    ERR_clear_error();
+    *problems |= openssl_no_memory() ? CMIF_PATH_INTERNAL : 0;
     return yes;
 }
 
@@ -301,7 +301,8 @@ void cmif_path_build(const cmif_pool *pool, X509 *leaf, const cmif_path_rules *r
     while (!at_root && path->count < CMIF_PATH_MAX) {
         X509 *last = path->certificates[path->count - 1], *next = NULL;
         for (size_t i = 0; i < pool->root_count && !at_root; i++) {
-            if ((pool->root_kinds[i] & (rules->root_kinds | CMIF_ROOT_CALLER)) && issued(pool->roots[i], last)) {
+            if ((pool->root_kinds[i] & (rules->root_kinds | CMIF_ROOT_CALLER)) &&
+                issued(pool->roots[i], last, &path->problems)) {
                 next    = pool->roots[i];
                 at_root = true;
             }
@@ -312,7 +313,7 @@ void cmif_path_build(const cmif_pool *pool, X509 *leaf, const cmif_path_rules *r
             for (size_t k = 0; k < path->count; k++) {
                 used = used || !X509_cmp(candidate, path->certificates[k]);
             }
-            if (!used && (!next || certificate_window(next, rules)) && issued(candidate, last)) {
+            if (!used && (!next || certificate_window(next, rules)) && issued(candidate, last, &path->problems)) {
                 next = candidate;
             }
         }
@@ -375,7 +376,9 @@ static unsigned crl_check(const cmif_pool *pool, const cmif_path_rules *rules, X
                        (key == NID_rsassaPss ? rules->signatures & CMIF_SIG_PSS_SHA384
                                              : signature_is(digest, key, rules->signatures)) &&
                        crl_plain(crl);
-        ERR_clear_error();
+        if (openssl_no_memory()) {
+            return CMIF_PATH_INTERNAL;
+        }
         if (!genuine) {
             problems |= CMIF_PATH_CRL_INVALID;
             continue;
@@ -435,6 +438,10 @@ void cmif_path_tell(const cmif_path *path, const char *what, bool collateral, cm
                          : cmif_verdict_invalid(call->verdict, text);
         }
     }
+    if (path->problems & CMIF_PATH_INTERNAL) {
+        cmif_verdict_worse(call->verdict, CMIF_ATTEST_INTERNAL, CMIF_E_MEMORY, "no memory to check the path of %s",
+                           what);
+    }
     if (path->problems & CMIF_PATH_NO_CRL) {
         snprintf(text, sizeof text, "revocation-%s", what);
         cmif_verdict_unchecked(call->verdict, text, call->policy->loosened.no_crl);
@@ -460,7 +467,7 @@ int cmif_ecdsa_verify(EVP_PKEY *key, const uint8_t *raw, size_t size, const uint
     }
     rc = EVP_DigestVerify(md, der, (size_t) der_size, message, message_size) == 1;
 done:
-    ERR_clear_error();
+    rc = openssl_no_memory() ? -1 : rc;
     OPENSSL_free(der);
     BN_free(r);
     BN_free(s);
