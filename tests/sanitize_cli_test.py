@@ -191,7 +191,7 @@ def an_answer_is_restored_while_it_is_written():
 @promise
 def answers_in_json_stay_json():
     path = f"{WORK}/json.map"
-    text = f"Please meet Maria\nLopez and the {CANARY}\u017c\u00f3\u0142w in the garden"
+    text = f"Please meet Maria\nLopez and the {CANARY}\u017c\u00f3\u0142w in the garden; password: Kq\\x7Zp\\n"
     released = good("sanitize", "--policy", "names", "--map", path, text=text).out
     for ascii_only in (True, False):
         answer = json.dumps({"summary": f'"{released}"', "list": [released, 3]}, ensure_ascii=ascii_only)
