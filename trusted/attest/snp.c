@@ -245,13 +245,12 @@ static bool leaf_chip_is(const X509 *leaf, const amd_product *product, const uin
     return !memcmp(chip_id, hwid.data, hwid.size) && zeros(chip_id + hwid.size, 64 - hwid.size);
 }
 
-/* The product name in the leaf is the product's, with a stepping after it ("Milan-B0") or not. */
+/* The product name in the leaf is the product's, with a stepping after it ("Milan-B0") or not. Genoa's line has Bergamo and Siena in it. */
 static bool leaf_product_is(const X509 *leaf, const amd_product *product, cmif_verdict *v)
 {
     enum { IA5STRING = 0x16 };
     cmif_reader value, text;
     uint8_t     tag;
-    size_t      size = strlen(product->name);
     if (!leaf_extension(leaf, (const uint8_t[]){2}, 1, &value) || !cmif_der_next(&value, &tag, &text) || tag != IA5STRING || value.at != value.size) {
         return false;
     }
@@ -261,7 +260,14 @@ static bool leaf_product_is(const X509 *leaf, const amd_product *product, cmif_v
         }
     }
     cmif_verdict_text(v, "cert_product", "%.*s", (int) (text.size < 32 ? text.size : 32), (const char *) text.data);
-    return text.size >= size && !memcmp(text.data, product->name, size) && (text.size == size || text.data[size] == '-');
+    const char *names[] = {product->name, product == &genoa ? "Bergamo" : NULL, product == &genoa ? "Siena" : NULL};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t size = names[i] ? strlen(names[i]) : SIZE_MAX;
+        if (text.size >= size && !memcmp(text.data, names[i], size) && (text.size == size || text.data[size] == '-')) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void tell_time(cmif_verdict *v, const char *name, const ASN1_TIME *time)

@@ -463,6 +463,9 @@ static void good_reports_of_every_version_and_product_are_accepted(void)
     w            = world_new(MILAN, 3, false);
     w->plan.name = "Milan-B0";
     CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
+    w            = world_new(GENOA, 3, false);
+    w->plan.name = "Siena";
+    CHECK(world_judge(w).outcome == CMIF_ACCEPTED);
 }
 
 static void report_of_another_key_is_refused(void)
@@ -540,6 +543,9 @@ static void certificates_of_another_product_are_refused(void)
     ONLY(w, "invalid-evidence", "product");
     w            = world_new(MILAN, 3, false);
     w->plan.name = "Milano";
+    ONLY(w, "invalid-evidence", "product");
+    w            = world_new(MILAN, 3, false);
+    w->plan.name = "Siena";
     ONLY(w, "invalid-evidence", "product");
     w                = world_new(MILAN, 3, false); /* VCEK issued by the ASVK of its product */
     w->plan.issuer   = &pki.asvk[MILAN];

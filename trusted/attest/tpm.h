@@ -84,7 +84,7 @@ CMIF_MUST_USE cmif_code cmif_tpm_make_credential(const uint8_t *ek, size_t ek_si
                                                  uint8_t blob[static CMIF_TPM_CREDENTIAL_MAX], size_t *blob_size, uint8_t name[static 34], cmif_err *err);
 
 /* The EK is one that a TPM maker's root of ours vouches for: `certificates` (CMIF_ITEM_CERTIFICATES and CMIF_ITEM_CRL) hold a certificate of exactly this
- * key, for endorsement (2.23.133.8.1), with a good path at `time`. Roots, CRL rule and tolerance are the policy's. Errors: FORMAT, TRUST, MEMORY. */
+ * key, for endorsement (2.23.133.8.1) or for encryption alone (Google's), with a good path at `time`. Roots, CRL rule and tolerance are the policy's. Errors: FORMAT, TRUST, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *certificates, size_t count,
                                           const cmif_attest_policy *policy, int64_t time, cmif_err *err);
 

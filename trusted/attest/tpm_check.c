@@ -122,12 +122,21 @@ static int has_usage(const X509 *c, const uint8_t *oid, size_t size)
     return 0;
 }
 
-/* A certificate of a signing key of a TPM: for AKs, or by its key usage (Google's AK certificates share the EK's usage). An EK's is for encryption. */
+/* A certificate of a signing key of a TPM: for AKs, or by its key usage (Google's AK certificates have no extended one, or the EK's). An EK's encrypts. */
 static bool is_ak_certificate(X509 *c)
 {
     bool may_sign = X509_get_key_usage(c) & KU_DIGITAL_SIGNATURE; /* without the extension all bits are set */
     bool says_so  = X509_get_extension_flags(c) & EXFLAG_KUSAGE;
     return may_sign && (has_usage(c, oid_ak, sizeof oid_ak) == 1 || (says_so && has_usage(c, oid_ek, sizeof oid_ek) != 0));
+}
+
+/* A certificate of a key that decrypts, for endorsement or without a word on it (Google's). */
+static bool is_ek_certificate(X509 *c)
+{
+    uint32_t use     = X509_get_key_usage(c);
+    bool     says_so = X509_get_extension_flags(c) & EXFLAG_KUSAGE;
+    int      usage   = has_usage(c, oid_ek, sizeof oid_ek);
+    return (use & (KU_KEY_ENCIPHERMENT | KU_KEY_AGREEMENT)) && (usage == 1 || (usage < 0 && says_so && !(use & KU_DIGITAL_SIGNATURE)));
 }
 
 /* By the item, by the claims of the HCL report, or by the certificate whose key has signed: in this order, and they must agree. */
@@ -570,7 +579,7 @@ cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *
     EVP_PKEY             *key = NULL;
     X509                 *found = NULL;
     cmif_path             path;
-    cmif_code             rc = cmif_pool_init(&pool, policy->roots, policy->root_count, err);
+    cmif_code             rc = cmif_pool_init(&pool, CMIF_ROOT_ANY_TPM, policy->roots, policy->root_count, err);
     for (size_t i = 0; i < count && rc == CMIF_OK; i++) {
         rc = certificates[i].kind == CMIF_ITEM_CRL ? cmif_pool_add_crls(&pool, certificates[i].data, certificates[i].size, err)
                                                    : cmif_pool_add_certificates(&pool, certificates[i].data, certificates[i].size, err);
@@ -584,12 +593,12 @@ cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *
     key = cmif_tpm_public_key(&public);
     for (size_t i = 0; i < pool.certificate_count && key && !found; i++) {
         EVP_PKEY *its = X509_get0_pubkey(pool.certificates[i]);
-        if (its && EVP_PKEY_eq(its, key) == 1 && has_usage(pool.certificates[i], oid_ek, sizeof oid_ek) == 1) {
+        if (its && EVP_PKEY_eq(its, key) == 1 && is_ek_certificate(pool.certificates[i])) {
             found = pool.certificates[i];
         }
     }
     if (!found) {
-        rc = cmif_fail(err, CMIF_E_TRUST, "endorsement key: no certificate for endorsement (2.23.133.8.1) is of this key");
+        rc = cmif_fail(err, CMIF_E_TRUST, "endorsement key: no certificate of an endorsement key (2.23.133.8.1, or for encryption alone) is of this key");
         goto done;
     }
     cmif_path_build(&pool, found, &rules, &path);

@@ -1093,6 +1093,48 @@ static void endorsement_key_needs_its_certificate(void)
     }
 }
 
+/* Google's certificates of EKs have no extended usage: for encryption alone, they are EKs'; a signing key's is not, whatever it says of itself. */
+static void certificate_of_a_signing_key_is_no_eks(void)
+{
+    static const struct {
+        const char *key_usage, *usage;
+        cmif_code   rc;
+    } all[] = {{"critical,keyEncipherment", NULL, CMIF_OK},
+               {"critical,keyEncipherment", "2.23.133.8.1", CMIF_OK},
+               {NULL, "2.23.133.8.1", CMIF_OK},
+               {NULL, NULL, CMIF_E_TRUST},
+               {"critical,digitalSignature", NULL, CMIF_E_TRUST},
+               {"critical,digitalSignature", "2.23.133.8.1", CMIF_E_TRUST},
+               {"critical,digitalSignature,keyEncipherment", NULL, CMIF_E_TRUST},
+               {"critical,keyEncipherment", "serverAuth", CMIF_E_TRUST}};
+    uint8_t ek[1024];
+    size_t  ek_size = public_make(decrypter, EK_ATTRIBUTES, CMIF_TPM_NULL, 0, true, ek, sizeof ek);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        uint8_t *root_der = NULL, *leaf_der = NULL;
+        X509    *root = certificate("TPM Root", "TPM Root", ca_key, 1, now - 1000, now + 1000);
+        X509    *leaf = certificate("EK", "TPM Root", decrypter, 7, now - 10, now + 10);
+        extend(root, NID_basic_constraints, "critical,CA:TRUE");
+        CHECK(X509_sign(root, ca_key, EVP_sha256()) > 0);
+        extend(leaf, NID_basic_constraints, "critical,CA:FALSE");
+        extend(leaf, NID_key_usage, all[i].key_usage);
+        extend(leaf, NID_ext_key_usage, all[i].usage);
+        CHECK(X509_sign(leaf, ca_key, EVP_sha256()) > 0);
+        int                root_size = i2d_X509(root, &root_der), leaf_size = i2d_X509(leaf, &leaf_der);
+        cmif_item          its = {CMIF_ITEM_CERTIFICATES, leaf_der, (size_t) leaf_size}, roots = {CMIF_ITEM_CERTIFICATES, root_der, (size_t) root_size};
+        cmif_attest_policy policy;
+        cmif_err           err = {0};
+        cmif_attest_policy_init(&policy);
+        policy.roots           = &roots;
+        policy.root_count      = 1;
+        policy.loosened.no_crl = true;
+        CHECK(cmif_tpm_ek_check(ek, ek_size, &its, 1, &policy, now, &err) == all[i].rc);
+        X509_free(root);
+        X509_free(leaf);
+        OPENSSL_free(root_der);
+        OPENSSL_free(leaf_der);
+    }
+}
+
 /* ---- every byte ---- */
 
 /* Bytes that carry no meaning: the header of the HCL blob but magic, version and size (nothing signs it and nothing is read from it), the version of the
@@ -1213,6 +1255,7 @@ int main(int argc, char **argv)
     RUN(activated_ak_is_known_by_its_name);
     RUN(certified_ak_needs_a_good_path_and_the_right_usage);
     RUN(credential_opens_for_the_ak_of_that_tpm_alone);
+    RUN(certificate_of_a_signing_key_is_no_eks);
     if (cases_absent()) {
         printf("the captures (shared/attestation) are not beside the repository: their tests were left out\n");
     } else {
