@@ -76,17 +76,11 @@ static bool cbor_skip(cmif_reader *r)
 
 enum { CLAIMS_MAX = 16 };
 
-typedef struct claims {
-    cmif_reader pubkey_hash, nonce; /* data NULL: there is none */
-    uint64_t    algorithm;
-} claims;
-
-/* {"pubkey-hash": bytes of [algorithm, hash], "nonce": bytes, ...}: each claim once, others are not looked at. */
-static bool read_claims(cmif_reader r, claims *out)
+bool cmif_ratls_claims_read(cmif_reader r, cmif_ratls_claims *out)
 {
     cmif_cbor_head map;
     cmif_reader    keys[CLAIMS_MAX], pair;
-    *out = (claims){0};
+    *out = (cmif_ratls_claims){0};
     if (!cmif_cbor_next(&r, &map) || map.major != 5 || map.value > CLAIMS_MAX) {
         return false;
     }
@@ -169,8 +163,8 @@ static bool digest(const EVP_MD *md, const uint8_t *bytes, size_t size, uint8_t 
 static bool names_key(cmif_attest_call *call, const uint8_t *spki, size_t spki_size, evidence *e,
                       const uint8_t report_data[static 64])
 {
-    uint8_t want[64] = {0}, key[64];
-    claims  c        = {0};
+    uint8_t           want[64] = {0}, key[64];
+    cmif_ratls_claims c        = {0};
     if (!e->claims.data) {
         return digest(EVP_sha256(), spki, spki_size, want) && !CRYPTO_memcmp(want, report_data, sizeof want);
     }
@@ -178,7 +172,7 @@ static bool names_key(cmif_attest_call *call, const uint8_t *spki, size_t spki_s
         CRYPTO_memcmp(want, report_data, sizeof want) != 0) {
         return false;
     }
-    if (!read_claims(e->claims, &c)) {
+    if (!cmif_ratls_claims_read(e->claims, &c)) {
         cmif_verdict_invalid(call->verdict, "ratls-claims");
         return false;
     }

@@ -21,6 +21,14 @@ typedef struct cmif_cbor_head { /* RFC 8949, shortest form and definite lengths 
 CMIF_MUST_USE bool cmif_cbor_next(cmif_reader *r, cmif_cbor_head *head);
 CMIF_MUST_USE bool cmif_cbor_bytes(cmif_reader *r, unsigned major, cmif_reader *out); /* 2: bytes, 3: text */
 
+/* {"pubkey-hash": bytes of [algorithm, hash], "nonce": bytes, ...}: each claim once, at most 16, others are not looked at. */
+typedef struct cmif_ratls_claims {
+    cmif_reader pubkey_hash, nonce; /* nonce.data NULL: there is none */
+    uint64_t    algorithm;          /* 1, 7, 8: SHA-256, 384, 512 */
+} cmif_ratls_claims;
+
+CMIF_MUST_USE bool cmif_ratls_claims_read(cmif_reader r, cmif_ratls_claims *out);
+
 /* certificate: PEM or DER, one. quote: an item beside it must hold the same bytes as the certificate does; NULL: there is none. */
 void cmif_ratls_check(cmif_attest_call *call, const cmif_item *certificate, const cmif_item *quote);
 
