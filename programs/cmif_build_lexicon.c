@@ -15,29 +15,25 @@
 #define WORDNET "/usr/share/wordnet"
 #define DICTIONARY "/usr/share/dict/american-english"
 
-static cmif_code find(const char *what, const char *path, const char *package, const char *option, cmif_err *err)
+static cmif_code find(const char *what, const char *path, const char *package, const char *otherwise, cmif_err *err)
 {
-    return access(path, R_OK) == 0 ? CMIF_OK
-                                   : cmif_fail(err, CMIF_E_IO,
-                                               "there is no %s in '%s': install the Debian package %s, or name it with "
-                                               "%s",
-                                               what, path, package, option);
+    return access(path, R_OK) == 0
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_IO, "there is no %s in '%s': install the Debian package %s, or %s", what, path,
+                           package, otherwise);
 }
 
 static cmif_code find_wordnet(const char *folder, cmif_err *err)
 {
-    return find("WordNet", folder, "wordnet-base", "--wordnet", err);
-}
-
-static cmif_code find_dictionary(const char *path, cmif_err *err)
-{
-    return find("word list", path, "wamerican", "--dictionary", err);
+    return find("WordNet", folder, "wordnet-base", "name it with --wordnet", err);
 }
 
 cmif_code build_sources_check(cmif_err *err)
 {
-    cmif_code rc = find_wordnet(WORDNET, err);
-    return rc == CMIF_OK ? find_dictionary(DICTIONARY, err) : rc;
+    cmif_code rc = find("WordNet", WORDNET, "wordnet-base", "use 'cmif lexicon build --wordnet DIR' first", err);
+    return rc == CMIF_OK ? find("word list", DICTIONARY, "wamerican",
+                                "use 'cmif lexicon lists build --dictionary FILE' first", err)
+                         : rc;
 }
 
 /* The lexicon that was named, or the cache's. */
@@ -193,7 +189,7 @@ cmif_code build_lists(const build_lists_options *o, const cmif_lexicon *lexicon,
     char        names[PATH_MAX];
     cmif_code   rc = find_wordnet(wordnet, err);
 
-    rc = rc == CMIF_OK ? find_dictionary(dictionary, err) : rc;
+    rc = rc == CMIF_OK ? find("word list", dictionary, "wamerican", "name it with --dictionary", err) : rc;
     if (rc == CMIF_OK && !o->names) {
         rc = cmif_cache_file("name-sources", false, names, err);
         if (rc == CMIF_OK && access(names, R_OK) != 0) {

@@ -33,7 +33,8 @@ static void nap(void)
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 }
 
-/* Run `fetch NAME`, which says by itself what it does and why it failed: the text of an error is empty then. */
+/* Run `fetch NAME`, which says by itself what it does and why it failed: the text of an error is empty then,
+ * but for --json. */
 static cmif_code fetch(const char *name, cmif_err *err)
 {
     char                       path[PATH_MAX] = "", *args[] = {path, (char *) (uintptr_t) name, NULL};
@@ -70,7 +71,10 @@ static cmif_code fetch(const char *name, cmif_err *err)
     if (tool_interrupted) {
         return cmif_fail(err, CMIF_E_CANCELLED, "%s", "stopped");
     }
-    return status == 0 ? CMIF_OK : cmif_fail(err, CMIF_E_IO, "%s", "");
+    if (status == 0) {
+        return CMIF_OK;
+    }
+    return tool_json ? cmif_fail(err, CMIF_E_IO, "'cmif pull %s' failed", name) : cmif_fail(err, CMIF_E_IO, "%s", "");
 }
 
 /* One at a time: the second one finds what the first one made. */

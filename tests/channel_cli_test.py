@@ -501,6 +501,8 @@ def setup_that_fails_leaves_nothing_half_done():
     open(f"{libexec}/offline", "w").close()
     done = cmif("setup", "--quick", env=env)
     assert done.returncode == 1 and done.err == "fetch: there is no network\n" and not done.out, done.err + done.out
+    done = cmif("setup", "--quick", "--json", env=env)
+    assert done.returncode == 1 and json.loads(done.err.splitlines()[-1])["error"]["code"] == "io", done.err
     os.unlink(f"{libexec}/offline")
     done = cmif("setup", "--quick", env=env, preexec_fn=small_files)
     assert done.returncode == 1 and re.search("cmif: .*(file size|space)", done.err), done.err
