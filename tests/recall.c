@@ -202,26 +202,31 @@ static void release_free(left *l)
     free(l);
 }
 
-/* Whether this word of a mark stands in what left at the mark's place; spans cover both texts whole and in order. */
+/* Whether this word of a mark stands in what left at the mark's place; spans cover both texts whole and in order. Not
+ * asked of function words, nor of what the channel drew: that may be the word itself, and is as likely for its
+ * neighbours. */
 static bool stands(const left *l, const mark *m, const cmif_token *t, cmif_str word)
 {
     size_t         first = 0, last = 0, size = 0;
     cmif_scan      there = {0};
     cmif_err       err   = {0};
     const uint8_t *out   = cmif_released_bytes(l->released, &size);
-    bool           found = false, function_word = false;
+    bool           found = false, open = false;
     while (l->spans[first].from + l->spans[first].size <= m->from) {
         first++;
     }
     for (last = first; last + 1 < l->count && l->spans[last + 1].from < m->to; last++) {
     }
     for (size_t s = first; s <= last; s++) {
-        function_word |= l->spans[s].class == CMIF_SPAN_STOP && l->spans[s].from == t->from;
+        const cmif_released_span *span = &l->spans[s];
+        open |= span->from <= t->from && span->from + span->size > t->from &&
+                (span->action == CMIF_ACTION_SURROGATE ||
+                 (span->action == CMIF_ACTION_PASS && span->class != CMIF_SPAN_STOP));
     }
     const cmif_released_span *from = &l->spans[first], *to = &l->spans[last];
     must(cmif_scan_text(out + from->out_from, to->out_from + to->out_size - from->out_from, &there, &err), &err,
          "what left");
-    for (size_t k = 0; k < there.count && !function_word; k++) {
+    for (size_t k = 0; k < there.count && open; k++) {
         cmif_str other = cmif_token_fold(&there, &there.tokens[k]);
         found |= is_word(&there.tokens[k]) && word.size == other.size && !memcmp(word.data, other.data, word.size);
     }
@@ -275,11 +280,9 @@ static void measure(const sample *s, const cmif_policy *policy, scores *all, jso
                        spans[k].action == CMIF_ACTION_CHANNEL;
         }
         add(&all->by_class[m->class], written, channel);
-        if (policy->actions[m->class] != CMIF_ACTION_PASS) { /* `names` promises nothing of topics */
+        if (m->class != CMIF_SPAN_TOPIC) { /* a class of its own: `names` promises nothing of them */
             add(&all->by_type[s->type], written, channel);
             add(&all->all, written, channel);
-        }
-        if (m->class != CMIF_SPAN_TOPIC) {
             add(is_name(m->class) ? &all->names : &all->patterns, written, channel);
         }
         if (written && policy->actions[m->class] != CMIF_ACTION_PASS && show_misses) {
