@@ -67,22 +67,34 @@ static int compare(cmif_str a, cmif_str b)
     return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
-uint32_t cmif_table_find(const cmif_table *table, cmif_str word)
+/* The slot of a word, or the empty one where it would be. The hash of the file is the key: who makes a table cannot
+ * choose words for it that fall on one slot. */
+static uint32_t slot_of(const cmif_table *table, cmif_str word)
 {
-    uint32_t from = 0, to = table->word_count;
-    while (from < to) {
-        uint32_t middle = from + (to - from) / 2;
-        int      order  = compare(word, cmif_table_word(table, middle));
-        if (order == 0) {
-            return middle;
+    uint64_t h, part;
+    memcpy(&h, table->hash, sizeof h);
+    h ^= word.size;
+    for (size_t i = 0; i < word.size; i += sizeof part) {
+        part = 0;
+        for (size_t k = i; k < word.size && k < i + sizeof part; k++) {
+            part = part << 8 | (uint8_t) word.data[k];
         }
-        if (order < 0) {
-            to = middle;
-        } else {
-            from = middle + 1;
+        h = (h ^ part) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+    }
+    uint32_t slot = (uint32_t) h & table->slot_mask;
+    for (; table->slots[slot]; slot = (slot + 1) & table->slot_mask) {
+        cmif_str at = cmif_table_word(table, table->slots[slot] - 1);
+        if (at.size == word.size && memcmp(at.data, word.data, word.size) == 0) {
+            break;
         }
     }
-    return CMIF_NO_WORD;
+    return slot;
+}
+
+uint32_t cmif_table_find(const cmif_table *table, cmif_str word)
+{
+    return table->slots[slot_of(table, word)] - 1; /* of an empty slot: CMIF_NO_WORD */
 }
 
 static uint64_t threshold(const cmif_table *table, uint32_t row, uint32_t j)
@@ -533,12 +545,16 @@ static cmif_code open_bytes(const uint8_t *bytes, const cmif_table *head, const 
                             cmif_certificate *certificate, cmif_err *err)
 {
     const size_t words = head->word_count, rows = head->row_count, blocks = head->block_count;
+    size_t       slots = 1;
     cmif_table  *table = NULL;
     cmif_code    rc    = check_hash(bytes, layout, err);
     if (rc != CMIF_OK) {
         goto done;
     }
-    table = calloc(1, sizeof *table + (words + 1 + 2 * rows + 2 * blocks + 1) * sizeof(uint32_t));
+    while (slots < 2 * words) {
+        slots *= 2;
+    }
+    table = calloc(1, sizeof *table + (words + 1 + 2 * rows + 2 * blocks + 1 + slots) * sizeof(uint32_t));
     if (!table) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a table of %zu words", words);
         goto done;
@@ -546,12 +562,14 @@ static cmif_code open_bytes(const uint8_t *bytes, const cmif_table *head, const 
     *table               = *head;
     uint32_t *word_at    = (uint32_t *) (table + 1);
     uint32_t *first_word = word_at + words + 1, *row_list = first_word + rows;
-    uint32_t *words_in = row_list + rows, *rows_at = words_in + blocks;
+    uint32_t *words_in = row_list + rows, *rows_at = words_in + blocks, *slot = rows_at + blocks + 1;
     table->word_at    = word_at;
     table->first_word = first_word;
     table->rows       = row_list;
     table->words_in   = words_in;
     table->rows_at    = rows_at;
+    table->slots      = slot;
+    table->slot_mask  = (uint32_t) (slots - 1);
 
     rc = place_sections(bytes, layout, table, err);
     if (rc == CMIF_OK) {
@@ -570,6 +588,9 @@ static cmif_code open_bytes(const uint8_t *bytes, const cmif_table *head, const 
         goto done;
     }
     index_rows(table, first_word, words_in, rows_at, row_list);
+    for (uint32_t word = 0; word < words; word++) {
+        slot[slot_of(table, cmif_table_word(table, word))] = word + 1;
+    }
 
     cmif_certificate found;
     cmif_table_certify(table, table->claim.adjacency, &found);

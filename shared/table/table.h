@@ -78,6 +78,8 @@ typedef struct cmif_table {          /* read freely; all arrays are checked, and
     const uint32_t  *rows_at;        /* [block_count + 1] into rows */
     const uint32_t  *rows;           /* [row_count] rows block by block, ascending within one */
     const uint32_t  *words_in;       /* [block_count] words of a block */
+    const uint32_t  *slots;          /* [slot_mask + 1] ids + 1 by hash of the word; 0: empty */
+    uint32_t         slot_mask;
     void            *bytes;          /* what the arrays point into; NULL: the caller's */
 } cmif_table;
 

@@ -14,10 +14,8 @@
 
 enum {
     NAMED_SIZE_MAX = 256, /* bytes of a name that is allowed or denied */
-    LAST_BITS_MIN  = 8,   /* of the number of words that look_up keeps */
-    LAST_BITS_MAX  = 15,
-    BETWEEN_MAX    = 3, /* tokens between two words of one: ", ", " - ", "://" */
-    ALLOWED        = 1, /* marks of a token */
+    BETWEEN_MAX    = 3,   /* tokens between two words of one: ", ", " - ", "://" */
+    ALLOWED        = 1,   /* marks of a token */
     DENIED         = 2,
     CLASS_SHIFT    = 2,
     CONSTANT       = 1 << 30 /* of a word's output: it is the constant of its block */
@@ -390,34 +388,15 @@ static cmif_code decide(job *j, cmif_err *err)
     return CMIF_OK;
 }
 
-/* The id of each token's word in the table. The one place that a word is searched in; most words are among those that
- * were found last. */
+/* The id of each token's word in the table. The one place that a word is searched in. */
 static cmif_code look_up(job *j, cmif_err *err)
 {
     const cmif_table *table = j->c->options.table;
-    cmif_secret       last  = {0};
     cmif_code         rc    = zeros(&j->ids, j->scan.count, sizeof(uint32_t), err);
-    unsigned          bits  = LAST_BITS_MIN;
-    while (bits < LAST_BITS_MAX && (size_t) 1 << bits < j->scan.count) {
-        bits++;
-    }
-    rc = rc == CMIF_OK ? zeros(&last, (size_t) 1 << bits, sizeof(uint32_t), err) : rc;
     for (size_t i = 0; rc == CMIF_OK && i < j->scan.count; i++) {
-        cmif_str  fold  = cmif_token_fold(&j->scan, &j->scan.tokens[i]), found;
-        uint32_t *guess = (uint32_t *) (void *) last.data, id = CMIF_NO_WORD;
-        if (table && is_word(&j->scan.tokens[i])) {
-            uint64_t start = 0;
-            memcpy(&start, fold.data, fold.size < sizeof start ? fold.size : sizeof start);
-            guess += ((start ^ fold.size) * 0x9e3779b97f4a7c15u) >> (64 - bits);
-            found  = cmif_table_word(table, *guess);
-            id     = found.size == fold.size && memcmp(found.data, fold.data, fold.size) == 0
-                         ? *guess
-                         : cmif_table_find(table, fold);
-            *guess = id == CMIF_NO_WORD ? *guess : id;
-        }
-        ids_of(j)[i] = id;
+        cmif_str fold = cmif_token_fold(&j->scan, &j->scan.tokens[i]);
+        ids_of(j)[i]  = table && is_word(&j->scan.tokens[i]) ? cmif_table_find(table, fold) : CMIF_NO_WORD;
     }
-    cmif_secret_wipe(&last);
     return rc;
 }
 

@@ -43,15 +43,15 @@ cmif_code cmif_secret_reserve(cmif_secret *s, size_t capacity, cmif_err *err)
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu bytes of text", capacity);
     }
     size_t grown = s->capacity * 2 > capacity + 1 ? s->capacity * 2 : capacity + 1;
-    grown        = (grown + page - 1) / page * page;
+    page  = grown < HUGE_SIZE / 2 ? page : HUGE_SIZE; /* where there are such pages: much faster to get and to give */
+    grown = (grown + page - 1) / page * page;
 
     void *fresh = mmap(NULL, grown, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fresh == MAP_FAILED) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu bytes of text", grown);
     }
-    if (grown >= HUGE_SIZE) {
-        (void) madvise(fresh, grown,
-                       MADV_HUGEPAGE); /* pages of 2 MB where there are some: much faster to get and to give */
+    if (page == HUGE_SIZE) {
+        (void) madvise(fresh, grown, MADV_HUGEPAGE);
     }
     /* Both may be refused (RLIMIT_MEMLOCK, an old kernel); the process-wide settings below still hold then. */
     if (mlock(fresh, grown) < 0) {
