@@ -251,12 +251,29 @@ void cmif_call_report_data(cmif_attest_call *call, const uint8_t report_data[sta
 
 /* ---- the call ---- */
 
+static bool call_has(const cmif_attest_call *call, cmif_item_kind kind)
+{
+    bool has = false;
+    for (size_t i = 0; i < call->count; i++) {
+        has = has || call->items[i].kind == kind;
+    }
+    return has;
+}
+
+/* Roots that this evidence can lead to: what OpenSSL need not decode takes no time. A TPM's key may hang on any. */
+static int root_kinds(const cmif_attest_call *call)
+{
+    return call_has(call, CMIF_ITEM_TPM_ATTEST)                                 ? CMIF_ROOT_PINNED
+           : call_has(call, CMIF_ITEM_QUOTE) || call_has(call, CMIF_ITEM_RATLS) ? CMIF_ROOT_INTEL
+                                                                                : CMIF_ROOT_PINNED & ~CMIF_ROOT_INTEL;
+}
+
 /* Certificates and CRLs of the items into the pool; false: not all could be read. */
 static bool call_pool(cmif_attest_call *call)
 {
     cmif_verdict *v   = call->verdict;
     cmif_err      err = {0};
-    cmif_code     rc  = cmif_pool_init(call->pool, call->policy->roots, call->policy->root_count, &err);
+    cmif_code rc = cmif_pool_init(call->pool, root_kinds(call), call->policy->roots, call->policy->root_count, &err);
     if (rc != CMIF_OK) {
         cmif_err_context(&err, "roots of the policy");
     }
@@ -278,15 +295,6 @@ static bool call_pool(cmif_attest_call *call)
         cmif_verdict_invalid_collateral(v, "certificates");
     }
     return rc == CMIF_OK;
-}
-
-static bool call_has(const cmif_attest_call *call, cmif_item_kind kind)
-{
-    bool has = false;
-    for (size_t i = 0; i < call->count; i++) {
-        has = has || call->items[i].kind == kind;
-    }
-    return has;
 }
 
 static bool call_items_good(const cmif_attest_call *call)

@@ -64,6 +64,28 @@ static bool openssl_no_memory(void)
 
 typedef enum pool_kind { POOL_CERTIFICATE, POOL_CRL, POOL_ROOT } pool_kind;
 
+static bool has_der(X509 *certificate, const uint8_t *der, size_t size)
+{
+    uint8_t *own  = NULL;
+    bool     same = i2d_X509(certificate, NULL) == (int) size && i2d_X509(certificate, &own) == (int) size &&
+                !memcmp(own, der, size);
+    OPENSSL_free(own);
+    return same;
+}
+
+/* The certificate of these very bytes, if there is one: a chain comes with each piece of collateral, and OpenSSL takes
+ * longer to decode a key than to verify with it. */
+static X509 *pool_find(const cmif_pool *pool, const uint8_t *der, size_t size)
+{
+    for (size_t i = 0; i < pool->certificate_count + pool->root_count; i++) {
+        X509 *one = i < pool->certificate_count ? pool->certificates[i] : pool->roots[i - pool->certificate_count];
+        if (has_der(one, der, size)) {
+            return one;
+        }
+    }
+    return NULL;
+}
+
 /* One certificate or CRL from the front of DER. It must be its own DER: a second form of the same bytes would be a
  * second name for one thing. */
 static cmif_code pool_add_der(cmif_pool *pool, pool_kind kind, int root_kind, const uint8_t **der, size_t size,
@@ -77,6 +99,16 @@ static cmif_code pool_add_der(cmif_pool *pool, pool_kind kind, int root_kind, co
     uint8_t            *again  = NULL;
     if (*count == room[kind]) {
         return cmif_fail(err, CMIF_E_RANGE, "more than %zu %s", room[kind], kind == POOL_CRL ? "CRLs" : "certificates");
+    }
+    cmif_reader reader = cmif_reader_over(*der, size), value;
+    uint8_t     tag;
+    if (kind == POOL_CERTIFICATE && cmif_der_next(&reader, &tag, &value)) {
+        X509 *known = pool_find(pool, *der, reader.at);
+        if (known && X509_up_ref(known)) {
+            pool->certificates[(*count)++] = known;
+            *der += reader.at;
+            return CMIF_OK;
+        }
     }
     ERR_clear_error();
     X509     *certificate = kind == POOL_CRL ? NULL : d2i_X509(NULL, &end, (long) size);
@@ -178,7 +210,7 @@ static cmif_code pool_add(cmif_pool *pool, pool_kind kind, int root_kind, const 
     return rc;
 }
 
-cmif_code cmif_pool_init(cmif_pool *pool, const cmif_item *roots, size_t root_count, cmif_err *err)
+cmif_code cmif_pool_init(cmif_pool *pool, int root_kinds, const cmif_item *roots, size_t root_count, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
     *pool        = (cmif_pool){0};
@@ -190,7 +222,9 @@ cmif_code cmif_pool_init(cmif_pool *pool, const cmif_item *roots, size_t root_co
     }
     for (size_t i = 0; rc == CMIF_OK && i < cmif_pinned_root_count; i++) {
         const cmif_pinned_root *root = &cmif_pinned_roots[i];
-        rc = pool_add(pool, POOL_ROOT, (int) root->kind, (const uint8_t *) root->pem, strlen(root->pem), err);
+        if ((int) root->kind & root_kinds) {
+            rc = pool_add(pool, POOL_ROOT, (int) root->kind, (const uint8_t *) root->pem, strlen(root->pem), err);
+        }
     }
     return rc;
 }
@@ -274,8 +308,9 @@ static unsigned window(const ASN1_TIME *from, const ASN1_TIME *to, const cmif_pa
                        unsigned late)
 {
     int64_t begin = cmif_asn1_time(from), end = cmif_asn1_time(to);
-    return (begin == INT64_MIN || rules->time < begin - rules->tolerance ? early : 0) |
-           (end == INT64_MIN || rules->time > end + rules->tolerance ? late : 0);
+    bool    is_early = begin == INT64_MIN || rules->time < begin - rules->tolerance;
+    bool    is_late  = end == INT64_MIN || rules->time > end + rules->tolerance;
+    return (is_early ? early : 0u) | (is_late ? late : 0u);
 }
 
 static unsigned certificate_window(const X509 *c, const cmif_path_rules *rules)

@@ -20,7 +20,7 @@
 enum { CMIF_POOL_CERTIFICATES = 64, CMIF_POOL_CRLS = 16, CMIF_POOL_ROOTS = 16, CMIF_PATH_MAX = 6 };
 
 typedef enum cmif_root_kind {
-    CMIF_ROOT_INTEL = 1, CMIF_ROOT_AMD = 2, CMIF_ROOT_AZURE_VTPM = 4, CMIF_ROOT_GCP_TPM = 8, CMIF_ROOT_ANY_TPM = 12,
+    CMIF_ROOT_INTEL = 1, CMIF_ROOT_AMD = 2, CMIF_ROOT_AZURE_VTPM = 4, CMIF_ROOT_GCP_TPM = 8, CMIF_ROOT_ANY_TPM = 12, CMIF_ROOT_PINNED = 15,
     CMIF_ROOT_CALLER = 1 << 30 /* of policy->roots: stands for every kind */
 } cmif_root_kind;
 
@@ -39,8 +39,8 @@ typedef struct cmif_pool {
     size_t          certificate_count, crl_count, root_count;
 } cmif_pool;
 
-/* roots: NULL is the pinned ones of roots.c. Errors: FORMAT, RANGE (too many), MEMORY. A pool that failed is still freed by wipe. */
-CMIF_MUST_USE cmif_code cmif_pool_init(cmif_pool *pool, const cmif_item *roots, size_t root_count, cmif_err *err);
+/* roots: NULL is the pinned ones of roots.c that root_kinds (bits) names. Errors: FORMAT, RANGE (too many), MEMORY. A pool that failed is still freed by wipe. */
+CMIF_MUST_USE cmif_code cmif_pool_init(cmif_pool *pool, int root_kinds, const cmif_item *roots, size_t root_count, cmif_err *err);
 /* PEM (text around the blocks is not looked at), or DER one after the other; zero bytes may follow. */
 CMIF_MUST_USE cmif_code cmif_pool_add_certificates(cmif_pool *pool, const uint8_t *data, size_t size, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_pool_add_crls(cmif_pool *pool, const uint8_t *data, size_t size, cmif_err *err);

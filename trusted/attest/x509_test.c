@@ -8,7 +8,7 @@
 static void pinned_roots_are_what_they_say(void)
 {
     cmif_pool pool;
-    CHECK(cmif_pool_init(&pool, NULL, 0, NULL) == CMIF_OK && pool.root_count == cmif_pinned_root_count &&
+    CHECK(cmif_pool_init(&pool, CMIF_ROOT_PINNED, NULL, 0, NULL) == CMIF_OK && pool.root_count == cmif_pinned_root_count &&
           pool.root_count == 6);
     for (size_t i = 0; i < pool.root_count; i++) {
         uint8_t  hash[32], *der = NULL;
