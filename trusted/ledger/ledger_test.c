@@ -431,6 +431,8 @@ static void a_full_disk_refuses_and_loses_nothing(void)
     close(ends[0]);
     close(ends[1]);
     l = open_ledger();
+    printf("       %llu entries until the disk was full, then %llu of 3 refused\n", (unsigned long long) told[0],
+           (unsigned long long) told[1]);
     CHECK(told[0] > 0 && told[0] < 10000 && told[1] == 3);
     CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 5 + told[0]);
     CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK); /* there is room again */
