@@ -825,22 +825,32 @@ static size_t address_from_word(const job *j, const phrase *p)
 
 static void fill_window(job *j, size_t i)
 {
-    cmif_window *w = &j->window;
+    const cmif_token *first = token_at(j, i);
+    cmif_window      *w     = &j->window;
+    bool              same  = true; /* as many bytes are written as are folded, all along */
+    size_t            end   = i;
     memset(w, 0, sizeof *w);
-    for (size_t k = i; k < j->count && k - i < 250; k++) {
-        const cmif_token *t    = token_at(j, k);
-        cmif_str          fold = fold_at(j, k);
-        if (t->kind == CMIF_TOKEN_LINE || t->kind == CMIF_TOKEN_BROKEN || fold.size > CMIF_WINDOW_SIZE - w->size) {
+    for (; end < j->count && end - i < 250; end++) {
+        const cmif_token *t = token_at(j, end);
+        if (t->kind == CMIF_TOKEN_LINE || t->kind == CMIF_TOKEN_BROKEN || t->fold_size > CMIF_WINDOW_SIZE - w->size) {
             break;
         }
-        memcpy(w->text + w->size, fold.data, fold.size);
-        memcpy(w->raw + w->size, t->size == fold.size && !t->odd ? (const char *) j->scan->text + t->from : fold.data,
-               fold.size);
-        w->size += fold.size;
-        if (fold.size) {
-            w->tokens[w->size] = (uint8_t) (k - i + 1);
+        w->size += t->fold_size;
+        w->tokens[w->size] = t->fold_size ? (uint8_t) (end - i + 1) : w->tokens[w->size];
+        same &= t->size == t->fold_size && !t->odd;
+    }
+    memcpy(w->text, fold_at(j, i).data, w->size); /* folds lie one behind the other */
+    memcpy(w->raw, same ? (const char *) j->scan->text + first->from : w->text, w->size);
+    for (size_t k = i; k < end && !same; k++) {
+        const cmif_token *t = token_at(j, k);
+        if (t->size == t->fold_size && !t->odd) {
+            memcpy(w->raw + (t->fold_from - first->fold_from), j->scan->text + t->from, t->size);
         }
     }
+    char after = w->text[first->fold_size];
+    bool word =
+        first->kind == CMIF_TOKEN_WORD && !first->digit && !(after & 0x80) && !memchr(w->text, '\'', first->fold_size);
+    w->begins = word ? CMIF_FORM_WORD | j->infos[i].key | (after == '$' ? KEY_CURRENCY : 0) : UINT32_MAX;
 }
 
 /* What the words before a number announce: the class, or 0. */

@@ -887,17 +887,32 @@ static size_t any_number(subject *s)
 
 /* ---- all of them, the surest first ---- */
 
+/* What it begins with: anything, no word of letters only, or such a word only if it has the key. */
+enum { ANY = -1, NO_WORD = 1 << 30 };
+
 static const struct {
     size_t (*match)(subject *s);
     uint8_t class;
-    bool loose; /* another reading may be better */
-} matchers[] = {
-    {email, CMIF_SPAN_EMAIL, false},      {device, CMIF_SPAN_ID, false},   {ip4, CMIF_SPAN_IP, false},
-    {ip6, CMIF_SPAN_IP, false},           {url, CMIF_SPAN_URL, false},     {crypto, CMIF_SPAN_CRYPTO, false},
-    {iban, CMIF_SPAN_IBAN, false},        {gps, CMIF_SPAN_GPS, false},     {identity, CMIF_SPAN_ID, true},
-    {postcode, CMIF_SPAN_POSTCODE, true}, {money, CMIF_SPAN_MONEY, false}, {percent, CMIF_SPAN_PERCENT, false},
-    {date, CMIF_SPAN_DATE, true},         {card, CMIF_SPAN_CARD, false},   {phone, CMIF_SPAN_PHONE, true},
-    {clock_time, CMIF_SPAN_TIME, true},   {code, CMIF_SPAN_ID, true},      {any_number, CMIF_SPAN_NUMBER, true}};
+    bool    loose; /* another reading may be better */
+    int32_t begins;
+} matchers[] = {{email, CMIF_SPAN_EMAIL, false, ANY},
+                {device, CMIF_SPAN_ID, false, ANY},
+                {ip4, CMIF_SPAN_IP, false, NO_WORD},
+                {ip6, CMIF_SPAN_IP, false, ANY},
+                {url, CMIF_SPAN_URL, false, ANY},
+                {crypto, CMIF_SPAN_CRYPTO, false, NO_WORD},
+                {iban, CMIF_SPAN_IBAN, false, ANY},
+                {gps, CMIF_SPAN_GPS, false, NO_WORD},
+                {identity, CMIF_SPAN_ID, true, ANY},
+                {postcode, CMIF_SPAN_POSTCODE, true, NO_WORD},
+                {money, CMIF_SPAN_MONEY, false, KEY_CURRENCY},
+                {percent, CMIF_SPAN_PERCENT, false, NO_WORD},
+                {date, CMIF_SPAN_DATE, true, KEY_DATE},
+                {card, CMIF_SPAN_CARD, false, NO_WORD},
+                {phone, CMIF_SPAN_PHONE, true, NO_WORD},
+                {clock_time, CMIF_SPAN_TIME, true, NO_WORD},
+                {code, CMIF_SPAN_ID, true, ANY},
+                {any_number, CMIF_SPAN_NUMBER, true, NO_WORD}};
 
 static bool ends_token(const cmif_window *w, size_t n)
 {
@@ -916,7 +931,7 @@ int cmif_pattern_match(const cmif_window *w, int hint, size_t *size)
     }
     for (size_t i = 0; i < sizeof matchers / sizeof *matchers; i++) {
         subject s = {w->text, w->raw, matchers[i].class};
-        size_t  n = matchers[i].match(&s);
+        size_t  n = (uint32_t) matchers[i].begins & w->begins ? matchers[i].match(&s) : 0;
         if (hint && matchers[i].loose &&
             s.class != hint) { /* what was announced goes before what only looks like something */
             size_t m =

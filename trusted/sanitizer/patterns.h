@@ -14,12 +14,14 @@
 #include <stdint.h>
 
 enum { CMIF_WINDOW_SIZE = 160 };
+static const uint32_t CMIF_FORM_WORD = 1u << 31;
 
 typedef struct cmif_window {           /* of one line; zeros behind its end */
     char    text[CMIF_WINDOW_SIZE + 1]; /* folded */
     char    raw[CMIF_WINDOW_SIZE + 1];  /* the same with the case as written, where that has as many bytes */
     uint8_t tokens[CMIF_WINDOW_SIZE + 1]; /* tokens that end at or before this byte; 0: inside a token */
     size_t  size;
+    uint32_t begins; /* with a word of letters only: CMIF_FORM_WORD and its keys (keys.h); with anything else: all bits */
 } cmif_window;
 
 /* The class (cmif_span_class) of what the window begins with, and its bytes; 0: of no known form.
