@@ -1,4 +1,4 @@
-/* Any bytes beside good collateral: as a quote, and as the part of one that the first byte names. Nothing that a
+/* Any bytes as a quote beside good collateral, or as a piece of collateral beside a good quote. Nothing that a
  * capture does not sign is accepted, no verdict is without a reason, and none is an internal error. A quote that can be
  * read is inside its bytes. */
 #include "attest/cases.h"
@@ -46,27 +46,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         policy.measured_count          = 1;
         policy.loosened.no_report_data = true;
     }
-    if (size < 2) {
+    if (size == 0) {
         return 0;
     }
-    /* an even first byte: the rest is the item; an odd one: the rest goes over a good item from a place that the next
-     * two bytes name */
-    const size_t    which = (data[0] >> 1) % 6;
+    /* The item is the one that the bytes begin like, so that captures are seeds as they are; after ff they go over a
+     * good item, from a place that two bytes name. */
+    const bool      over  = data[0] == 0xff;
+    const size_t    which = over              ? (size > 1 ? data[1] % 6u : 0u)
+                            : data[0] == '{'  ? (size > 2 && data[2] == 'e' ? 2u : 1u)
+                            : data[0] == '-'  ? 3u
+                            : data[0] == 0x30 ? 4u
+                                              : 0u;
     const cmif_item good  = items[which];
     uint8_t        *copy  = NULL;
-    if (data[0] & 1) {
-        if (size < 4) {
+    items[which].data     = data;
+    items[which].size     = size;
+    if (over) {
+        if (size < 5) {
+            items[which] = good;
             return 0;
         }
-        size_t at         = (data[1] | (size_t) data[2] << 8) % good.size,
-               count      = size - 3 < good.size - at ? size - 3 : good.size - at;
-        copy              = malloc(good.size);
-        items[which].data = copy;
+        size_t at    = (data[2] | (size_t) data[3] << 8) % good.size,
+               count = size - 4 < good.size - at ? size - 4 : good.size - at;
+        copy         = malloc(good.size);
         memcpy(copy, good.data, good.size);
-        memcpy(copy + at, data + 3, count);
-    } else {
-        items[which].data = data + 1;
-        items[which].size = size - 1;
+        memcpy(copy + at, data + 4, count);
+        items[which].data = copy;
+        items[which].size = good.size;
     }
     cmif_attest(items, 6, &policy, 1750377600 /* 2025-06-20 */, &v);
     const bool same_quote =
