@@ -411,7 +411,7 @@ static void print_guard(const cmif_client *c)
                  *drawn ? drawn : "nothing", t->passed);
     }
     line("changed", text);
-    if (g->conversation) {
+    if (g->conversation && !(cmif_session_server(c->session)->flags & CMIF_WELCOME_ENCODER)) {
         if (t->left) {
             snprintf(text, sizeof text, "%" PRIu64 " in the answer; %" PRIu64 " that look like one were left",
                      t->restored, t->left);
