@@ -215,6 +215,11 @@ static void numbers_hexadecimals_and_times_have_one_form(void)
     CHECK(parse("\"abc\\u0064\"", &json) == CMIF_OK &&
           !cmif_json_hex(&json, 0, bytes, 2)); /* escaped: not its own meaning */
     cmif_json_wipe(&json);
+    const char *text;
+    size_t      size;
+    CHECK(parse("\"a\\/b\"", &json) == CMIF_OK && !cmif_json_text(&json, 0, &text, &size) &&
+          !cmif_json_is(&json, 0, "a\\/b"));
+    cmif_json_wipe(&json);
 }
 
 static void no_memory_is_said(void)
