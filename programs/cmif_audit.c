@@ -16,13 +16,12 @@ static const cmif_option options[] = {
 static const cmif_command command = {
     .name         = "audit",
     .args         = "[FILE | FOLDER] [--head HEX]",
-    .summary      = "check receipts: that each was signed, none is missing, changed or moved, and what they add up to",
+    .summary      = "check signed receipts: none changed, missing or moved; their sums",
     .options      = options,
     .option_count = sizeof options / sizeof *options,
-    .notes = "Default: one's own receipts. Nothing is sent or changed. Keep the hash that is printed somewhere else: "
-             "whoever has\n"
-             "the private key could write a chain anew, and with --head that is seen. Compare the key with the one you "
-             "know.\n",
+    .notes        = "Default: one's own receipts. Nothing is sent or changed. Keep the hash that is\n"
+                    "printed somewhere else: whoever has the private key could write a chain anew,\n"
+                    "and with --head that is seen. Compare the key with the one you know.\n",
 };
 
 static void write_time(int64_t when, char out[static 32])

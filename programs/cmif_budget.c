@@ -158,7 +158,8 @@ static const cmif_command show_command   = {
       .summary      = "what was spent and what is left, by key",
       .options      = show_options,
       .option_count = sizeof show_options / sizeof *show_options,
-      .notes = "The whole ledger is checked first. A day is one of UTC. Your own programs spend from the key 'local'.\n",
+      .notes        = "The whole ledger is checked first. A day is one of UTC. Your own programs spend\n"
+                        "from the key 'local'.\n",
 };
 
 static int show_main(int argc, char **argv)
@@ -228,9 +229,9 @@ static const cmif_command set_command = {
     .summary      = "limit what may be spent with a key (default: local)",
     .options      = set_options,
     .option_count = sizeof set_options / sizeof *set_options,
-    .notes =
-        "What is not named stays as it is; what was spent stays spent. A request that would spend more is refused.\n"
-        "\n  cmif budget set --day 200\n",
+    .notes        = "What is not named stays as it is; what was spent stays spent. A request that\n"
+                    "would spend more is refused.\n"
+                    "\n  cmif budget set --day 200\n",
 };
 
 static cmif_code take_budget(const char *text, double *budget, cmif_err *err)

@@ -264,11 +264,11 @@ done:
 static const cmif_command check_command = {
     .name         = "policy check",
     .args         = "FILE...",
-    .summary      = "whether policy files say what can be done, and what they let out that their base does not",
+    .summary      = "whether files are right, and what they loosen",
     .options      = common_options,
     .option_count = COMMON,
-    .notes = "Exit code 1 when a file is wrong: its line, what was expected, what was found. The hash is that of "
-             "receipts.\n",
+    .notes        = "Exit code 1 when a file is wrong: its line, what was expected, what was found.\n"
+                    "What is looser lets out what the base would not. The hash is that of receipts.\n",
 };
 
 typedef struct loosened {
@@ -371,7 +371,7 @@ static const cmif_option init_options[] = {
 static const cmif_command init_command = {
     .name         = "policy init",
     .args         = "[NAME] -o FILE",
-    .summary      = "begin a policy file: a named policy with every choice in comments",
+    .summary      = "begin a policy file, with every choice in comments",
     .options      = init_options,
     .option_count = sizeof init_options / sizeof *init_options,
     .notes        = "\n  cmif policy init topics -o my.policy\n  cmif run --policy my.policy -m MODEL ...\n",

@@ -20,7 +20,7 @@ static const cmif_option options[] = {
     {0, "stop-words", "pass|protect", CMIF_OPTION_TEXT, &guard_options.stop_words, 0, 0,
      "function words: as they are, or through the channel"},
     {0, "explain", NULL, CMIF_OPTION_FLAG, &explain, 0, 0, "on stderr: what each piece became, and why"},
-    {0, "dry-run", NULL, CMIF_OPTION_FLAG, &dry_run, 0, 0, "only explain, on stdout: enter nothing, release nothing"},
+    {0, "dry-run", NULL, CMIF_OPTION_FLAG, &dry_run, 0, 0, "only explain, on stdout: nothing is entered"},
     {0, "map", "FILE", CMIF_OPTION_TEXT, &map_option, 0, 0, "keep the originals in this new file, for --restore"},
     {0, "restore", "FILE", CMIF_OPTION_TEXT, &restore_option, 0, 0, "stdin is an answer: put back the originals"},
     {0, "json-text", NULL, CMIF_OPTION_FLAG, &json_text, 0, 0, "with --restore: the answer is JSON text, and stays so"},
@@ -32,10 +32,10 @@ static const cmif_command command = {
     .summary      = "write a text as it may leave",
     .options      = options,
     .option_count = sizeof options / sizeof *options,
-    .notes = "stdout is the released text and nothing else. It is entered in the ledger, with a receipt: you may send "
-             "it.\n\n"
-             "  cmif sanitize --map letter.map < letter.txt > letter.safe\n"
-             "  cmif sanitize --restore letter.map < answer.txt\n",
+    .notes        = "stdout is the released text and nothing else. It may be sent, so it is entered\n"
+                    "in the ledger and has a receipt.\n\n"
+                    "  cmif sanitize --map letter.map < letter.txt > letter.safe\n"
+                    "  cmif sanitize --restore letter.map < answer.txt\n",
 };
 
 static cmif_code wrote(cmif_err *err)

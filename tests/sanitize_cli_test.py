@@ -306,6 +306,13 @@ def colours_are_for_terminals_that_want_them():
     assert code == 2 and "no text" in seen, (code, seen)
 
 
+@promise
+def help_fits_a_screen():
+    for args in (["sanitize"], ["policy"], ["policy", "show"], ["policy", "check"], ["policy", "init"], ["budget"], ["budget", "show"], ["budget", "set"], ["budget", "history"], ["audit"]):
+        lines = good(*args, "--help").out.splitlines()
+        assert 2 < len(lines) <= 24 and max(map(len, lines)) <= 80, (args, len(lines), max(lines, key=len))
+
+
 # ---- what is refused ----
 
 @promise
@@ -482,7 +489,7 @@ def a_long_text_is_read_whole_and_unlocked_memory_is_said():
     done = good("sanitize", "--policy", "names", text=text, preexec_fn=without(14, RLIMIT_MEMLOCK=65536))
     lines = done.out.splitlines()
     assert len(lines) == 100000 and len(set(lines)) == 1 and "Maria" not in lines[0], set(lines)
-    assert "ulimit -l" in done.err, done.err
+    assert "ulimit -l" in done.err or b"__asan_init" in open(CMIF, "rb").read(), done.err  # whose mlock does nothing
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     assert 0 <= limit < 4 << 20 or "ulimit -l" not in good("sanitize", "the house").err
 
@@ -552,8 +559,8 @@ def a_policy_file_begins_as_its_base_and_is_never_written_over():
 def budgets_are_shown_set_and_kept():
     env = fresh("budgets")
     shown = good("budget", "show", env=env)
-    assert "nothing has been spent" in shown.out and not os.path.exists(f"{WORK}/budgets"), "looking made a ledger"
-    assert good("budget", "history", env=env).out == ""
+    assert good("budget", "history", env=env).out == "" and "nothing has been spent" in shown.out
+    assert not os.path.exists(f"{WORK}/budgets"), "looking made a ledger"
     good("budget", "set", "--day", "200", "--request", "50", env=env)
     good("budget", "set", "other", "--ever", "0", env=env)
     text = good("budget", "show", env=env).out
