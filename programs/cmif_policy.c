@@ -452,7 +452,7 @@ int cmif_policy_command(int argc, char **argv)
         int (*run)(int argc, char **argv);
     } parts[] = {{"show", show_main}, {"check", check_main}, {"init", init_main}};
     static const char help[] =
-        "usage: cmif policy show [NAME|FILE]      what a policy does, and what may be claimed\n"
+        "usage: cmif policy show [NAME|FILE]      what it does, and what may be claimed\n"
         "       cmif policy check FILE...         whether files are right; what they loosen\n"
         "       cmif policy init [NAME] -o FILE   begin a file of one's own\n";
     cmif_err err = {0};
