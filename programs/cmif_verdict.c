@@ -25,21 +25,23 @@ const char *cmif_tee_name(cmif_tee tee)
 static const struct {
     const char *word, *meaning;
 } meanings[] = {
+    /* reasons, and what is not checked */
     {"no-policy", "no policy was given: this only shows what the evidence is"},
     {"empty-policy", "the policy accepts no technology"},
+    {"policy-tolerance", "the policy allows clocks to differ by more than a day"},
     {"technology-not-accepted", "the policy does not accept this technology"},
     {"no-measurement-policy", "the policy names no measurement, so any program would do"},
     {"measurement-*", "this measurement is none of those in the policy: another program, or another version of it"},
     {"no-evidence", "nothing here is evidence of a kind that is known"},
     {"item-twice", "two pieces of one kind were given, and which one counts cannot be told"},
+    {"invalid-evidence", "a signature or a rule of the evidence does not hold"},
+    {"invalid-collateral", "a signature or a rule of the collateral does not hold"},
+    {"no-collateral", "what Intel or AMD say of this platform is missing: 'cmif collateral' keeps it"},
     {"debug", "it runs in debug mode: who runs the machine can read its memory"},
     {"simulator", "INSECURE: a simulator, which proves nothing"},
     {"report-data",
      "the report data is not what was asked for: made for another request, or not compared (--report-data)"},
-    {"report-data-binding", "the evidence does not belong to what carries it"},
-    {"no-collateral", "what Intel or AMD say of this platform is missing: 'cmif collateral' keeps it"},
-    {"invalid-evidence", "a signature or a rule of the evidence does not hold"},
-    {"invalid-collateral", "a signature or a rule of the collateral does not hold"},
+    {"freshness", "a certificate was not made for this request: how old its evidence is cannot be told"},
     {"non-zero-trailing-bytes", "something that is not signed follows the quote"},
     {"tcb-UpToDate", "the platform is up to date, which this policy does not accept"},
     {"tcb-SWHardeningNeeded", "the platform is up to date, and the program itself must hold off some attacks"},
@@ -48,17 +50,23 @@ static const struct {
      "the platform is not set up as it should be, and the program itself must hold off some attacks"},
     {"tcb-OutOfDate", "the platform lacks security updates"},
     {"tcb-OutOfDateConfigurationNeeded", "the platform lacks security updates, and is not set up as it should be"},
-    {"tcb-TDRelaunchAdvised*", "the platform was updated, and this machine was started before: start it anew"},
+    {"tcb-TDRelaunchAdvised", "the platform was updated, and this machine was started before: start it anew"},
+    {"tcb-TDRelaunchAdvisedConfigurationNeeded",
+     "as TDRelaunchAdvised, and the platform is not set up as it should be"},
     {"tcb-TcbNotSupported", "Intel's list has no line for this platform: it is older than all that are listed"},
     {"tcb-Revoked", "Intel has revoked this platform; no setting accepts it"},
     {"tcb-none", "how up to date the platform is could not be told"},
     {"tcb", "how up to date the platform is was not checked"},
     {"tcb-below-minimum", "the platform's firmware is older than the policy's minimum"},
-    {"*-rollback",
-     "collateral that is older than what was believed before (collateral-rollback): take the newest from its maker"},
+    {"tcb-info-tee", "the TCB info is for the other technology"},
+    {"tcb-info-fmspc", "the TCB info is for another kind of platform"},
+    {"tcb-info-pceid", "the TCB info is for another PCE"},
+    {"*-rollback", "collateral that is older than what was believed before: take the newest from its maker"},
+    {"collateral-rollback", "whether newer collateral was believed before was not looked up (--collateral none)"},
     {"*-evaluation", "the collateral is older than the policy's minimum-tcb-evaluation"},
-    {"*-date", "the platform's level is older than the policy's minimum-tcb-date"},
-    {"advisory-*", "the platform is subject to an advisory that the policy denies"},
+    {"tcb-date*", "older than the policy's minimum-tcb-date"},
+    {"advisory-*", "an advisory that the policy denies applies to the platform"},
+    {"too-many-advisories", "more advisories than can be looked at"},
     {"revocation-*", "whether it was revoked was not checked: no CRL was given"},
     {"*-crl-expired", "the CRL is too old at this time"},
     {"*-crl-not-yet-valid", "the CRL is of a later time"},
@@ -66,38 +74,71 @@ static const struct {
     {"*-revoked", "a certificate has been revoked"},
     {"*-expired", "it was no longer valid at this time"},
     {"*-not-yet-valid", "it was not yet valid at this time"},
-    {"*-untrusted", "it does not lead to a root that is known"},
-    {"*-constraints", "a certificate was used for what it is not for"},
-    {"*-algorithm", "an algorithm that is not accepted"},
-    {"tcb-info-tee", "the TCB info is for the other technology"},
-    {"tcb-info-fmspc", "the TCB info is for another kind of platform"},
-    {"tcb-info-pceid", "the TCB info is for another PCE"},
+    {"qe-identity", "whether the quoting enclave is Intel's was not checked"},
     {"qe-identity-tee", "the QE identity is for the other technology"},
-    {"qe-*", "the quoting enclave is not Intel's"},
+    {"qe-*", "the quoting enclave is not the one that Intel describes"},
     {"tdx-module-*", "the TDX module is not one that Intel lists"},
     {"td-attributes", "the attributes of the TD are not those that the policy asks for"},
     {"td-service", "a service TD (migration) is bound to this TD; only 'loosen servtd' accepts that"},
     {"sgx-attributes", "the enclave was never initialised"},
     {"isvprodid", "another product of the same signer"},
     {"isvsvn", "an older version than the policy's minimum"},
-    {"vmpl", "it runs at another privilege level (VMPL) than the policy accepts"},
+    {"vmpl", "it runs at a less trusted privilege level (VMPL) than the policy accepts"},
     {"policy-bits", "the guest policy is not as the policy asks"},
-    {"alias-check", "the platform has not checked its memory for aliases, which the policy asks for"},
     {"platform-bits", "the platform is not set up as the policy asks"},
+    {"alias-check", "the platform has not checked its memory for aliases, which the policy asks for"},
     {"mit-vector", "mitigations that the policy asks for are not on"},
     {"event-log", "the event log does not lead to the registers that are signed"},
-    {"ak-*", "whether the key that signed lives in a TPM was not proved"},
-    {"pcr-*", "the PCRs are not those that were asked for"},
-    {"quote-signature", "the quote's signature does not hold"},
-    {"report-signature", "the report's signature does not hold"},
-    {"quote-format", "the quote cannot be read"},
-    {"quote-unsupported", "a kind of quote that is not supported"},
-    {"certification-data", "a kind of certification data that is not supported: the quote brings no PCK certificate"},
+    {"AK is not a restricted signing key", "such a key signs whatever it is given, also what no TPM has seen"},
+    {"no-ak", "the key that signed the TPM quote is missing"},
+    {"no-tee", "the policy measures a hardware report, and there is none that vouches for the key"},
+    {"no-td-quote", "the TD quote that vouches for the key is missing"},
+    {"ak-untrusted",
+     "nothing shows that the key which signed lives in a TPM: no certificate, no hardware report, no pin"},
+    {"ak-not-pinned", "the key that signed is none of those that the policy pins"},
+    {"ak-pinned", "that the key which signed lives in a TPM is your word alone (ak-pin)"},
+    {"ak-attributes", "a bare key: whether it signs only what the TPM has measured was not checked"},
+    {"pcr-selection", "the quote is about other PCRs than were asked for"},
+    {"pcr-values", "the values of the PCRs were not given, only their hash"},
+    {"sha1", "SHA-1, which is broken"},
+    {"certified-key-attributes", "the attested key could leave its TPM"},
+    /* which signature or rule */
+    {"*-untrusted", "it does not lead to a root that is known"},
+    {"*-constraints", "a certificate was used for what it is not for"},
+    {"*-algorithm", "an algorithm that is not accepted"},
+    {"*-signature", "a signature does not hold"},
+    {"*-format", "it cannot be read"},
+    {"*-names", "a certificate is not named as its maker names them"},
+    {"*-binding", "the evidence does not belong to what carries it"},
+    {"*-missing", "it is not there"},
+    {"*-unsupported", "a kind that is not supported"},
+    {"items", "a piece that is empty or too large"},
+    {"certificates", "a certificate or CRL that cannot be read"},
+    {"certificate-table", "the host's table of certificates cannot be read"},
+    {"certification-data", "the quote brings no PCK certificate, but a kind of data that is not supported"},
+    {"pck-two", "more than one PCK certificate"},
+    {"pck-extension", "what the PCK certificate says of its platform cannot be read"},
     {"chip-id", "the certificate is that of another chip"},
     {"reported-tcb", "the certificate is for another firmware than the report tells"},
     {"product", "certificate and report are of different products"},
     {"leaf-kind", "the report was signed by the other kind of key (VCEK, VLEK)"},
-    {"too-many-advisories", "more advisories than can be looked at"},
+    {"signing-key-*", "the report was signed by no key that AMD vouches for"},
+    {"report-size", "a report has 1184 bytes"},
+    {"report-version", "a version of report that is not known"},
+    {"reserved-bits", "bits that must be zero are not"},
+    {"policy-bit-17", "a bit of the guest policy that must be set is not"},
+    {"ratls-*", "the RA-TLS certificate and the evidence in it do not belong together"},
+    {"tee-unused", "a hardware report that says nothing of the TPM's key"},
+    {"tpm-attest", "the TPM's attestation cannot be read"},
+    {"hcl-report", "Azure's report cannot be read"},
+    {"tpm-items", "a TPM quote needs one signature for each attestation"},
+    {"ak-*", "the certificate or structure of the key that signed does not fit"},
+    {"certif*", "the attestation of a key does not hold"},
+    {"key-not-certified", "the attested key is another"},
+    {"pcr-digest", "the values of the PCRs are not those that were signed"},
+    {"signature-*", "a signature scheme that is not accepted"},
+    {"quote-*", "the quote does not hold"},
+    {"report-*", "the report does not hold"},
 };
 
 static bool fits(const char *pattern, const char *word)
@@ -200,15 +241,18 @@ void cmif_verdict_print(const cmif_verdict *v, FILE *to)
     print_words(to, "why", v->reasons[0], CMIF_REASON_SIZE, v->reason_count, true);
     print_words(to, "of which", v->errors[0], CMIF_REASON_SIZE, v->error_count, true);
     if (v->outcome != CMIF_ACCEPTED && v->sentence.text[0]) {
-        fprintf(to, "  %s\n", v->sentence.text);
+        fputs("  ", to);
+        cmif_put_clean(to, v->sentence.text, strlen(v->sentence.text));
+        fputc('\n', to);
     }
     print_words(to, "not checked", v->unchecked[0], CMIF_REASON_SIZE, v->unchecked_count, true);
     print_words(to, "loosened by the policy", v->loosened[0], sizeof v->loosened[0], v->loosened_count, false);
     print_words(to, "advisories", v->advisories[0], sizeof v->advisories[0], v->advisory_count, false);
     for (size_t i = 0, shown = 0; i < v->field_count; i++) {
         if (says_what_it_is(v, v->fields[i].name)) {
-            fprintf(to, "%s    %-14s %s\n", shown++ ? "" : "  it says of itself\n", v->fields[i].name,
-                    v->fields[i].value);
+            fprintf(to, "%s    %-14s ", shown++ ? "" : "  it says of itself\n", v->fields[i].name);
+            cmif_put_clean(to, v->fields[i].value, strlen(v->fields[i].value));
+            fputc('\n', to);
         }
     }
     date(v->time, "%Y-%m-%d %H:%M:%S UTC", day);
@@ -227,11 +271,27 @@ json_t *cmif_time_json(int64_t when)
     return json_string(text);
 }
 
+/* Text of others: what is no UTF-8 becomes question marks, so that the rest is still told. */
+json_t *cmif_text_json(const char *text)
+{
+    json_t *whole = json_string(text);
+    char    ascii[512];
+    size_t  size = 0;
+    if (whole) {
+        return whole;
+    }
+    for (; text[size] && size < sizeof ascii - 1; size++) {
+        ascii[size] = text[size] < ' ' || text[size] > '~' ? '?' : text[size];
+    }
+    ascii[size] = '\0';
+    return json_string(ascii);
+}
+
 static json_t *words_json(const char *words, size_t size, size_t count)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(list, json_string(words + i * size));
+        json_array_append_new(list, cmif_text_json(words + i * size));
     }
     return list;
 }
@@ -246,7 +306,7 @@ json_t *cmif_verdict_json(const cmif_verdict *v)
     static const char *const tees[CMIF_TEE_COUNT] = {NULL, "sgx", "tdx", "snp", "tpm", "sim"};
     json_t                  *fields               = json_object();
     for (size_t i = 0; i < v->field_count; i++) {
-        json_object_set_new(fields, v->fields[i].name, json_string(v->fields[i].value));
+        json_object_set_new(fields, v->fields[i].name, cmif_text_json(v->fields[i].value));
     }
     return json_pack("{s:s, s:s, s:i, s:s?, s:b, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o, s:I}, s:{s:o, "
                      "s:o, s:o}, s:o, s:o, s:o}",
@@ -262,7 +322,8 @@ json_t *cmif_verdict_json(const cmif_verdict *v)
                      cmif_time_json(v->tcb_date), "evaluation", (json_int_t) v->tcb_evaluation, "collateral",
                      "tcb_info", cmif_time_json(v->tcb_issue), "qe_identity", cmif_time_json(v->qe_issue), "crl",
                      cmif_time_json(v->crl_this_update), "time", cmif_time_json(v->time), "sentence",
-                     v->outcome != CMIF_ACCEPTED && v->sentence.text[0] ? json_string(v->sentence.text) : json_null(),
+                     v->outcome != CMIF_ACCEPTED && v->sentence.text[0] ? cmif_text_json(v->sentence.text)
+                                                                        : json_null(),
                      "fields", fields);
 }
 

@@ -21,6 +21,7 @@ void cmif_verdict_line(const cmif_verdict *verdict, char *out, size_t room);
 void cmif_verdict_print(const cmif_verdict *verdict, FILE *to);
 /* Schema "cmif-verdict-1"; the caller's. NULL: no memory. */
 json_t *cmif_verdict_json(const cmif_verdict *verdict);
+json_t *cmif_text_json(const char *text); /* also of what is no UTF-8 */
 json_t *cmif_time_json(int64_t when); /* "2024-03-13T00:00:00Z", or null for 0 */
 /* "2025-06-20" or "2025-06-20T00:00:00Z", UTC, and no other form; false: it is none, and out is untouched. */
 bool cmif_time_read(const char *text, int64_t *out);

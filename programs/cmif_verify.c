@@ -218,8 +218,9 @@ static bool take_kept(void *context, const cmif_kept *kept, const cmif_item *ite
 static void name_seen(const cmif_verdict *verdict, char tcb[static 64], char qe[static 64], char crl[static 96])
 {
     const char *type = cmif_verdict_field(verdict, "tee_type"), *fmspc = cmif_verdict_field(verdict, "pck_fmspc");
-    const char *issuer = cmif_verdict_field(verdict, "pck_issuer_cn");
+    const char *issuer = cmif_verdict_field(verdict, "crl_issuer");
     const bool  td     = type && !strcmp(type, "0x81");
+    issuer             = issuer ? issuer : cmif_verdict_field(verdict, "pck_issuer_cn");
     snprintf(tcb, 64, type && fmspc ? "tcb %s %.12s" : "", td ? "TDX" : "SGX", fmspc ? fmspc : "");
     snprintf(qe, 64, type ? "qe %s" : "", td ? "TD_QE" : "QE");
     snprintf(crl, 96, issuer ? "crl %.47s" : "", issuer ? issuer : "");
@@ -277,24 +278,36 @@ static bool believed(const cmif_verdict *verdict)
                                            "debug",
                                            "tcb-",
                                            "report-data",
+                                           "freshness",
                                            "td-",
                                            "sgx-attributes",
                                            "isv",
                                            "advisory-",
                                            "non-zero-trailing-bytes",
                                            "event-log",
-                                           "pcr",
-                                           "ak-"};
+                                           "pcr-",
+                                           "ak-",
+                                           "AK is not",
+                                           "vmpl",
+                                           "policy-bits",
+                                           "alias-check",
+                                           "platform-bits",
+                                           "mit-vector"};
+    static const char *const doubtful[] = {"tcb-info", "tcb-signing", "tcb-none", "ak-crl", "ak-revoked"};
     for (size_t i = 0; i < verdict->reason_count; i++) {
         bool good = false;
         for (size_t j = 0; j < sizeof harmless / sizeof *harmless; j++) {
             good = good || !strncmp(verdict->reasons[i], harmless[j], strlen(harmless[j]));
         }
-        if (!good || !strncmp(verdict->reasons[i], "tcb-info", 8)) {
+        for (size_t j = 0; j < sizeof doubtful / sizeof *doubtful; j++) {
+            good = good && strncmp(verdict->reasons[i], doubtful[j], strlen(doubtful[j])) != 0;
+        }
+        if (!good) {
             return false;
         }
     }
-    return verdict->tcb_issue != 0 && verdict->outcome != CMIF_MALFORMED;
+    return (verdict->tcb_issue || verdict->crl_this_update) &&
+           (verdict->outcome == CMIF_ACCEPTED || verdict->outcome == CMIF_REJECTED);
 }
 
 /* Remember what was believed, if it is news. */
@@ -539,8 +552,8 @@ static json_t *items_json(const verification *v)
     json_t *list = json_array();
     for (size_t i = 0; i < v->sorted.count; i++) {
         const cmif_sorted_item *one = &v->sorted.items[i];
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:b}", "file", one->from, "what", one->what, "used", one->item.kind != 0));
+        json_array_append_new(list, json_pack("{s:o, s:o, s:b}", "file", cmif_text_json(one->from), "what",
+                                              cmif_text_json(one->what), "used", one->item.kind != 0));
     }
     return list;
 }
@@ -555,7 +568,8 @@ static cmif_code say(const verification *v, cmif_err *err)
             cmif_hex(v->file->hash, sizeof v->file->hash, hash);
         }
         json_object_set_new(object, "policy",
-                            v->file ? json_pack("{s:s, s:s}", "file", policy_option, "sha256", hash) : json_null());
+                            v->file ? json_pack("{s:o, s:s}", "file", cmif_text_json(policy_option), "sha256", hash)
+                                    : json_null());
         json_object_set_new(object, "items", items_json(v));
         return cmif_print_json(object, err);
     }
@@ -568,7 +582,9 @@ static cmif_code say(const verification *v, cmif_err *err)
         for (size_t i = 0, shown = 0; i < v->sorted.count; i++) {
             const cmif_sorted_item *one = &v->sorted.items[i];
             if (!one->item.kind) {
-                printf("%s    %s: %s\n", shown++ ? "" : "  not used\n", one->from, one->what);
+                fputs(shown++ ? "    " : "  not used\n    ", stdout);
+                cmif_put_clean(stdout, one->from, strlen(one->from));
+                printf(": %s\n", one->what);
             }
         }
         if (!v->file && d->outcome == CMIF_REJECTED && d->tee != CMIF_TEE_NONE) {
