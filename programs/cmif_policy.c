@@ -450,12 +450,11 @@ int cmif_policy_command(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } parts[] = {{"show", show_main}, {"check", check_main}, {"init", init_main}};
-    static const char help[] =
-        "usage: cmif policy show [NAME|FILE]      what it does, and what may be claimed\n"
-        "       cmif policy check FILE...         whether files are right; what they loosen\n"
-        "       cmif policy init [NAME] -o FILE   begin a file of one's own\n";
-    cmif_err err = {0};
+    } parts[]                = {{"show", show_main}, {"check", check_main}, {"init", init_main}};
+    static const char help[] = "usage: cmif policy show [NAME|FILE]     what it does, and what may be claimed\n"
+                               "       cmif policy check FILE...        whether it is right; what it loosens\n"
+                               "       cmif policy init [NAME] -o FILE  begin a file of one's own\n";
+    cmif_err          err    = {0};
 
     for (size_t i = 0; argc > 0 && i < sizeof parts / sizeof *parts; i++) {
         if (!strcmp(argv[0], parts[i].name)) {
