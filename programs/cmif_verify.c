@@ -158,7 +158,8 @@ static void take_items(verification *v)
 }
 
 /* Files that were named must be known; in a folder others may lie. *stranger: the first that is not. */
-static cmif_code read_evidence(verification *v, int count, char **paths, const char **stranger, cmif_err *err)
+static cmif_code read_evidence(verification *v, int count, char **paths, const cmif_sorted_item **stranger,
+                               cmif_err *err)
 {
     bool named[CMIF_SORTED_MAX] = {false};
     for (int i = 0; i < count; i++) {
@@ -176,7 +177,7 @@ static cmif_code read_evidence(verification *v, int count, char **paths, const c
     take_items(v);
     for (size_t i = 0; i < v->sorted.count; i++) {
         if (named[i] && v->sorted.items[i].unknown) {
-            *stranger = v->sorted.items[i].from;
+            *stranger = &v->sorted.items[i];
             break;
         }
     }
@@ -339,16 +340,17 @@ static cmif_code remember(verification *v, cmif_err *err)
 
 /* ---- the verdict ---- */
 
-static void say_no_evidence(verification *v, const char *stranger)
+static void say_no_evidence(verification *v, const cmif_sorted_item *stranger)
 {
     cmif_verdict *d = &v->verdict;
     *d              = (cmif_verdict){.outcome = CMIF_MALFORMED, .time = v->time};
     add_reason(d, "no-evidence");
     if (stranger) {
         (void) cmif_fail(&d->sentence, CMIF_E_FORMAT,
-                         "'%s': expected a quote, a report, an RA-TLS certificate, a TPM quote, an event log or "
-                         "collateral; found none of them",
-                         stranger);
+                         "expected a quote, a report, an RA-TLS certificate, a TPM quote, an event log or collateral; "
+                         "found none of them in the %zu "
+                         "bytes of '%s'",
+                         stranger->item.size, stranger->from);
     } else {
         (void) cmif_fail(&d->sentence, CMIF_E_FORMAT,
                          "expected a quote, a report, an RA-TLS certificate or a TPM quote; found none among %zu %s",
@@ -376,7 +378,7 @@ static void say_no_policy(verification *v)
     }
 }
 
-static cmif_code judge(verification *v, const char *stranger, cmif_err *err)
+static cmif_code judge(verification *v, const cmif_sorted_item *stranger, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
     if (stranger || !has_evidence(v)) {
@@ -600,12 +602,12 @@ static cmif_code say(const verification *v, cmif_err *err)
 
 int cmif_verify_command(int argc, char **argv)
 {
-    verification *v        = calloc(1, sizeof *v);
-    const char   *stranger = NULL;
-    cmif_err      err      = {0};
-    int           rest     = 0, code;
-    cmif_code     rc       = v ? cmif_options_parse(&command, argc, argv, &rest, &err)
-                               : cmif_fail(&err, CMIF_E_MEMORY, "no memory for a verdict");
+    verification           *v        = calloc(1, sizeof *v);
+    const cmif_sorted_item *stranger = NULL;
+    cmif_err                err      = {0};
+    int                     rest     = 0, code;
+    cmif_code               rc       = v ? cmif_options_parse(&command, argc, argv, &rest, &err)
+                                         : cmif_fail(&err, CMIF_E_MEMORY, "no memory for a verdict");
 
     rc = rc == CMIF_OK ? read_options(v, rest, &err) : rc;
     if (rc != CMIF_OK) {

@@ -138,7 +138,7 @@ def without_a_policy_it_shows_and_never_accepts():
 @promise
 def what_is_no_evidence_is_malformed():
     letter = write("letter.txt", f"Dear nurse, {SECRET}!\n")
-    exits(30, "verify", letter, says="letter.txt.*found none of them")
+    exits(30, "verify", letter, says="found none of them in the 26 bytes of .*letter.txt")
     exits(30, "verify", TDX, letter, "--time", TDX_TIME, says="letter.txt")
     os.makedirs(f"{WORK}/empty")
     exits(30, "verify", f"{WORK}/empty", says="found none among 0 files")
@@ -156,7 +156,7 @@ def a_cut_quote_is_malformed_and_says_where():
     used = json.load(open(f"{TDX}/expected.json"))["quote_fields"]["used_len"]
     for size in (1, 7, 27, 28, 47, 48, 100, 631, 632, 636, 700, 4000, used - 1):
         found = verdict(30, "--policy", GOOD, "--time", TDX_TIME, write("cut.bin", quote[:size]))
-        assert found["sentence"] and re.search(r"\d", found["sentence"]), found
+        assert found["sentence"] and re.search(r"\b\d+\b", found["sentence"].replace(WORK, "")), found
     exits(30, "verify", "--time", TDX_TIME, write("report.bin", read(f"{CASES}/snp/milan-v3-vcek/report.bin")[:-1]))
 
 
