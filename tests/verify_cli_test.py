@@ -138,7 +138,7 @@ def without_a_policy_it_shows_and_never_accepts():
 @promise
 def what_is_no_evidence_is_malformed():
     letter = write("letter.txt", f"Dear nurse, {SECRET}!\n")
-    exits(30, "verify", letter, says="found none of them in the 26 bytes of .*letter.txt")
+    exits(30, "verify", letter, says="found none of them in the 24 bytes of .*letter.txt")
     exits(30, "verify", TDX, letter, "--time", TDX_TIME, says="letter.txt")
     os.makedirs(f"{WORK}/empty")
     exits(30, "verify", f"{WORK}/empty", says="found none among 0 files")
