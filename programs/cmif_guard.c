@@ -349,17 +349,19 @@ void cmif_guard_sentence(const cmif_guard *g, char *out, size_t room)
                  channel);
         return;
     }
-    const cmif_action *a = g->policy->actions;
+    const cmif_action *a     = g->policy->actions;
+    const char        *drawn = a[CMIF_SPAN_WORD] == CMIF_ACTION_CHANNEL    ? "ordinary words"
+                               : a[CMIF_SPAN_TOPIC] == CMIF_ACTION_CHANNEL ? "words of sensitive topics"
+                                                                           : "";
+    const char        *stop  = a[CMIF_SPAN_STOP] == CMIF_ACTION_CHANNEL ? "function words" : "";
     put_exceptions(g->policy, exceptions, sizeof exceptions);
-    snprintf(out, room,
-             "names, places, organisations, codes, dates, numbers and unknown words leave as made-up ones, drawn from "
-             "nothing "
-             "but their type and shape%s; %s%s%severy other word leaves as written, and nothing is promised for it",
-             exceptions,
-             a[CMIF_SPAN_WORD] == CMIF_ACTION_CHANNEL    ? "ordinary words leave through the channel, "
-             : a[CMIF_SPAN_TOPIC] == CMIF_ACTION_CHANNEL ? "words of sensitive topics leave through the channel, "
-                                                         : "",
-             channel, *channel ? "; " : "");
+    snprintf(
+        out, room,
+        "names, places, organisations, codes, dates, numbers and unknown words leave as made-up ones, drawn from "
+        "nothing but their type and shape%s; %s%s%s%s%s%severy other word leaves as written, and nothing is promised "
+        "for it",
+        exceptions, drawn, *drawn && *stop ? " and " : "", stop, *channel ? " leave through the channel, " : "",
+        channel, *channel ? "; " : "");
 }
 
 void cmif_guard_counts(const cmif_guard *g, cmif_action action, char *out, size_t room)
