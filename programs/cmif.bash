@@ -7,7 +7,7 @@ _cmif()
         COMPREPLY=($(compgen -W "$(cmif --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')" -- "$word"))
         return
     fi
-    [ "$command" = bench ] && command='bench split'
+    [ "$command" = bench ] && command="bench $([ "${COMP_WORDS[2]}" = verify ] && echo verify || echo split)"
     if [ "$COMP_CWORD" = 2 ] && [[ $command = channel || $command = lexicon ]]; then
         [ "$command" = channel ] && COMPREPLY=($(compgen -W "build check show compare rows" -- "$word")) ||
             COMPREPLY=($(compgen -W "build lists lm" -- "$word"))
