@@ -1,5 +1,6 @@
-/* Any bytes as TPM evidence: u8 how many items, then each as u8 kind, u16 size (little-endian), bytes. With no pin and roots of the makers, nothing is
- * accepted; and what a structure's reader accepts lies inside the bytes it was given (ASan sees to that). */
+/* Any bytes as TPM evidence: u8 how many items, then each as u8 kind, u16 size (little-endian), bytes. With no pin and
+ * roots of the makers, nothing is accepted; and what a structure's reader accepts lies inside the bytes it was given
+ * (ASan sees to that). */
 #include "attest/attest.h"
 #include "attest/hcl.h"
 #include "attest/tpm.h"
@@ -10,8 +11,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const cmif_item_kind kinds[] = {CMIF_ITEM_TPM_ATTEST, CMIF_ITEM_TPM_SIGNATURE, CMIF_ITEM_TPM_PCRS,     CMIF_ITEM_TPM_AK,    CMIF_ITEM_HCL,
-                                           CMIF_ITEM_TPM_KEY,    CMIF_ITEM_EVENT_LOG,     CMIF_ITEM_CERTIFICATES, CMIF_ITEM_SNP_TABLE, CMIF_ITEM_QUOTE};
+    static const cmif_item_kind kinds[] = {
+        CMIF_ITEM_TPM_ATTEST, CMIF_ITEM_TPM_SIGNATURE, CMIF_ITEM_TPM_PCRS,     CMIF_ITEM_TPM_AK,    CMIF_ITEM_HCL,
+        CMIF_ITEM_TPM_KEY,    CMIF_ITEM_EVENT_LOG,     CMIF_ITEM_CERTIFICATES, CMIF_ITEM_SNP_TABLE, CMIF_ITEM_QUOTE};
     static cmif_verdict v;
     cmif_attest_policy  policy;
     cmif_item           items[12];
@@ -32,13 +34,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (size_t i = 0; i < got && items[i].data; i++) {
         cmif_tpm_public public;
-        cmif_err        err;
-        uint8_t         blob[CMIF_TPM_CREDENTIAL_MAX], name[34];
-        const uint8_t   secret[32] = {0}, seed[32] = {0};
-        size_t          blob_size;
+        cmif_err      err;
+        uint8_t       blob[CMIF_TPM_CREDENTIAL_MAX], name[34];
+        const uint8_t secret[32] = {0}, seed[32] = {0};
+        size_t        blob_size;
         if (cmif_tpm_public_read(items[i].data, items[i].size, &public, &err) == CMIF_OK &&
-            cmif_tpm_make_credential(items[i].data, items[i].size, items[(i + 1) % got].data, items[(i + 1) % got].size, secret, seed, blob, &blob_size, name,
-                                     &err) == CMIF_OK &&
+            cmif_tpm_make_credential(items[i].data, items[i].size, items[(i + 1) % got].data, items[(i + 1) % got].size,
+                                     secret, seed, blob, &blob_size, name, &err) == CMIF_OK &&
             blob_size > sizeof blob) {
             abort();
         }

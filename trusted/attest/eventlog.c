@@ -28,7 +28,8 @@ cmif_code cmif_event_log_open(cmif_event_log *log, const uint8_t *data, size_t s
     uint32_t       length = cmif_read_u32(&out.in);
     const uint8_t *body   = cmif_read_bytes(&out.in, length);
     if (!digest || !body) {
-        return cmif_fail(err, CMIF_E_FORMAT, "event log: the first record needs more than the %zu bytes there are", size);
+        return cmif_fail(err, CMIF_E_FORMAT, "event log: the first record needs more than the %zu bytes there are",
+                         size);
     }
     if (type != CMIF_EV_NO_ACTION || length < sizeof spec3 || memcmp(body, spec3, sizeof spec3) != 0) {
         bool old = length >= sizeof spec2 && memcmp(body, spec2, sizeof spec2) == 0;
@@ -63,8 +64,8 @@ cmif_code cmif_event_log_open(cmif_event_log *log, const uint8_t *data, size_t s
     uint8_t vendor = cmif_read_u8(&r);
     cmif_read_bytes(&r, vendor);
     if (r.failed || r.at != r.size) {
-        return cmif_fail(err, CMIF_E_FORMAT,
-                         "event log: the first record says %u bytes, its parts do not end there", length);
+        return cmif_fail(err, CMIF_E_FORMAT, "event log: the first record says %u bytes, its parts do not end there",
+                         length);
     }
     out.bank_count = count;
     *log           = out;
@@ -76,7 +77,8 @@ cmif_code cmif_event_log_next(cmif_event_log *log, cmif_event *event, bool *end,
     cmif_reader *r     = &log->in;
     cmif_event   found = {.at = r->at};
     size_t       left  = r->size - r->at;
-    if (left == 0 || ((r->data[r->at] == 0x00 || r->data[r->at] == 0xff) && all_bytes(r->data + r->at, left, r->data[r->at]))) {
+    if (left == 0 ||
+        ((r->data[r->at] == 0x00 || r->data[r->at] == 0xff) && all_bytes(r->data + r->at, left, r->data[r->at]))) {
         *end = true;
         return CMIF_OK;
     }
@@ -84,8 +86,9 @@ cmif_code cmif_event_log_next(cmif_event_log *log, cmif_event *event, bool *end,
     found.type     = cmif_read_u32(r);
     uint32_t count = cmif_read_u32(r);
     if (!r->failed && count > log->bank_count) {
-        return cmif_fail(err, CMIF_E_FORMAT, "event log: record at offset %zu has %u digests, the log has %zu algorithms",
-                         found.at, count, log->bank_count);
+        return cmif_fail(err, CMIF_E_FORMAT,
+                         "event log: record at offset %zu has %u digests, the log has %zu algorithms", found.at, count,
+                         log->bank_count);
     }
     for (uint32_t i = 0; i < count && !r->failed; i++) {
         uint16_t alg  = cmif_read_u16(r);
@@ -97,16 +100,16 @@ cmif_code cmif_event_log_next(cmif_event_log *log, cmif_event *event, bool *end,
             if (r->failed) {
                 break;
             }
-            return cmif_fail(err, CMIF_E_FORMAT, "event log: record at offset %zu has algorithm 0x%04x %s", found.at, alg,
-                             bank == log->bank_count ? "which the first record does not name" : "twice");
+            return cmif_fail(err, CMIF_E_FORMAT, "event log: record at offset %zu has algorithm 0x%04x %s", found.at,
+                             alg, bank == log->bank_count ? "which the first record does not name" : "twice");
         }
         found.digest[bank] = cmif_read_bytes(r, log->digest_size[bank]);
     }
     found.data_size = cmif_read_u32(r);
     found.data      = cmif_read_bytes(r, found.data_size);
     if (r->failed) {
-        return cmif_fail(err, CMIF_E_FORMAT, "event log: the record at offset %zu does not end within the %zu bytes", found.at,
-                         r->size);
+        return cmif_fail(err, CMIF_E_FORMAT, "event log: the record at offset %zu does not end within the %zu bytes",
+                         found.at, r->size);
     }
     log->event_count++;
     *event = found;
@@ -162,7 +165,7 @@ cmif_code cmif_event_log_replay(const uint8_t *data, size_t size, cmif_replay *o
     if (rc != CMIF_OK) {
         return rc;
     }
-    *out = (cmif_replay) {.bank_count = log.bank_count};
+    *out = (cmif_replay){.bank_count = log.bank_count};
     for (size_t i = 0; i < log.bank_count; i++) {
         out->bank[i].alg  = log.bank[i];
         out->bank[i].size = cmif_tpm_hash_name(log.bank[i]) ? log.digest_size[i] : 0;
@@ -172,7 +175,8 @@ cmif_code cmif_event_log_replay(const uint8_t *data, size_t size, cmif_replay *o
         uint8_t locality;
         if (startup_locality(&event, &locality)) {
             if (out->extended[0]) {
-                rc = cmif_fail(err, CMIF_E_FORMAT, "event log: StartupLocality at offset %zu comes after PCR 0 was extended", event.at);
+                rc = cmif_fail(err, CMIF_E_FORMAT,
+                               "event log: StartupLocality at offset %zu comes after PCR 0 was extended", event.at);
                 goto done;
             }
             for (size_t i = 0; i < out->bank_count; i++) {
@@ -185,8 +189,9 @@ cmif_code cmif_event_log_replay(const uint8_t *data, size_t size, cmif_replay *o
             continue;
         }
         if (event.index >= CMIF_PCRS) {
-            rc = cmif_fail(err, CMIF_E_FORMAT, "event log: record at offset %zu extends register %u, the last one is %d", event.at,
-                           event.index, CMIF_PCRS - 1);
+            rc =
+                cmif_fail(err, CMIF_E_FORMAT, "event log: record at offset %zu extends register %u, the last one is %d",
+                          event.at, event.index, CMIF_PCRS - 1);
             goto done;
         }
         if (!extend(out, &event, ctx, &told)) {
@@ -205,7 +210,8 @@ done:
     return rc;
 }
 
-/* Compare with the registers that the part before has decoded from something signed. A register that was not signed is not looked at. */
+/* Compare with the registers that the part before has decoded from something signed. A register that was not signed is
+ * not looked at. */
 void cmif_event_log_check(cmif_attest_call *call)
 {
     cmif_verdict    *v     = call->verdict;
@@ -213,18 +219,23 @@ void cmif_event_log_check(cmif_attest_call *call)
     bool             td    = v->tee == CMIF_TEE_TDX;
     const char      *bank  = td ? "sha384" : cmif_verdict_field(v, "pcr_bank");
     size_t           known = 0, told = 0, extended = 0, at = 0;
-    cmif_err         err   = {0};
+    cmif_err         err = {0};
     cmif_replay      replay;
     if (!log) {
         return;
     }
     cmif_code rc = cmif_event_log_replay(log->data, log->size, &replay, &err);
     if (rc != CMIF_OK) {
-        cmif_verdict_worse(v, rc == CMIF_E_MEMORY ? CMIF_ATTEST_INTERNAL : rc == CMIF_E_UNSUPPORTED ? CMIF_UNSUPPORTED : CMIF_MALFORMED, rc, "%s", err.text);
+        cmif_verdict_worse(v,
+                           rc == CMIF_E_MEMORY        ? CMIF_ATTEST_INTERNAL
+                           : rc == CMIF_E_UNSUPPORTED ? CMIF_UNSUPPORTED
+                                                      : CMIF_MALFORMED,
+                           rc, "%s", err.text);
         cmif_verdict_invalid(v, "event-log");
         return;
     }
-    while (bank && at < replay.bank_count && (replay.bank[at].size == 0 || strcmp(cmif_tpm_hash_name(replay.bank[at].alg), bank) != 0)) {
+    while (bank && at < replay.bank_count &&
+           (replay.bank[at].size == 0 || strcmp(cmif_tpm_hash_name(replay.bank[at].alg), bank) != 0)) {
         at++;
     }
     bool same = bank && at < replay.bank_count;

@@ -21,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         count++;
     }
     cmif_code replayed = cmif_event_log_replay(data, size, &replay, &err);
-    if (replayed == CMIF_OK ? rc != CMIF_OK || replay.event_count != count : rc == CMIF_OK && replayed != CMIF_E_FORMAT) {
+    if (replayed == CMIF_OK ? rc != CMIF_OK || replay.event_count != count
+                            : rc == CMIF_OK && replayed != CMIF_E_FORMAT) {
         abort();
     }
     return 0;

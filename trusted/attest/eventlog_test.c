@@ -12,7 +12,8 @@ static void registers_digest(const cmif_replay *replay, size_t bank, char hex[65
     CHECK(EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1);
     for (uint8_t i = 0; i < CMIF_PCRS; i++) {
         if (replay->extended[i]) {
-            CHECK(EVP_DigestUpdate(ctx, &i, 1) == 1 && EVP_DigestUpdate(ctx, replay->bank[bank].value[i], replay->bank[bank].size) == 1);
+            CHECK(EVP_DigestUpdate(ctx, &i, 1) == 1 &&
+                  EVP_DigestUpdate(ctx, replay->bank[bank].value[i], replay->bank[bank].size) == 1);
         }
     }
     CHECK(EVP_DigestFinal_ex(ctx, digest, NULL) == 1);
@@ -31,8 +32,14 @@ static void captured_logs_replay_as_another_program_says(void)
             const char *digest;
         } bank[3];
     } all[] = {
-        {"CCEL_AAEL_alibabacloud.bin", 87, 14, {{CMIF_TPM_SHA384, "3cb4b8b09cebab775f392901a52d720c254731bbaf7027884d9e366e94cea4ca"}}},
-        {"CCEL_data_grub.bin", 37, 16, {{CMIF_TPM_SHA384, "1b59d0bf1d33c8f7dcffcad815c0a830766d3399a74366919f2ed25c7786fb1c"}}},
+        {"CCEL_AAEL_alibabacloud.bin",
+         87,
+         14,
+         {{CMIF_TPM_SHA384, "3cb4b8b09cebab775f392901a52d720c254731bbaf7027884d9e366e94cea4ca"}}},
+        {"CCEL_data_grub.bin",
+         37,
+         16,
+         {{CMIF_TPM_SHA384, "1b59d0bf1d33c8f7dcffcad815c0a830766d3399a74366919f2ed25c7786fb1c"}}},
         {"arch-linux-workstation.bin",
          24,
          19,
@@ -77,10 +84,12 @@ typedef struct td {
 
 static void open_td(td *t)
 {
-    static const char *const names[] = {"quote.bin", "tcb_info.json", "qe_identity.json", "tcb_signing_chain.pem", "pck_crl.der", "root_ca_crl.der", "ccel.bin"};
-    static const cmif_item_kind kinds[] = {CMIF_ITEM_QUOTE, CMIF_ITEM_TCB_INFO, CMIF_ITEM_QE_IDENTITY, CMIF_ITEM_CERTIFICATES, CMIF_ITEM_CRL, CMIF_ITEM_CRL,
+    static const char *const names[] = {"quote.bin",   "tcb_info.json",   "qe_identity.json", "tcb_signing_chain.pem",
+                                        "pck_crl.der", "root_ca_crl.der", "ccel.bin"};
+    static const cmif_item_kind kinds[] = {CMIF_ITEM_QUOTE,        CMIF_ITEM_TCB_INFO, CMIF_ITEM_QE_IDENTITY,
+                                           CMIF_ITEM_CERTIFICATES, CMIF_ITEM_CRL,      CMIF_ITEM_CRL,
                                            CMIF_ITEM_EVENT_LOG};
-    const char *folder = "tdx/v4-gcp-ccel-uptodate";
+    const char                 *folder  = "tdx/v4-gcp-ccel-uptodate";
     CHECK(case_open(folder, &t->expected));
     for (size_t i = 0; i < 7; i++) {
         t->file[i]  = case_read(folder, names[i]);
@@ -117,7 +126,8 @@ static void log_of_a_td_replays_to_its_quote(void)
     close_td(&t);
 }
 
-/* A digest or an event changed, left out, or of another machine: refused. Data alone changed: the log is believed, that data is not counted. */
+/* A digest or an event changed, left out, or of another machine: refused. Data alone changed: the log is believed, that
+ * data is not counted. */
 static void log_that_is_not_of_the_quote_is_refused(void)
 {
     td             t = {0};
@@ -125,12 +135,13 @@ static void log_that_is_not_of_the_quote_is_refused(void)
     cmif_event_log log;
     cmif_event     event;
     cmif_err       err;
-    bool           end = false;
+    bool           end     = false;
     unsigned       changed = 0;
     open_td(&t);
     CHECK(cmif_event_log_open(&log, t.items[6].data, t.items[6].size, &err) == CMIF_OK);
     while (cmif_event_log_next(&log, &event, &end, &err) == CMIF_OK && !end) {
-        uint8_t *digest = t.file[6].data + (event.digest[0] - t.items[6].data), *data = t.file[6].data + (event.data - t.items[6].data);
+        uint8_t *digest = t.file[6].data + (event.digest[0] - t.items[6].data),
+                *data   = t.file[6].data + (event.data - t.items[6].data);
         digest[47] ^= 1;
         cmif_attest(t.items, 7, &t.policy, case_time(&t.expected), &v);
         CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, "event-log"));
@@ -159,8 +170,10 @@ static void log_that_is_not_of_the_quote_is_refused(void)
 /* ---- made logs ---- */
 enum { HEADER = 32 + 37 };
 static const uint8_t header[HEADER] = {
-    0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 37, 0, 0, 0, /* PCR 0, EV_NO_ACTION, 20 zeros, 37 bytes */
-    'S', 'p', 'e', 'c', ' ', 'I', 'D', ' ', 'E', 'v', 'e', 'n', 't', '0', '3', 0, 0, 0, 0, 0, 0, 2, 0, 2, 2, 0, 0, 0, 0x0b, 0, 32, 0, 0x0c, 0, 48, 0, 0};
+    0,   0,   0,   0,   3,   0,   0,   0,   0,   0,    0,   0,   0,   0,    0,   0,  0, 0, 0,
+    0,   0,   0,   0,   0,   0,   0,   0,   0,   37,   0,   0,   0, /* PCR 0, EV_NO_ACTION, 20 zeros, 37 bytes */
+    'S', 'p', 'e', 'c', ' ', 'I', 'D', ' ', 'E', 'v',  'e', 'n', 't', '0',  '3', 0,  0, 0, 0,
+    0,   0,   2,   0,   2,   2,   0,   0,   0,   0x0b, 0,   32,  0,   0x0c, 0,   48, 0, 0};
 
 typedef struct made {
     uint8_t     bytes[4096];
@@ -218,15 +231,17 @@ static void startup_locality_is_where_pcr0_begins(void)
     made        with, without;
     cmif_replay a, b;
     uint8_t     old[32] = {[31] = 3}, digest[32], want[32];
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    EVP_MD_CTX *ctx     = EVP_MD_CTX_new();
     begin(&with);
     add(&with, 0, CMIF_EV_NO_ACTION, "StartupLocality\0\3", 17);
     add(&with, 0, 13, "event", 5);
     begin(&without);
     add(&without, 0, 13, "event", 5);
-    CHECK(replay(&with, &a) == CMIF_OK && replay(&without, &b) == CMIF_OK && memcmp(a.bank[0].value[0], b.bank[0].value[0], 32) != 0);
-    CHECK(EVP_Digest("event", 5, digest, NULL, EVP_sha256(), NULL) == 1 && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
-          EVP_DigestUpdate(ctx, old, 32) == 1 && EVP_DigestUpdate(ctx, digest, 32) == 1 && EVP_DigestFinal_ex(ctx, want, NULL) == 1);
+    CHECK(replay(&with, &a) == CMIF_OK && replay(&without, &b) == CMIF_OK &&
+          memcmp(a.bank[0].value[0], b.bank[0].value[0], 32) != 0);
+    CHECK(EVP_Digest("event", 5, digest, NULL, EVP_sha256(), NULL) == 1 &&
+          EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(ctx, old, 32) == 1 &&
+          EVP_DigestUpdate(ctx, digest, 32) == 1 && EVP_DigestFinal_ex(ctx, want, NULL) == 1);
     CHECK(!memcmp(a.bank[0].value[0], want, 32) && a.extended[0] == 1 && a.told[0] == 1);
     EVP_MD_CTX_free(ctx);
     add(&with, 0, CMIF_EV_NO_ACTION, "StartupLocality\0\3", 17); /* too late */
@@ -248,9 +263,18 @@ static void odd_logs_are_refused(void)
     static const struct {
         size_t  at;
         uint8_t value;
-    } changes[] = {{4, 4} /* first record's type */, {28, 36}, {28, 38}, {46, '4'} /* Event04 */, {HEADER - 13, 0} /* no algorithm */, {HEADER - 13, 3},
-                   {HEADER - 7, 31} /* SHA-256 of 31 bytes */, {HEADER - 5, 0x0b} /* twice */, {HEADER - 1, 1} /* vendor info that is not there */,
-                   {HEADER + 8, 3} /* three digests of two */, {HEADER + 12, 0x0d} /* one that the log does not name */, {HEADER + 46, 0x0b} /* twice */,
+    } changes[] = {{4, 4} /* first record's type */,
+                   {28, 36},
+                   {28, 38},
+                   {46, '4'} /* Event04 */,
+                   {HEADER - 13, 0} /* no algorithm */,
+                   {HEADER - 13, 3},
+                   {HEADER - 7, 31} /* SHA-256 of 31 bytes */,
+                   {HEADER - 5, 0x0b} /* twice */,
+                   {HEADER - 1, 1} /* vendor info that is not there */,
+                   {HEADER + 8, 3} /* three digests of two */,
+                   {HEADER + 12, 0x0d} /* one that the log does not name */,
+                   {HEADER + 46, 0x0b} /* twice */,
                    {HEADER + 99, 1} /* data size: 65541 */};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         begin(&m);
@@ -263,7 +287,8 @@ static void odd_logs_are_refused(void)
     memcpy(m.bytes + 32, "Spec ID Event02", 16);
     CHECK(replay(&m, &r) == CMIF_E_UNSUPPORTED);
     cmif_err err;
-    CHECK(cmif_event_log_replay(m.bytes, (size_t) CMIF_EVENT_LOG_SIZE_MAX + 1, &r, &err) == CMIF_E_RANGE); /* refused before a byte is read */
+    CHECK(cmif_event_log_replay(m.bytes, (size_t) CMIF_EVENT_LOG_SIZE_MAX + 1, &r, &err) ==
+          CMIF_E_RANGE); /* refused before a byte is read */
 }
 
 /* A bank of which one event lacks the digest says nothing about its registers; the other bank still does. */

@@ -11,7 +11,10 @@ static const struct bank {
     unsigned    alg;
     size_t      size;
     const char *name;
-} banks[] = {{CMIF_TPM_SHA1, 20, "sha1"}, {CMIF_TPM_SHA256, 32, "sha256"}, {CMIF_TPM_SHA384, 48, "sha384"}, {CMIF_TPM_SHA512, 64, "sha512"}};
+} banks[] = {{CMIF_TPM_SHA1, 20, "sha1"},
+             {CMIF_TPM_SHA256, 32, "sha256"},
+             {CMIF_TPM_SHA384, 48, "sha384"},
+             {CMIF_TPM_SHA512, 64, "sha512"}};
 
 static const struct bank *find_bank(unsigned alg)
 {
@@ -35,9 +38,15 @@ const char *cmif_tpm_hash_name(unsigned alg)
     return bank ? bank->name : NULL;
 }
 
-static size_t count_bits(uint32_t mask) { return (size_t) __builtin_popcount(mask); }
+static size_t count_bits(uint32_t mask)
+{
+    return (size_t) __builtin_popcount(mask);
+}
 
-static unsigned lowest(uint32_t mask) { return (unsigned) __builtin_ctz(mask); }
+static unsigned lowest(uint32_t mask)
+{
+    return (unsigned) __builtin_ctz(mask);
+}
 
 static bool zeros(const uint8_t *p, size_t n)
 {
@@ -65,13 +74,16 @@ static cmif_code read_serialized(cmif_reader *r, cmif_pcrs *pcrs, size_t value_s
             mask |= (uint32_t) bitmap[k] << (8 * k);
         }
         bool used = i == 0;
-        if (!r->failed && (gap || (used ? bank != pcrs->bank || mask != pcrs->mask || size < CMIF_PCRS / 8 || size > BITMAP : bank || size || mask))) {
+        if (!r->failed &&
+            (gap || (used ? bank != pcrs->bank || mask != pcrs->mask || size < CMIF_PCRS / 8 || size > BITMAP
+                          : bank || size || mask))) {
             return cmif_fail(err, CMIF_E_FORMAT, "PCR values: the selection at offset %zu is not the quote's", at);
         }
     }
     uint32_t lists = cmif_read_u32(r), left = pcrs->mask;
     if (!r->failed && (selections != 1 || lists > (CMIF_PCRS + DIGESTS - 1) / DIGESTS)) {
-        return cmif_fail(err, CMIF_E_FORMAT, "PCR values: %u banks and %u lists, the quote has one bank of at most %d registers",
+        return cmif_fail(err, CMIF_E_FORMAT,
+                         "PCR values: %u banks and %u lists, the quote has one bank of at most %d registers",
                          selections, lists, CMIF_PCRS);
     }
     for (uint32_t i = 0; i < lists && !r->failed; i++) {
@@ -86,7 +98,8 @@ static cmif_code read_serialized(cmif_reader *r, cmif_pcrs *pcrs, size_t value_s
             }
             if (count > DIGESTS || (k < count && !left) || size != (used ? value_size : 0) ||
                 !zeros(value + size, DIGEST_ROOM - (size_t) size)) {
-                return cmif_fail(err, CMIF_E_FORMAT, "PCR values: the value at offset %zu is not of %zu bytes, or one too many", at,
+                return cmif_fail(err, CMIF_E_FORMAT,
+                                 "PCR values: the value at offset %zu is not of %zu bytes, or one too many", at,
                                  value_size);
             }
             if (used) {
@@ -96,7 +109,8 @@ static cmif_code read_serialized(cmif_reader *r, cmif_pcrs *pcrs, size_t value_s
         }
     }
     if (r->failed || r->at != r->size || left) {
-        return cmif_fail(err, CMIF_E_FORMAT, "PCR values: %zu bytes, %zu values of the quote are missing or bytes are left over", r->size,
+        return cmif_fail(err, CMIF_E_FORMAT,
+                         "PCR values: %zu bytes, %zu values of the quote are missing or bytes are left over", r->size,
                          count_bits(left));
     }
     return CMIF_OK;
@@ -106,7 +120,8 @@ static cmif_code read_serialized(cmif_reader *r, cmif_pcrs *pcrs, size_t value_s
 static cmif_code read_values(cmif_reader *r, cmif_pcrs *pcrs, size_t value_size, cmif_err *err)
 {
     if (r->size != count_bits(pcrs->mask) * value_size) {
-        return cmif_fail(err, CMIF_E_FORMAT, "PCR values: expected %zu of %zu bytes each (or a serialized file, or JSON), found %zu bytes",
+        return cmif_fail(err, CMIF_E_FORMAT,
+                         "PCR values: expected %zu of %zu bytes each (or a serialized file, or JSON), found %zu bytes",
                          count_bits(pcrs->mask), value_size, r->size);
     }
     for (uint32_t left = pcrs->mask; left; left &= left - 1) {
@@ -129,7 +144,8 @@ static cmif_code read_json(const uint8_t *data, size_t size, cmif_pcrs *pcrs, si
     for (uint32_t left = pcrs->mask; left && rc == CMIF_OK; left &= left - 1) {
         snprintf(key, sizeof key, "%u", lowest(left));
         if (!cmif_json_hex(&json, cmif_json_get(&json, bank, key), pcrs->value[lowest(left)], value_size)) {
-            rc = cmif_fail(err, CMIF_E_FORMAT, "PCR values: register %s of bank %04x is not there as %zu digits", key, pcrs->bank, 2 * value_size);
+            rc = cmif_fail(err, CMIF_E_FORMAT, "PCR values: register %s of bank %04x is not there as %zu digits", key,
+                           pcrs->bank, 2 * value_size);
         }
     }
     cmif_json_wipe(&json);

@@ -16,8 +16,10 @@ typedef struct component { /* one byte of TCB_VERSION, and the arc 1.3.6.1.4.1.3
     const char *name; /* NULL: an SPL without a name; zero so far */
 } component;
 
-static const component zen4_tcb[TCB_SIZE] = {{1, "boot_loader"}, {2, "tee"}, {4, NULL}, {5, NULL}, {6, NULL}, {7, NULL}, {3, "snp"}, {8, "microcode"}};
-static const component turin_tcb[TCB_SIZE] = {{9, "fmc"}, {1, "boot_loader"}, {2, "tee"}, {3, "snp"}, {5, NULL}, {6, NULL}, {7, NULL}, {8, "microcode"}};
+static const component zen4_tcb[TCB_SIZE]  = {{1, "boot_loader"}, {2, "tee"}, {4, NULL},  {5, NULL},
+                                              {6, NULL},          {7, NULL},  {3, "snp"}, {8, "microcode"}};
+static const component turin_tcb[TCB_SIZE] = {{9, "fmc"}, {1, "boot_loader"}, {2, "tee"}, {3, "snp"},
+                                              {5, NULL},  {6, NULL},          {7, NULL},  {8, "microcode"}};
 
 typedef struct amd_product {
     const char      *name, *ark, *ask, *asvk, *word;
@@ -43,14 +45,27 @@ static const amd_product *product_of_cpuid(unsigned family, unsigned model)
 
 /* ---- the report ---- */
 enum { /* offsets */
-    VERSION = 0, POLICY = 8, VMPL = 0x30, SIGNATURE_ALGO = 0x34, PLATFORM_INFO = 0x40, FLAGS = 0x48, REPORT_DATA = 0x50, REPORTED_TCB = 0x180,
-    CPUID = 0x188, CHIP_ID = 0x1a0, COMMITTED_TCB = 0x1e0, CURRENT_MIT = 0x200, SIGNATURE = 0x2a0, SIGNATURE_HALF = 72, HALF = 48
+       VERSION        = 0,
+       POLICY         = 8,
+       VMPL           = 0x30,
+       SIGNATURE_ALGO = 0x34,
+       PLATFORM_INFO  = 0x40,
+       FLAGS          = 0x48,
+       REPORT_DATA    = 0x50,
+       REPORTED_TCB   = 0x180,
+       CPUID          = 0x188,
+       CHIP_ID        = 0x1a0,
+       COMMITTED_TCB  = 0x1e0,
+       CURRENT_MIT    = 0x200,
+       SIGNATURE      = 0x2a0,
+       SIGNATURE_HALF = 72,
+       HALF           = 48
 };
 enum { SIGNING_VCEK = 0, SIGNING_VLEK = 1, SIGNING_NONE = 7 };
 #define BIT(n) ((uint64_t) 1 << (n))
-#define POLICY_KNOWN   (BIT(26) - 1)
+#define POLICY_KNOWN (BIT(26) - 1)
 #define PLATFORM_KNOWN (BIT(8) - 1)
-#define FLAGS_KNOWN    (BIT(5) - 1)
+#define FLAGS_KNOWN (BIT(5) - 1)
 
 static const struct {
     const char *name;
@@ -101,7 +116,8 @@ static bool zeros(const uint8_t *p, size_t n)
     return true;
 }
 
-/* What no version that we know has a meaning for must be zero: a later firmware may mean something by it that we would miss. */
+/* What no version that we know has a meaning for must be zero: a later firmware may mean something by it that we would
+ * miss. */
 static bool reserved_are_zero(const uint8_t *report, unsigned version)
 {
     const struct {
@@ -126,19 +142,21 @@ static bool reserved_are_zero(const uint8_t *report, unsigned version)
 static bool read_report(cmif_verdict *v, const uint8_t *report, size_t size)
 {
     if (size != CMIF_SNP_REPORT_SIZE) {
-        cmif_verdict_worse(v, CMIF_MALFORMED, CMIF_E_FORMAT, "SNP report: expected %d bytes, found %zu", CMIF_SNP_REPORT_SIZE, size);
+        cmif_verdict_worse(v, CMIF_MALFORMED, CMIF_E_FORMAT, "SNP report: expected %d bytes, found %zu",
+                           CMIF_SNP_REPORT_SIZE, size);
         cmif_verdict_invalid(v, "report-size");
         return false;
     }
     unsigned version = (unsigned) number(report, VERSION, 4), algorithm = (unsigned) number(report, SIGNATURE_ALGO, 4);
     if (version < 2 || version > 5) {
-        cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED, "SNP report: version %u at offset 0; 2 to 5 are known", version);
+        cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED,
+                           "SNP report: version %u at offset 0; 2 to 5 are known", version);
         cmif_verdict_invalid(v, "report-version");
         return false;
     }
     if (algorithm != 1) {
-        cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED, "SNP report: signature algorithm %u at offset 52; 1 is ECDSA P-384 with SHA-384",
-                           algorithm);
+        cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED,
+                           "SNP report: signature algorithm %u at offset 52; 1 is ECDSA P-384 with SHA-384", algorithm);
         cmif_verdict_invalid(v, "signature-algorithm");
         return false;
     }
@@ -147,7 +165,8 @@ static bool read_report(cmif_verdict *v, const uint8_t *report, size_t size)
         if (report_fields[i].kind == 'h') {
             cmif_verdict_hex(v, report_fields[i].name, report + at, n);
         } else {
-            cmif_verdict_text(v, report_fields[i].name, report_fields[i].kind == 'x' ? "0x%llx" : "%llu", (unsigned long long) number(report, at, n));
+            cmif_verdict_text(v, report_fields[i].name, report_fields[i].kind == 'x' ? "0x%llx" : "%llu",
+                              (unsigned long long) number(report, at, n));
         }
     }
     unsigned flags = (unsigned) number(report, FLAGS, 4);
@@ -190,9 +209,13 @@ static bool leaf_spl(const X509 *leaf, uint8_t arc, uint8_t *spl)
     return false;
 }
 
-static bool leaf_is(const X509 *c, bool vlek) { return cmif_x509_has_name(c, vlek ? "SEV-VLEK" : "SEV-VCEK"); }
+static bool leaf_is(const X509 *c, bool vlek)
+{
+    return cmif_x509_has_name(c, vlek ? "SEV-VLEK" : "SEV-VCEK");
+}
 
-/* The name of the ASK or ASVK that the leaf says has signed it; NULL: not a leaf, or an issuer that is none of AMD's. */
+/* The name of the ASK or ASVK that the leaf says has signed it; NULL: not a leaf, or an issuer that is none of AMD's.
+ */
 static const char *leaf_issuer(const X509 *leaf)
 {
     char text[64];
@@ -208,7 +231,8 @@ static const char *leaf_issuer(const X509 *leaf)
     return NULL;
 }
 
-/* Each component on its own: an equal integer and equal components are one, but a smaller integer is not a smaller TCB. */
+/* Each component on its own: an equal integer and equal components are one, but a smaller integer is not a smaller TCB.
+ */
 static bool leaf_tcb_is(const X509 *leaf, const amd_product *product, const uint8_t *tcb)
 {
     bool same = true;
@@ -245,13 +269,15 @@ static bool leaf_chip_is(const X509 *leaf, const amd_product *product, const uin
     return !memcmp(chip_id, hwid.data, hwid.size) && zeros(chip_id + hwid.size, 64 - hwid.size);
 }
 
-/* The product name in the leaf is the product's, with a stepping after it ("Milan-B0") or not. Genoa's line has Bergamo and Siena in it. */
+/* The product name in the leaf is the product's, with a stepping after it ("Milan-B0") or not. Genoa's line has Bergamo
+ * and Siena in it. */
 static bool leaf_product_is(const X509 *leaf, const amd_product *product, cmif_verdict *v)
 {
     enum { IA5STRING = 0x16 };
     cmif_reader value, text;
     uint8_t     tag;
-    if (!leaf_extension(leaf, (const uint8_t[]){2}, 1, &value) || !cmif_der_next(&value, &tag, &text) || tag != IA5STRING || value.at != value.size) {
+    if (!leaf_extension(leaf, (const uint8_t[]){2}, 1, &value) || !cmif_der_next(&value, &tag, &text) ||
+        tag != IA5STRING || value.at != value.size) {
         return false;
     }
     for (size_t i = 0; i < text.size; i++) {
@@ -290,7 +316,8 @@ static void tell_leaf(cmif_verdict *v, const X509 *leaf, bool vlek)
     if (leaf_extension(leaf, (const uint8_t[]){4}, 1, &value)) {
         cmif_verdict_hex(v, "cert_hwid", value.data, value.size);
     }
-    if (leaf_extension(leaf, (const uint8_t[]){5}, 1, &value) && cmif_der_next(&value, &tag, &text)) { /* a cloud's name, "CN=cc-us-east-2.amazonaws.com" */
+    if (leaf_extension(leaf, (const uint8_t[]){5}, 1, &value) &&
+        cmif_der_next(&value, &tag, &text)) { /* a cloud's name, "CN=cc-us-east-2.amazonaws.com" */
         bool printable = true;
         for (size_t i = 0; i < text.size; i++) {
             printable = printable && text.data[i] >= 0x20 && text.data[i] < 0x7f;
@@ -301,19 +328,21 @@ static void tell_leaf(cmif_verdict *v, const X509 *leaf, bool vlek)
     }
 }
 
-static bool signature_holds(X509 *leaf, const uint8_t *report)
+/* 1 good, 0 bad, -1 no memory. */
+static int signature_holds(X509 *leaf, const uint8_t *report)
 {
     uint8_t raw[2 * HALF];
     for (size_t i = 0; i < HALF; i++) { /* little-endian in the report */
         raw[HALF - 1 - i]     = report[SIGNATURE + i];
         raw[2 * HALF - 1 - i] = report[SIGNATURE + SIGNATURE_HALF + i];
     }
-    return cmif_x509_key_is(leaf, CMIF_KEY_P384) &&
-           cmif_ecdsa_verify(X509_get0_pubkey(leaf), raw, sizeof raw, report, CMIF_SNP_SIGNED_SIZE) == 1;
+    return cmif_x509_key_is(leaf, CMIF_KEY_P384)
+               ? cmif_ecdsa_verify(X509_get0_pubkey(leaf), raw, sizeof raw, report, CMIF_SNP_SIGNED_SIZE)
+               : 0;
 }
 
-/* Which certificate to judge the report by: the one whose key signed it, else one of the kind that the report names, else any leaf of AMD's, so that
- * the verdict can say what is wrong with it. */
+/* Which certificate to judge the report by: the one whose key signed it, else one of the kind that the report names,
+ * else any leaf of AMD's, so that the verdict can say what is wrong with it. */
 static X509 *find_leaf(const cmif_pool *pool, const uint8_t *report, bool vlek, const cmif_path_rules *rules)
 {
     X509 *best       = NULL;
@@ -324,7 +353,7 @@ static X509 *find_leaf(const cmif_pool *pool, const uint8_t *report, bool vlek, 
         if (!leaf_is(c, false) && !leaf_is(c, true)) {
             continue;
         }
-        int score = 4 * signature_holds(c, report) + 2 * leaf_is(c, vlek);
+        int score = 4 * (signature_holds(c, report) == 1) + 2 * leaf_is(c, vlek);
         if (score == 6) {
             cmif_path_build(pool, c, rules, &path);
             score += path.problems == 0;
@@ -348,7 +377,8 @@ static const amd_product *product_of_issuer(const X509 *leaf)
     return NULL;
 }
 
-/* The issuers that are built in, of the leaves that are there; unless the pool is full: then the caller's will do, or the path does not end. */
+/* The issuers that are built in, of the leaves that are there; unless the pool is full: then the caller's will do, or
+ * the path does not end. */
 static void add_hints(cmif_pool *pool)
 {
     size_t count = pool->certificate_count;
@@ -359,7 +389,8 @@ static void add_hints(cmif_pool *pool)
             needed             = issuer && !strcmp(issuer, cmif_snp_cas[i].name);
         }
         cmif_err err;
-        if (needed && cmif_pool_add_certificates(pool, (const uint8_t *) cmif_snp_cas[i].pem, strlen(cmif_snp_cas[i].pem), &err) != CMIF_OK) {
+        if (needed && cmif_pool_add_certificates(pool, (const uint8_t *) cmif_snp_cas[i].pem,
+                                                 strlen(cmif_snp_cas[i].pem), &err) != CMIF_OK) {
             return;
         }
     }
@@ -367,12 +398,12 @@ static void add_hints(cmif_pool *pool)
 
 static void check_leaf(cmif_attest_call *call, const uint8_t *report, const amd_product *product)
 {
-    cmif_verdict         *v     = call->verdict;
-    const cmif_path_rules rules = {.root_kinds = CMIF_ROOT_AMD,
-                                   .keys       = CMIF_KEY_RSA | CMIF_KEY_P384,
-                                   .signatures = CMIF_SIG_PSS_SHA384,
-                                   .time       = call->time,
-                                   .tolerance  = call->policy->tolerance};
+    cmif_verdict         *v       = call->verdict;
+    const cmif_path_rules rules   = {.root_kinds = CMIF_ROOT_AMD,
+                                     .keys       = CMIF_KEY_RSA | CMIF_KEY_P384,
+                                     .signatures = CMIF_SIG_PSS_SHA384,
+                                     .time       = call->time,
+                                     .tolerance  = call->policy->tolerance};
     unsigned              signing = (unsigned) (number(report, FLAGS, 4) >> 2 & 7);
     bool                  vlek    = signing == SIGNING_VLEK;
     cmif_path             path;
@@ -384,7 +415,8 @@ static void check_leaf(cmif_attest_call *call, const uint8_t *report, const amd_
     X509 *leaf = find_leaf(call->pool, report, vlek, &rules);
     if (!leaf) {
         cmif_verdict_reason(v, "no-collateral");
-        cmif_verdict_worse(v, CMIF_REJECTED, CMIF_E_TRUST, "SNP report: there is no %s certificate to verify it with", vlek ? "VLEK" : "VCEK");
+        cmif_verdict_worse(v, CMIF_REJECTED, CMIF_E_TRUST, "SNP report: there is no %s certificate to verify it with",
+                           vlek ? "VLEK" : "VCEK");
         return;
     }
     bool leaf_vlek = leaf_is(leaf, true);
@@ -392,7 +424,12 @@ static void check_leaf(cmif_attest_call *call, const uint8_t *report, const amd_
     if (signing <= SIGNING_VLEK && leaf_vlek != vlek) {
         cmif_verdict_invalid(v, "leaf-kind");
     }
-    if (!signature_holds(leaf, report)) {
+    int good = signature_holds(leaf, report);
+    if (good < 0) {
+        cmif_verdict_worse(v, CMIF_ATTEST_INTERNAL, CMIF_E_MEMORY,
+                           "SNP report: OpenSSL has no memory to verify its signature");
+    }
+    if (good != 1) {
         cmif_verdict_invalid(v, "report-signature");
     }
     product = product ? product : product_of_issuer(leaf);
@@ -402,8 +439,10 @@ static void check_leaf(cmif_attest_call *call, const uint8_t *report, const amd_
 
     cmif_path_build(call->pool, leaf, &rules, &path);
     cmif_path_check_crls(call->pool, &rules, false, &path);
-    if (product && path.count > 1 && !(path.problems & CMIF_PATH_UNTRUSTED)) { /* three self-signed ARKs: that of this product, never any */
-        bool ours = path.count == 3 && cmif_x509_has_name(path.certificates[1], leaf_vlek ? product->asvk : product->ask) &&
+    if (product && path.count > 1 &&
+        !(path.problems & CMIF_PATH_UNTRUSTED)) { /* three self-signed ARKs: that of this product, never any */
+        bool ours = path.count == 3 &&
+                    cmif_x509_has_name(path.certificates[1], leaf_vlek ? product->asvk : product->ask) &&
                     cmif_x509_has_name(path.certificates[2], product->ark);
         if (!ours) {
             cmif_verdict_invalid(v, "product");
@@ -439,11 +478,11 @@ static void check_leaf(cmif_attest_call *call, const uint8_t *report, const amd_
 
 static void check_policy(cmif_attest_call *call, const uint8_t *report)
 {
-    const cmif_attest_policy *policy   = call->policy;
-    cmif_verdict             *v        = call->verdict;
-    uint64_t                  bits     = number(report, POLICY, 8);
-    uint64_t                  platform = number(report, PLATFORM_INFO, 8), missing = policy->snp_platform_required & ~platform;
-    v->debug                           = bits & BIT(19);
+    const cmif_attest_policy *policy = call->policy;
+    cmif_verdict             *v      = call->verdict;
+    uint64_t                  bits   = number(report, POLICY, 8);
+    uint64_t platform = number(report, PLATFORM_INFO, 8), missing = policy->snp_platform_required & ~platform;
+    v->debug = bits & BIT(19);
     if (v->debug && !policy->loosened.debug) {
         cmif_verdict_reason(v, "debug");
     }
@@ -479,7 +518,8 @@ bool cmif_snp_check_report(cmif_attest_call *call, const uint8_t *report, size_t
     if (number(report, VERSION, 4) >= 3) {
         product = product_of_cpuid(report[CPUID], report[CPUID + 1]);
         if (!product) {
-            cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED, "SNP report: CPU family 0x%02x model 0x%02x at offset 392 is no product that is known",
+            cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED,
+                               "SNP report: CPU family 0x%02x model 0x%02x at offset 392 is no product that is known",
                                report[CPUID], report[CPUID + 1]);
             cmif_verdict_invalid(v, "product");
             return false;
@@ -499,9 +539,12 @@ cmif_code cmif_snp_table_read(const uint8_t *data, size_t size, cmif_pool *pool,
         uint8_t guid[GUID]; /* RFC 4122 byte order */
         bool    crl;
     } known[] = {
-        {{0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd}, false}, /* VCEK */
-        {{0xa8, 0x07, 0x4b, 0xc2, 0xa2, 0x5a, 0x48, 0x3e, 0xaa, 0xe6, 0x39, 0xc0, 0x45, 0xa0, 0xb8, 0xa1}, false}, /* VLEK */
-        {{0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7, 0x82}, false}, /* ASK */
+        {{0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd},
+         false}, /* VCEK */
+        {{0xa8, 0x07, 0x4b, 0xc2, 0xa2, 0x5a, 0x48, 0x3e, 0xaa, 0xe6, 0x39, 0xc0, 0x45, 0xa0, 0xb8, 0xa1},
+         false}, /* VLEK */
+        {{0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7, 0x82},
+         false}, /* ASK */
         {{0x92, 0xf8, 0x1b, 0xc3, 0x58, 0x11, 0x4d, 0x3d, 0x97, 0xff, 0xd1, 0x9f, 0x88, 0xdc, 0x67, 0xea}, true},
     };
     cmif_reader r = cmif_reader_over(data, size);
@@ -509,13 +552,16 @@ cmif_code cmif_snp_table_read(const uint8_t *data, size_t size, cmif_pool *pool,
         const uint8_t *guid   = cmif_read_bytes(&r, GUID);
         uint32_t       offset = cmif_read_u32(&r), length = cmif_read_u32(&r);
         if (r.failed) {
-            return cmif_fail(err, CMIF_E_FORMAT, "certificate table: %zu bytes end before the entry of zeros that ends it", size);
+            return cmif_fail(err, CMIF_E_FORMAT,
+                             "certificate table: %zu bytes end before the entry of zeros that ends it", size);
         }
         if (zeros(guid, GUID)) {
             return CMIF_OK;
         }
         if (offset > size || length > size - offset) {
-            return cmif_fail(err, CMIF_E_FORMAT, "certificate table: entry %zu is at %u with %u bytes, the table has %zu", entry, offset, length, size);
+            return cmif_fail(err, CMIF_E_FORMAT,
+                             "certificate table: entry %zu is at %u with %u bytes, the table has %zu", entry, offset,
+                             length, size);
         }
         for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
             if (memcmp(guid, known[i].guid, GUID) != 0) {

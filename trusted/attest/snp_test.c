@@ -23,8 +23,8 @@ typedef struct subject { /* evidence with the policy that is right for it */
     int64_t            time;
 } subject;
 
-/* What a strict policy is for a capture: its measurement and report data, VMPL 0 (1 for the AWS guest, which runs there), and no CRL since none was
- * captured. Everything else is the default. */
+/* What a strict policy is for a capture: its measurement and report data, VMPL 0 (1 for the AWS guest, which runs
+ * there), and no CRL since none was captured. Everything else is the default. */
 static void subject_policy(subject *s, const uint8_t *report)
 {
     cmif_attest_policy_init(&s->policy);
@@ -39,7 +39,10 @@ static void subject_policy(subject *s, const uint8_t *report)
     s->policy.loosened.no_crl  = true;
 }
 
-static void judge(const subject *s, cmif_verdict *v) { cmif_attest(s->items, s->count, &s->policy, s->time, v); }
+static void judge(const subject *s, cmif_verdict *v)
+{
+    cmif_attest(s->items, s->count, &s->policy, s->time, v);
+}
 
 static void captures_are_judged_as_expected(void)
 {
@@ -82,12 +85,14 @@ static void captures_are_judged_as_expected(void)
         for (size_t g = 0; g < 2; g++) {
             uint32_t object = cmif_json_get(&expected.json, 0, groups[g]);
             CHECK(object != CMIF_JSON_NONE);
-            for (uint32_t n = object + 1; n < expected.json.nodes[object].next; n = expected.json.nodes[n + 1].next) { /* key, value, key, value */
+            for (uint32_t n = object + 1; n < expected.json.nodes[object].next;
+                 n          = expected.json.nodes[n + 1].next) { /* key, value, key, value */
                 char field[32];
                 snprintf(field, sizeof field, "%.31s", case_node(&expected, n));
-                /* `debug` is the verdict's own; the other three are notes of the scratch verifier: here they are the error "reserved-bits" */
-                if (strcmp(field, "debug") != 0 && strcmp(field, "sig_r_hi") != 0 && strcmp(field, "rest_nonzero") != 0 &&
-                    strcmp(field, "tail_nonzero") != 0) {
+                /* `debug` is the verdict's own; the other three are notes of the scratch verifier: here they are the
+                 * error "reserved-bits" */
+                if (strcmp(field, "debug") != 0 && strcmp(field, "sig_r_hi") != 0 &&
+                    strcmp(field, "rest_nonzero") != 0 && strcmp(field, "tail_nonzero") != 0) {
                     CHECK(case_field_is(name, &expected, groups[g], field, &v, field));
                 }
             }
@@ -97,8 +102,10 @@ static void captures_are_judged_as_expected(void)
         CHECK(case_field_is(name, &expected, NULL, "leaf_not_before", &v, "leaf_not_before"));
         CHECK(case_field_is(name, &expected, NULL, "leaf_not_after", &v, "leaf_not_after"));
         CHECK(case_field_is(name, &expected, "cert_extensions", "2", &v, "cert_product"));
-        CHECK(case_text(&expected, "cert_extensions", "4")[0] == '\0' || case_field_is(name, &expected, "cert_extensions", "4", &v, "cert_hwid"));
-        CHECK(case_has_error(&v, "report-signature") == !strcmp(case_text(&expected, NULL, "signatures_and_chains_ok"), "false"));
+        CHECK(case_text(&expected, "cert_extensions", "4")[0] == '\0' ||
+              case_field_is(name, &expected, "cert_extensions", "4", &v, "cert_hwid"));
+        CHECK(case_has_error(&v, "report-signature") ==
+              !strcmp(case_text(&expected, NULL, "signatures_and_chains_ok"), "false"));
 
         s.policy.loosened.no_crl = false; /* and strictly strict: nobody said that these were not revoked */
         judge(&s, &v);
@@ -110,10 +117,15 @@ static void captures_are_judged_as_expected(void)
     }
 }
 
-
 /* ---- a PKI of our own ---- */
-static EVP_PKEY *rsa_key(void) { return EVP_RSA_gen(2048); }
-static EVP_PKEY *p384_key(void) { return EVP_EC_gen("P-384"); }
+static EVP_PKEY *rsa_key(void)
+{
+    return EVP_RSA_gen(2048);
+}
+static EVP_PKEY *p384_key(void)
+{
+    return EVP_EC_gen("P-384");
+}
 
 typedef struct authority {
     X509     *certificate;
@@ -151,16 +163,21 @@ static void extension_text(X509 *c, int nid, const char *value)
 static void pss(EVP_MD_CTX *ctx, EVP_PKEY *key)
 {
     EVP_PKEY_CTX *pctx = NULL;
-    CHECK(EVP_DigestSignInit(ctx, &pctx, EVP_sha384(), NULL, key) == 1 && EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) == 1 &&
+    CHECK(EVP_DigestSignInit(ctx, &pctx, EVP_sha384(), NULL, key) == 1 &&
+          EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) == 1 &&
           EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, 48) == 1);
 }
 
-static void name_add(X509_NAME *name, const char *cn) { CHECK(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *) cn, -1, -1, 0) == 1); }
+static void name_add(X509_NAME *name, const char *cn)
+{
+    CHECK(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *) cn, -1, -1, 0) == 1);
+}
 
 static X509 *certificate_new(const char *cn, EVP_PKEY *key, const char *issuer, long serial, int64_t from, int64_t to)
 {
     X509 *c = X509_new();
-    CHECK(c && X509_set_version(c, 2) == 1 && X509_set_pubkey(c, key) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(c), serial) == 1);
+    CHECK(c && X509_set_version(c, 2) == 1 && X509_set_pubkey(c, key) == 1 &&
+          ASN1_INTEGER_set(X509_get_serialNumber(c), serial) == 1);
     name_add(X509_get_subject_name(c), cn);
     name_add(X509_get_issuer_name(c), issuer);
     CHECK(ASN1_TIME_set(X509_getm_notBefore(c), from) && ASN1_TIME_set(X509_getm_notAfter(c), to));
@@ -175,7 +192,8 @@ static void certificate_sign(X509 *c, EVP_PKEY *key)
     EVP_MD_CTX_free(ctx);
 }
 
-static authority authority_new(const char *kind, const char *product, long serial, const char *issuer, EVP_PKEY *issuer_key)
+static authority authority_new(const char *kind, const char *product, long serial, const char *issuer,
+                               EVP_PKEY *issuer_key)
 {
     char cn[64];
     snprintf(cn, sizeof cn, "%s-%s", kind, product);
@@ -228,7 +246,11 @@ typedef struct leaf_plan {
 
 static leaf_plan plan_for(int product)
 {
-    leaf_plan p = {.product = product, .from = now - 86400 * 30, .to = now + 86400 * 300, .hwid_size = product == TURIN ? 8 : 64, .key = pki.leaf_key};
+    leaf_plan            p         = {.product   = product,
+                                      .from      = now - 86400 * 30,
+                                      .to        = now + 86400 * 300,
+                                      .hwid_size = product == TURIN ? 8 : 64,
+                                      .key       = pki.leaf_key};
     static const uint8_t tcb[2][8] = {{4, 0, 0, 0, 0, 0, 24, 219}, {1, 2, 3, 4, 0, 0, 0, 81}};
     memcpy(p.tcb, tcb[product == TURIN], 8);
     for (size_t i = 0; i < p.hwid_size; i++) {
@@ -254,16 +276,22 @@ static X509 *leaf_make(const leaf_plan *p)
         char    oid[64];
         snprintf(oid, sizeof oid, "1.3.6.1.4.1.3704.1.3.%u", arc);
         if (arc != p->skip_arc) {
-            extension(c, oid, p->tcb[i] < 0x80 ? (const uint8_t[]){2, 1, p->tcb[i], 0} : (const uint8_t[]){2, 2, 0, p->tcb[i]}, p->tcb[i] < 0x80 ? 3 : 4);
+            extension(c, oid,
+                      p->tcb[i] < 0x80 ? (const uint8_t[]){2, 1, p->tcb[i], 0} : (const uint8_t[]){2, 2, 0, p->tcb[i]},
+                      p->tcb[i] < 0x80 ? 3 : 4);
         }
     }
     if (!p->vlek && !p->no_hwid) {
         uint8_t nested[66] = {4, (uint8_t) p->hwid_size};
         memcpy(nested + 2, p->hwid, p->hwid_size);
-        extension(c, "1.3.6.1.4.1.3704.1.4", p->nested_hwid ? nested : p->hwid, p->hwid_size + (p->nested_hwid ? 2 : 0));
+        extension(c, "1.3.6.1.4.1.3704.1.4", p->nested_hwid ? nested : p->hwid,
+                  p->hwid_size + (p->nested_hwid ? 2 : 0));
     }
     if (p->vlek) {
-        extension(c, "1.3.6.1.4.1.3704.1.5", "\x16\x08" "CN=cloud", 10);
+        extension(c, "1.3.6.1.4.1.3704.1.5",
+                  "\x16\x08"
+                  "CN=cloud",
+                  10);
     }
     certificate_sign(c, p->bad_signature ? pki.ask[(p->product + 1) % PRODUCTS].key : issuer->key);
     return c;
@@ -307,11 +335,12 @@ static void report_make(const leaf_plan *p, unsigned version, uint8_t report[CMI
 
 static void report_sign(uint8_t report[CMIF_SNP_REPORT_SIZE], EVP_PKEY *key)
 {
-    uint8_t       der[128], number[48];
-    size_t        size = sizeof der;
-    const uint8_t *at  = der;
-    EVP_MD_CTX   *ctx  = EVP_MD_CTX_new();
-    CHECK(EVP_DigestSignInit(ctx, NULL, EVP_sha384(), NULL, key) == 1 && EVP_DigestSign(ctx, der, &size, report, CMIF_SNP_SIGNED_SIZE) == 1);
+    uint8_t        der[128], number[48];
+    size_t         size = sizeof der;
+    const uint8_t *at   = der;
+    EVP_MD_CTX    *ctx  = EVP_MD_CTX_new();
+    CHECK(EVP_DigestSignInit(ctx, NULL, EVP_sha384(), NULL, key) == 1 &&
+          EVP_DigestSign(ctx, der, &size, report, CMIF_SNP_SIGNED_SIZE) == 1);
     ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long) size);
     memset(report + 0x2a0, 0, 512);
     for (size_t half = 0; half < 2; half++) {
@@ -328,13 +357,16 @@ static X509_CRL *crl_make(const authority *issuer, EVP_PKEY *key, long revoked, 
 {
     X509_CRL  *crl  = X509_CRL_new();
     ASN1_TIME *time = ASN1_TIME_new();
-    CHECK(crl && X509_CRL_set_version(crl, 1) == 1 && X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->certificate)) == 1);
-    CHECK(ASN1_TIME_set(time, from) && X509_CRL_set1_lastUpdate(crl, time) == 1 && ASN1_TIME_set(time, to) && X509_CRL_set1_nextUpdate(crl, time) == 1);
+    CHECK(crl && X509_CRL_set_version(crl, 1) == 1 &&
+          X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->certificate)) == 1);
+    CHECK(ASN1_TIME_set(time, from) && X509_CRL_set1_lastUpdate(crl, time) == 1 && ASN1_TIME_set(time, to) &&
+          X509_CRL_set1_nextUpdate(crl, time) == 1);
     if (revoked) {
         X509_REVOKED *r      = X509_REVOKED_new();
         ASN1_INTEGER *serial = ASN1_INTEGER_new();
-        CHECK(ASN1_INTEGER_set(serial, revoked) == 1 && X509_REVOKED_set_serialNumber(r, serial) == 1 && ASN1_TIME_set(time, now - 10) &&
-              X509_REVOKED_set_revocationDate(r, time) == 1 && X509_CRL_add0_revoked(crl, r) == 1);
+        CHECK(ASN1_INTEGER_set(serial, revoked) == 1 && X509_REVOKED_set_serialNumber(r, serial) == 1 &&
+              ASN1_TIME_set(time, now - 10) && X509_REVOKED_set_revocationDate(r, time) == 1 &&
+              X509_CRL_add0_revoked(crl, r) == 1);
         ASN1_INTEGER_free(serial);
     }
     ASN1_TIME_free(time);
@@ -351,8 +383,8 @@ typedef struct world {
     unsigned           version;
     uint8_t            report[CMIF_SNP_REPORT_SIZE];
     bool               unsigned_report, no_ask, no_leaf, no_crl, wrong_kind;
-    const authority   *root, *ask;    /* NULL: of the product */
-    X509_CRL          *crl;           /* NULL: a good one */
+    const authority   *root, *ask; /* NULL: of the product */
+    X509_CRL          *crl;        /* NULL: a good one */
     cmif_attest_policy policy;
     cmif_measured      measured[2];
     uint8_t            report_data[64];
@@ -397,24 +429,24 @@ static cmif_verdict world_judge(world *w)
     if (!w->unsigned_report) {
         report_sign(w->report, w->signer);
     }
-    X509            *leaf  = leaf_make(&w->plan);
-    const authority *ask   = w->ask ? w->ask : w->plan.vlek ? &pki.asvk[w->plan.product] : &pki.ask[w->plan.product];
-    const authority *ark   = w->root ? w->root : &pki.ark[w->plan.product];
-    X509_CRL        *crl   = w->crl ? w->crl : crl_make(ark, ark->key, 0, now - 1000, now + 1000);
+    X509            *leaf = leaf_make(&w->plan);
+    const authority *ask  = w->ask ? w->ask : w->plan.vlek ? &pki.asvk[w->plan.product] : &pki.ask[w->plan.product];
+    const authority *ark  = w->root ? w->root : &pki.ark[w->plan.product];
+    X509_CRL        *crl  = w->crl ? w->crl : crl_make(ark, ark->key, 0, now - 1000, now + 1000);
     if (!w->no_leaf) {
-        items[count] = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(leaf, &der[0]));
+        items[count]        = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(leaf, &der[0]));
         items[count++].data = der[0];
     }
     if (!w->no_ask) {
-        items[count] = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(ask->certificate, &der[1]));
+        items[count]        = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(ask->certificate, &der[1]));
         items[count++].data = der[1];
     }
     if (!w->no_crl) {
-        items[count] = der_item(CMIF_ITEM_CRL, NULL, i2d_X509_CRL(crl, &der[2]));
+        items[count]        = der_item(CMIF_ITEM_CRL, NULL, i2d_X509_CRL(crl, &der[2]));
         items[count++].data = der[2];
     }
-    root      = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(ark->certificate, &der[3]));
-    root.data = der[3];
+    root                 = der_item(CMIF_ITEM_CERTIFICATES, NULL, i2d_X509(ark->certificate, &der[3]));
+    root.data            = der[3];
     w->policy.roots      = &root;
     w->policy.root_count = 1;
     cmif_attest(items, count, &w->policy, now, &w->verdict);
@@ -431,17 +463,17 @@ static cmif_verdict world_judge(world *w)
 /* Refused, and for this alone: `error` NULL is a reason of its own, else "invalid-evidence" with this error alone. */
 static bool only(const cmif_verdict *v, const char *reason, const char *error)
 {
-    bool good = v->outcome == CMIF_REJECTED && v->reason_count == 1 && !strcmp(v->reasons[0], reason) && v->error_count == (error != NULL) &&
-                (!error || !strcmp(v->errors[0], error));
+    bool good = v->outcome == CMIF_REJECTED && v->reason_count == 1 && !strcmp(v->reasons[0], reason) &&
+                v->error_count == (error != NULL) && (!error || !strcmp(v->errors[0], error));
     if (!good) {
         case_tell(error ? error : reason, v);
     }
     return good;
 }
-#define ONLY(world, reason, error)                                                                                                                             \
-    do {                                                                                                                                                       \
-        cmif_verdict only_v = world_judge(world);                                                                                                              \
-        CHECK(only(&only_v, reason, error));                                                                                                                   \
+#define ONLY(world, reason, error)                                                                                     \
+    do {                                                                                                               \
+        cmif_verdict only_v = world_judge(world);                                                                      \
+        CHECK(only(&only_v, reason, error));                                                                           \
     } while (0)
 
 static void good_reports_of_every_version_and_product_are_accepted(void)
@@ -450,7 +482,8 @@ static void good_reports_of_every_version_and_product_are_accepted(void)
         for (unsigned version = 2; version <= 5; version++) {
             for (int vlek = 0; vlek < 2; vlek++) {
                 cmif_verdict v = world_judge(world_new(product, version, vlek));
-                CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 0 && v.loosened_count <= 1 && v.crl_this_update == now - 1000);
+                CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 0 && v.loosened_count <= 1 &&
+                      v.crl_this_update == now - 1000);
                 if (v.outcome != CMIF_ACCEPTED) {
                     case_tell(product_names[product], &v);
                 }
@@ -486,7 +519,7 @@ static void vcek_of_another_chip_is_refused(void)
     w = world_new(TURIN, 5, false);
     w->plan.hwid[7] ^= 1;
     ONLY(w, "invalid-evidence", "chip-id");
-    w                 = world_new(TURIN, 5, false);
+    w                = world_new(TURIN, 5, false);
     w->report[0x1a8] = 1; /* beyond Turin's 8 bytes */
     ONLY(w, "invalid-evidence", "chip-id");
     w                 = world_new(MILAN, 3, false); /* Turin's size on Milan */
@@ -509,7 +542,8 @@ static void masked_chip_id_is_said_and_the_key_still_counts(void)
     ONLY(w, "invalid-evidence", "chip-id");
 }
 
-/* SVN by SVN, each of the eight, up and down: the leaf's SPLs must be REPORTED_TCB's. And it is REPORTED_TCB that they are held against. */
+/* SVN by SVN, each of the eight, up and down: the leaf's SPLs must be REPORTED_TCB's. And it is REPORTED_TCB that they
+ * are held against. */
 static void vcek_of_another_tcb_is_refused(void)
 {
     for (int product = 0; product < PRODUCTS; product++) {
@@ -535,11 +569,11 @@ static void vcek_of_another_tcb_is_refused(void)
 
 static void certificates_of_another_product_are_refused(void)
 {
-    world *w          = world_new(MILAN, 3, false); /* Genoa's whole chain for a Milan report */
-    w->plan.product   = GENOA;
+    world *w        = world_new(MILAN, 3, false); /* Genoa's whole chain for a Milan report */
+    w->plan.product = GENOA;
     ONLY(w, "invalid-evidence", "product");
-    w               = world_new(MILAN, 3, false); /* and the name in the leaf */
-    w->plan.name    = "Genoa";
+    w            = world_new(MILAN, 3, false); /* and the name in the leaf */
+    w->plan.name = "Genoa";
     ONLY(w, "invalid-evidence", "product");
     w            = world_new(MILAN, 3, false);
     w->plan.name = "Milano";
@@ -547,14 +581,15 @@ static void certificates_of_another_product_are_refused(void)
     w            = world_new(MILAN, 3, false);
     w->plan.name = "Siena";
     ONLY(w, "invalid-evidence", "product");
-    w                = world_new(MILAN, 3, false); /* VCEK issued by the ASVK of its product */
-    w->plan.issuer   = &pki.asvk[MILAN];
-    w->ask           = &pki.asvk[MILAN];
+    w              = world_new(MILAN, 3, false); /* VCEK issued by the ASVK of its product */
+    w->plan.issuer = &pki.asvk[MILAN];
+    w->ask         = &pki.asvk[MILAN];
     ONLY(w, "invalid-evidence", "product");
     w              = world_new(MILAN, 3, true);
     w->plan.issuer = w->ask = &pki.ask[MILAN];
     ONLY(w, "invalid-evidence", "product");
-    static const uint8_t unknown[][2] = {{0x19, 0x20}, {0x19, 0x9f}, {0x19, 0xb0}, {0x1a, 0x20}, {0x1a, 0x50}, {0x17, 0x01}, {0, 0}};
+    static const uint8_t unknown[][2] = {{0x19, 0x20}, {0x19, 0x9f}, {0x19, 0xb0}, {0x1a, 0x20},
+                                         {0x1a, 0x50}, {0x17, 0x01}, {0, 0}};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         w                = world_new(MILAN, 3, false);
         w->report[0x188] = unknown[i][0];
@@ -566,8 +601,8 @@ static void certificates_of_another_product_are_refused(void)
 
 static void vlek_where_vcek_is_said_and_back_are_refused(void)
 {
-    world *w         = world_new(MILAN, 3, false);
-    w->plan.vlek     = true;
+    world *w     = world_new(MILAN, 3, false);
+    w->plan.vlek = true;
     ONLY(w, "invalid-evidence", "leaf-kind");
     w            = world_new(MILAN, 3, true);
     w->plan.vlek = false;
@@ -598,7 +633,7 @@ static void debug_guest_is_refused_unless_said_aloud(void)
 
 static void policy_bits_are_required_and_forbidden(void)
 {
-    world *w              = world_new(MILAN, 3, false);
+    world *w               = world_new(MILAN, 3, false);
     w->policy.snp_required = 1 << 20; /* single socket */
     ONLY(w, "policy-bits", NULL);
     w                       = world_new(MILAN, 3, false);
@@ -614,14 +649,25 @@ static void reserved_bits_are_refused(void)
     static const struct {
         size_t  at;
         uint8_t value;
-    } bits[] = {{8 + 3, 0x04} /* POLICY 26 */, {0x41, 1} /* PLATFORM_INFO 8 */, {0x48, 0x20} /* FLAGS 5 */, {0x4c, 1}, {0x4f, 1}, {0x18b, 1}, {0x19f, 1},
-                {0x1eb, 1}, {0x1ef, 1}, {0x1f8, 1} /* MIT vectors are of version 5 */, {0x207, 1}, {0x208, 1}, {0x29f, 1}};
+    } bits[] = {{8 + 3, 0x04} /* POLICY 26 */,
+                {0x41, 1} /* PLATFORM_INFO 8 */,
+                {0x48, 0x20} /* FLAGS 5 */,
+                {0x4c, 1},
+                {0x4f, 1},
+                {0x18b, 1},
+                {0x19f, 1},
+                {0x1eb, 1},
+                {0x1ef, 1},
+                {0x1f8, 1} /* MIT vectors are of version 5 */,
+                {0x207, 1},
+                {0x208, 1},
+                {0x29f, 1}};
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
         world *w = world_new(MILAN, 3, false);
         w->report[bits[i].at] |= bits[i].value;
         ONLY(w, "invalid-evidence", "reserved-bits");
     }
-    world *w = world_new(MILAN, 2, false); /* version 2 has no CPUID */
+    world *w         = world_new(MILAN, 2, false); /* version 2 has no CPUID */
     w->report[0x188] = 0x19;
     ONLY(w, "invalid-evidence", "reserved-bits");
     w = world_new(MILAN, 3, false);
@@ -647,7 +693,8 @@ static void vmpl_above_the_policy_is_refused(void)
     }
 }
 
-/* Lower in one component and higher in the next is lower: it would be higher as an integer. And it is COMMITTED_TCB that counts. */
+/* Lower in one component and higher in the next is lower: it would be higher as an integer. And it is COMMITTED_TCB
+ * that counts. */
 static void minimum_tcb_is_by_component(void)
 {
     for (int product = 0; product < PRODUCTS; product++) {
@@ -729,11 +776,11 @@ static void unknown_versions_and_algorithms_are_unsupported(void)
 
 static void chains_that_do_not_hold_are_refused(void)
 {
-    world *w             = world_new(MILAN, 3, false);
+    world *w              = world_new(MILAN, 3, false);
     w->plan.bad_signature = true;
     cmif_verdict v        = world_judge(w);
     CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "vcek-untrusted"));
-    w      = world_new(MILAN, 3, false); /* a root with the same name and another key */
+    w                    = world_new(MILAN, 3, false); /* a root with the same name and another key */
     authority look_alike = authority_new("ARK", "Milan", 1, NULL, NULL);
     w->root              = &look_alike;
     v                    = world_judge(w);
@@ -753,10 +800,10 @@ static void chains_that_do_not_hold_are_refused(void)
     w            = world_new(MILAN, 3, false);
     w->plan.from = now + 1;
     ONLY(w, "vcek-not-yet-valid", NULL);
-    w             = world_new(MILAN, 3, false); /* one of ours and signed by it, but no P-384 */
-    w->plan.key   = pki.ark[GENOA].key;
+    w                  = world_new(MILAN, 3, false); /* one of ours and signed by it, but no P-384 */
+    w->plan.key        = pki.ark[GENOA].key;
     w->unsigned_report = true;
-    v             = world_judge(w);
+    v                  = world_judge(w);
     CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "report-signature"));
 }
 
@@ -816,22 +863,27 @@ static void every_reason_is_listed_not_the_first_alone(void)
     put(w->report, 0x30, 2, 4);
     w->report[0x90] ^= 1;
     w->report[0x50] ^= 1;
-    w->plan.to     = now - 1;
-    w->plan.tcb[0] = 9;
-    w->signer      = pki.other_key;
-    cmif_verdict v = world_judge(w);
-    static const char *const reasons[] = {"debug", "vmpl", "measurement-measurement", "report-data", "vcek-expired", "invalid-evidence"};
+    w->plan.to                         = now - 1;
+    w->plan.tcb[0]                     = 9;
+    w->signer                          = pki.other_key;
+    cmif_verdict             v         = world_judge(w);
+    static const char *const reasons[] = {"debug",       "vmpl",         "measurement-measurement",
+                                          "report-data", "vcek-expired", "invalid-evidence"};
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
         CHECK(case_has_reason(&v, reasons[i]));
     }
-    CHECK(v.outcome == CMIF_REJECTED && v.reason_count == 6 && case_has_error(&v, "reported-tcb") && case_has_error(&v, "report-signature"));
+    CHECK(v.outcome == CMIF_REJECTED && v.reason_count == 6 && case_has_error(&v, "reported-tcb") &&
+          case_has_error(&v, "report-signature"));
 }
 
 /* ---- the host's table ---- */
 static void table_is_bounds_checked_and_a_hint_only(void)
 {
-    case_file            report = case_read("snp/genoa-v3-tsm-outblob-auxblob", "report.bin"), aux = case_read("snp/genoa-v3-tsm-outblob-auxblob", "auxblob.bin");
-    subject              s = {.items = {{CMIF_ITEM_SNP_REPORT, report.data, report.size}, {CMIF_ITEM_SNP_TABLE, aux.data, aux.size}}, .count = 2, .time = 1747699200};
+    case_file report = case_read("snp/genoa-v3-tsm-outblob-auxblob", "report.bin"),
+              aux    = case_read("snp/genoa-v3-tsm-outblob-auxblob", "auxblob.bin");
+    subject s = {.items = {{CMIF_ITEM_SNP_REPORT, report.data, report.size}, {CMIF_ITEM_SNP_TABLE, aux.data, aux.size}},
+                 .count = 2,
+                 .time  = 1747699200};
     cmif_verdict         v;
     static const uint8_t zeros_only[24] = {0};
     subject_policy(&s, report.data);
@@ -839,7 +891,7 @@ static void table_is_bounds_checked_and_a_hint_only(void)
     CHECK(v.outcome == CMIF_ACCEPTED);
     for (size_t entry = 0; entry < 3; entry++) {
         for (size_t k = 0; k < 8; k++) { /* offset and length, each of their bytes at its most */
-            uint8_t was = aux.data[24 * entry + 16 + k];
+            uint8_t was                   = aux.data[24 * entry + 16 + k];
             aux.data[24 * entry + 16 + k] = 0xff;
             judge(&s, &v);
             CHECK(v.outcome == CMIF_MALFORMED || (k == 0 || k == 4)); /* the lowest byte may stay inside */
@@ -862,13 +914,14 @@ static void table_is_bounds_checked_and_a_hint_only(void)
 /* A chain that is good in itself, from an ARK in the table: it proves nothing. */
 static void ark_of_the_table_is_no_root(void)
 {
-    leaf_plan  plan = plan_for(MILAN);
-    X509      *leaf = leaf_make(&plan);
-    uint8_t    report[CMIF_SNP_REPORT_SIZE], table[8192] = {0};
-    X509      *chain[3] = {leaf, pki.ask[MILAN].certificate, pki.ark[MILAN].certificate};
-    static const uint8_t guids[3][16] = {{0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd},
-                                         {0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7, 0x82},
-                                         {0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae}};
+    leaf_plan            plan = plan_for(MILAN);
+    X509                *leaf = leaf_make(&plan);
+    uint8_t              report[CMIF_SNP_REPORT_SIZE], table[8192] = {0};
+    X509                *chain[3]     = {leaf, pki.ask[MILAN].certificate, pki.ark[MILAN].certificate};
+    static const uint8_t guids[3][16] = {
+        {0x63, 0xda, 0x75, 0x8d, 0xe6, 0x64, 0x45, 0x64, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd},
+        {0x4a, 0xb7, 0xb3, 0x79, 0xbb, 0xac, 0x4f, 0xe4, 0xa0, 0x2f, 0x05, 0xae, 0xf3, 0x27, 0xc7, 0x82},
+        {0xc0, 0xb4, 0x06, 0xa4, 0xa8, 0x03, 0x49, 0x52, 0x97, 0x43, 0x3f, 0xb6, 0x01, 0x4c, 0xd0, 0xae}};
     size_t at = 4 * 24;
     for (size_t i = 0; i < 3; i++) {
         uint8_t *der  = NULL;
@@ -882,14 +935,16 @@ static void ark_of_the_table_is_no_root(void)
     }
     report_make(&plan, 3, report);
     report_sign(report, pki.leaf_key);
-    subject      s = {.items = {{CMIF_ITEM_SNP_REPORT, report, sizeof report}, {CMIF_ITEM_SNP_TABLE, table, at}}, .count = 2, .time = now};
+    subject      s = {.items = {{CMIF_ITEM_SNP_REPORT, report, sizeof report}, {CMIF_ITEM_SNP_TABLE, table, at}},
+                      .count = 2,
+                      .time  = now};
     cmif_verdict v;
     subject_policy(&s, report);
     judge(&s, &v);
     CHECK(only(&v, "invalid-evidence", "vcek-untrusted"));
-    uint8_t  *der  = NULL;
-    int       size = i2d_X509(pki.ark[MILAN].certificate, &der);
-    cmif_item root = {CMIF_ITEM_CERTIFICATES, der, (size_t) size};
+    uint8_t  *der       = NULL;
+    int       size      = i2d_X509(pki.ark[MILAN].certificate, &der);
+    cmif_item root      = {CMIF_ITEM_CERTIFICATES, der, (size_t) size};
     s.policy.roots      = &root; /* the same, where the caller says so */
     s.policy.root_count = 1;
     judge(&s, &v);
@@ -909,14 +964,17 @@ static void certificate_der(const uint8_t *pem, size_t size, uint8_t **der, int 
     BIO_free(bio);
 }
 
-/* Every truncation of report and certificate, and every byte of them with its lowest bit, its highest, and all turned. What is accepted all the same:
- * spellings of the same PEM (line ends, unused bits), which decode to the very same certificate. */
+/* Every truncation of report and certificate, and every byte of them with its lowest bit, its highest, and all turned.
+ * What is accepted all the same: spellings of the same PEM (line ends, unused bits), which decode to the very same
+ * certificate. */
 static void no_flip_and_no_truncation_is_accepted(void)
 {
     const char   *name   = "snp/milan-v3-vcek";
     case_file     file[] = {case_read(name, "report.bin"), case_read(name, "vcek.pem")};
     case_expected expected;
-    subject       s = {.items = {{CMIF_ITEM_SNP_REPORT, file[0].data, file[0].size}, {CMIF_ITEM_CERTIFICATES, file[1].data, file[1].size}}, .count = 2};
+    subject       s = {.items = {{CMIF_ITEM_SNP_REPORT, file[0].data, file[0].size},
+                                 {CMIF_ITEM_CERTIFICATES, file[1].data, file[1].size}},
+                       .count = 2};
     cmif_verdict  v;
     uint8_t      *der, *other;
     int           der_size, other_size;
@@ -971,7 +1029,8 @@ static void no_flip_and_no_truncation_is_accepted(void)
 /* attest_snp_fuzz.c has the form. */
 static void write_seeds(const char *folder)
 {
-    static const char *const names[] = {"snp/milan-v2-vcek", "snp/milan-v3-vlek-aws", "snp/turin-v5-vcek", "snp/genoa-v3-tsm-outblob-auxblob"};
+    static const char *const names[] = {"snp/milan-v2-vcek", "snp/milan-v3-vlek-aws", "snp/turin-v5-vcek",
+                                        "snp/genoa-v3-tsm-outblob-auxblob"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         static uint8_t seed[1 << 15];
         cmif_writer    w      = cmif_writer_over(seed, sizeof seed);

@@ -22,13 +22,17 @@ typedef struct check {
     cmif_tpm_signature signature; /* of the quote */
     cmif_hcl           hcl;
     bool               has_hcl, has_public; /* has_public: the AK came with its attributes */
-    cmif_tpm_public    public;
-    EVP_PKEY          *ak;
+    cmif_tpm_public public;
+    EVP_PKEY *ak;
 } check;
 
 static void malformed(check *c, cmif_code rc, const cmif_err *err, const char *error)
 {
-    cmif_verdict_worse(c->v, rc == CMIF_E_MEMORY ? CMIF_ATTEST_INTERNAL : rc == CMIF_E_UNSUPPORTED ? CMIF_UNSUPPORTED : CMIF_MALFORMED, rc, "%s", err->text);
+    cmif_verdict_worse(c->v,
+                       rc == CMIF_E_MEMORY        ? CMIF_ATTEST_INTERNAL
+                       : rc == CMIF_E_UNSUPPORTED ? CMIF_UNSUPPORTED
+                                                  : CMIF_MALFORMED,
+                       rc, "%s", err->text);
     cmif_verdict_invalid(c->v, error);
 }
 
@@ -48,7 +52,8 @@ static bool find_items(check *c)
         }
     }
     if (attests == 0 || attests > 2 || signatures != attests) {
-        cmif_verdict_worse(c->v, CMIF_MALFORMED, CMIF_E_FORMAT, "%zu TPM attestations with %zu signatures; expected a quote, or a quote and a certification",
+        cmif_verdict_worse(c->v, CMIF_MALFORMED, CMIF_E_FORMAT,
+                           "%zu TPM attestations with %zu signatures; expected a quote, or a quote and a certification",
                            attests, signatures);
         cmif_verdict_invalid(c->v, "tpm-items");
         return false;
@@ -70,7 +75,8 @@ static bool find_items(check *c)
         }
     }
     if (!c->quote_item || (attests == 2 && !c->certify_item)) {
-        cmif_verdict_worse(c->v, CMIF_MALFORMED, CMIF_E_FORMAT, "two TPM attestations of one type, or a certification without a quote");
+        cmif_verdict_worse(c->v, CMIF_MALFORMED, CMIF_E_FORMAT,
+                           "two TPM attestations of one type, or a certification without a quote");
         cmif_verdict_invalid(c->v, "tpm-items");
         return false;
     }
@@ -80,7 +86,7 @@ static bool find_items(check *c)
 /* ---- the AK ---- */
 static EVP_PKEY *read_pem_key(const uint8_t *data, size_t size)
 {
-    BIO *bio = BIO_new_mem_buf(data, (int) size);
+    BIO           *bio  = BIO_new_mem_buf(data, (int) size);
     char          *name = NULL, *header = NULL;
     unsigned char *der = NULL;
     long           der_size;
@@ -88,8 +94,8 @@ static EVP_PKEY *read_pem_key(const uint8_t *data, size_t size)
     if (bio && PEM_read_bio(bio, &name, &header, &der, &der_size) && !strcmp(name, PEM_STRING_PUBLIC)) {
         const unsigned char *at = der;
         key                     = d2i_PUBKEY(NULL, &at, der_size);
-        bool     rsa            = key && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 2048;
-        bool     ec             = key && EVP_PKEY_is_a(key, "EC");
+        bool rsa                = key && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 2048;
+        bool ec                 = key && EVP_PKEY_is_a(key, "EC");
         if (!(rsa || ec) || at != der + der_size) {
             EVP_PKEY_free(key);
             key = NULL;
@@ -103,7 +109,8 @@ static EVP_PKEY *read_pem_key(const uint8_t *data, size_t size)
     return key;
 }
 
-static const uint8_t oid_ak[] = {0x67, 0x81, 0x05, 0x08, 0x03}, oid_ek[] = {0x67, 0x81, 0x05, 0x08, 0x01}; /* 2.23.133.8.3, .1 */
+static const uint8_t oid_ak[] = {0x67, 0x81, 0x05, 0x08, 0x03},
+                     oid_ek[] = {0x67, 0x81, 0x05, 0x08, 0x01}; /* 2.23.133.8.3, .1 */
 
 /* -1: it has no extended key usage; else whether it names this one. */
 static int has_usage(const X509 *c, const uint8_t *oid, size_t size)
@@ -122,12 +129,14 @@ static int has_usage(const X509 *c, const uint8_t *oid, size_t size)
     return 0;
 }
 
-/* A certificate of a signing key of a TPM: for AKs, or by its key usage (Google's AK certificates have no extended one, or the EK's). An EK's encrypts. */
+/* A certificate of a signing key of a TPM: for AKs, or by its key usage (Google's AK certificates have no extended one,
+ * or the EK's). An EK's encrypts. */
 static bool is_ak_certificate(X509 *c)
 {
     bool may_sign = X509_get_key_usage(c) & KU_DIGITAL_SIGNATURE; /* without the extension all bits are set */
     bool says_so  = X509_get_extension_flags(c) & EXFLAG_KUSAGE;
-    return may_sign && (has_usage(c, oid_ak, sizeof oid_ak) == 1 || (says_so && has_usage(c, oid_ek, sizeof oid_ek) != 0));
+    return may_sign &&
+           (has_usage(c, oid_ak, sizeof oid_ak) == 1 || (says_so && has_usage(c, oid_ek, sizeof oid_ek) != 0));
 }
 
 /* A certificate of a key that decrypts, for endorsement or without a word on it (Google's). */
@@ -136,14 +145,16 @@ static bool is_ek_certificate(X509 *c)
     uint32_t use     = X509_get_key_usage(c);
     bool     says_so = X509_get_extension_flags(c) & EXFLAG_KUSAGE;
     int      usage   = has_usage(c, oid_ek, sizeof oid_ek);
-    return (use & (KU_KEY_ENCIPHERMENT | KU_KEY_AGREEMENT)) && (usage == 1 || (usage < 0 && says_so && !(use & KU_DIGITAL_SIGNATURE)));
+    return (use & (KU_KEY_ENCIPHERMENT | KU_KEY_AGREEMENT)) &&
+           (usage == 1 || (usage < 0 && says_so && !(use & KU_DIGITAL_SIGNATURE)));
 }
 
-/* By the item, by the claims of the HCL report, or by the certificate whose key has signed: in this order, and they must agree. */
+/* By the item, by the claims of the HCL report, or by the certificate whose key has signed: in this order, and they
+ * must agree. */
 static bool find_ak(check *c)
 {
     const cmif_item *item = cmif_call_one(c->call, CMIF_ITEM_TPM_AK), *hcl = cmif_call_one(c->call, CMIF_ITEM_HCL);
-    cmif_err         err  = {0};
+    cmif_err         err = {0};
     if (hcl) {
         cmif_code rc = cmif_hcl_read(hcl->data, hcl->size, &c->hcl, &err);
         if (rc != CMIF_OK) {
@@ -170,20 +181,24 @@ static bool find_ak(check *c)
             EVP_PKEY          *key         = X509_get0_pubkey(certificate);
             cmif_tpm_signature s;
             if (key && is_ak_certificate(certificate) &&
-                cmif_tpm_signature_read(c->quote_signature->data, c->quote_signature->size, EVP_PKEY_is_a(key, "RSA") ? (size_t) EVP_PKEY_get_size(key) : 0,
-                                        &s, &err) == CMIF_OK &&
+                cmif_tpm_signature_read(c->quote_signature->data, c->quote_signature->size,
+                                        EVP_PKEY_is_a(key, "RSA") ? (size_t) EVP_PKEY_get_size(key) : 0, &s,
+                                        &err) == CMIF_OK &&
                 cmif_tpm_verify(key, &s, c->quote_item->data, c->quote_item->size) == 1 && EVP_PKEY_up_ref(key) == 1) {
                 c->ak = key;
             }
         }
         if (!c->ak) {
             cmif_verdict_reason(c->v, "no-ak");
-            cmif_verdict_worse(c->v, CMIF_REJECTED, CMIF_E_TRUST, "TPM quote: there is no attestation key to verify it with");
+            cmif_verdict_worse(c->v, CMIF_REJECTED, CMIF_E_TRUST,
+                               "TPM quote: there is no attestation key to verify it with");
             return false;
         }
     }
     if (!c->ak) {
-        cmif_verdict_worse(c->v, CMIF_MALFORMED, CMIF_E_FORMAT, "TPM attestation key: expected RSA of 2048 bits or more, P-256 or P-384, found something else");
+        cmif_verdict_worse(
+            c->v, CMIF_MALFORMED, CMIF_E_FORMAT,
+            "TPM attestation key: expected RSA of 2048 bits or more, P-256 or P-384, found something else");
         cmif_verdict_invalid(c->v, "ak-public");
         return false;
     }
@@ -210,7 +225,7 @@ static bool proved_by_certificate(check *c)
                                    .signatures = CMIF_SIG_RSA_SHA2 | CMIF_SIG_ECDSA_SHA256 | CMIF_SIG_ECDSA_SHA384,
                                    .time       = c->call->time,
                                    .tolerance  = c->call->policy->tolerance};
-    const cmif_pool      *pool = c->call->pool;
+    const cmif_pool      *pool  = c->call->pool;
     for (size_t i = 0; i < pool->certificate_count; i++) {
         X509     *certificate = pool->certificates[i];
         EVP_PKEY *key         = X509_get0_pubkey(certificate);
@@ -229,15 +244,15 @@ static bool proved_by_certificate(check *c)
     return false;
 }
 
-/* The TEE that hashes the AK is judged in full, measurement too: anyone with a machine of his own can have a genuine report hash a key of his own. What it
- * is comes in *tee. */
+/* The TEE that hashes the AK is judged in full, measurement too: anyone with a machine of his own can have a genuine
+ * report hash a key of his own. What it is comes in *tee. */
 static bool proved_by_tee(check *c, cmif_tee *tee)
 {
-    cmif_attest_call *call = c->call;
+    cmif_attest_call *call  = c->call;
     const cmif_item  *quote = cmif_call_one(call, CMIF_ITEM_QUOTE), *table = cmif_call_one(call, CMIF_ITEM_SNP_TABLE);
-    uint8_t           report_data[64], want[64] = {0};
-    bool              snp = c->has_hcl && c->hcl.type == CMIF_HCL_SNP, td = c->has_hcl && c->hcl.type == CMIF_HCL_TDX, read = false;
-    cmif_err          err = {0};
+    uint8_t           report_data[64], want[64]                            = {0};
+    bool snp = c->has_hcl && c->hcl.type == CMIF_HCL_SNP, td = c->has_hcl && c->hcl.type == CMIF_HCL_TDX, read = false;
+    cmif_err err = {0};
     if ((quote && !td) || cmif_call_one(call, CMIF_ITEM_SNP_REPORT)) { /* nothing says what it has to do with the AK */
         cmif_verdict_invalid(c->v, "tee-unused");
     }
@@ -327,25 +342,28 @@ static void check_ak(check *c)
     if (c->has_public) {
         cmif_verdict_hex(c->v, "ak_name", c->public.name, c->public.name_size);
         cmif_verdict_text(c->v, "ak_attributes", "0x%08x", c->public.attributes);
-        if (!cmif_tpm_is_restricted_signer(c->public.attributes)) { /* it would sign a TPMS_ATTEST that somebody made up */
+        if (!cmif_tpm_is_restricted_signer(
+                c->public.attributes)) { /* it would sign a TPMS_ATTEST that somebody made up */
             cmif_verdict_reason(c->v, "AK is not a restricted signing key");
         }
     }
-    const bool certificate = proved_by_certificate(c), in_tee = proved_by_tee(c, &tee), activated = is_activated(c), pinned = is_pinned(c, digest);
+    const bool certificate = proved_by_certificate(c), in_tee = proved_by_tee(c, &tee), activated = is_activated(c),
+               pinned = is_pinned(c, digest);
     if (!wants_tee(policy, in_tee ? tee : CMIF_TEE_NONE, &any) && any) {
         cmif_verdict_reason(c->v, "no-tee");
     }
     if (policy->ak_pin_count && !pinned) {
         cmif_verdict_reason(c->v, "ak-not-pinned");
     }
-    cmif_verdict_text(c->v, "ak_trust", "%s%s%s%s", certificate ? "certificate " : "", in_tee ? "tee " : "", activated ? "activation " : "",
-                      pinned ? "pin " : "");
+    cmif_verdict_text(c->v, "ak_trust", "%s%s%s%s", certificate ? "certificate " : "", in_tee ? "tee " : "",
+                      activated ? "activation " : "", pinned ? "pin " : "");
     if (!certificate && !in_tee && !activated) {
         if (!pinned) {
             cmif_verdict_reason(c->v, "ak-untrusted");
             return;
         }
-        cmif_verdict_unchecked(c->v, "ak-pinned", policy->loosened.ak_pinned); /* somebody says that it is a TPM's key; nothing here shows it */
+        /* somebody says that it is a TPM's key; nothing here shows it */
+        cmif_verdict_unchecked(c->v, "ak-pinned", policy->loosened.ak_pinned);
         if (!c->has_public) {
             cmif_verdict_unchecked(c->v, "ak-attributes", policy->loosened.ak_pinned);
         }
@@ -353,9 +371,13 @@ static void check_ak(check *c)
 }
 
 /* ---- what it has signed ---- */
-static const char *scheme_name(unsigned scheme) { return scheme == CMIF_TPM_RSASSA ? "rsassa" : scheme == CMIF_TPM_RSAPSS ? "rsapss" : "ecdsa"; }
+static const char *scheme_name(unsigned scheme)
+{
+    return scheme == CMIF_TPM_RSASSA ? "rsassa" : scheme == CMIF_TPM_RSAPSS ? "rsapss" : "ecdsa";
+}
 
-static bool check_signature(check *c, const cmif_item *message, const cmif_item *item, cmif_tpm_signature *signature, const char *error)
+static bool check_signature(check *c, const cmif_item *message, const cmif_item *item, cmif_tpm_signature *signature,
+                            const char *error)
 {
     cmif_err  err  = {0};
     size_t    size = EVP_PKEY_is_a(c->ak, "RSA") ? (size_t) EVP_PKEY_get_size(c->ak) : 0;
@@ -367,7 +389,8 @@ static bool check_signature(check *c, const cmif_item *message, const cmif_item 
     if (signature->hash == CMIF_TPM_SHA1) {
         cmif_verdict_reason(c->v, "sha1");
     }
-    if (c->has_public && c->public.scheme != CMIF_TPM_NULL && (signature->scheme != c->public.scheme || signature->hash != c->public.scheme_hash)) {
+    if (c->has_public && c->public.scheme != CMIF_TPM_NULL &&
+        (signature->scheme != c->public.scheme || signature->hash != c->public.scheme_hash)) {
         cmif_verdict_invalid(c->v, "signature-scheme");
     }
     int good = cmif_tpm_verify(c->ak, signature, message->data, message->size);
@@ -385,7 +408,8 @@ static void check_nonce(check *c, const cmif_tpm_bytes *extra)
     const cmif_attest_policy *policy = c->call->policy;
     if (!policy->report_data) {
         cmif_verdict_unchecked(c->v, "report-data", policy->loosened.no_report_data);
-    } else if (policy->report_data_size == 0 || extra->size != policy->report_data_size || CRYPTO_memcmp(extra->data, policy->report_data, extra->size) != 0) {
+    } else if (policy->report_data_size == 0 || extra->size != policy->report_data_size ||
+               CRYPTO_memcmp(extra->data, policy->report_data, extra->size) != 0) {
         cmif_verdict_reason(c->v, "report-data");
     }
 }
@@ -425,13 +449,14 @@ static uint32_t wanted_pcrs(const cmif_attest_policy *policy, size_t *value_size
     return policy->pcr_mask ? policy->pcr_mask : mask;
 }
 
-/* One bank, no SHA-1, and exactly the registers that were asked for: a quote of fewer, or of none, has a good signature as well. */
+/* One bank, no SHA-1, and exactly the registers that were asked for: a quote of fewer, or of none, has a good signature
+ * as well. */
 static bool check_selection(check *c, cmif_pcrs *pcrs)
 {
     size_t   value_size;
     uint32_t want = wanted_pcrs(c->call->policy, &value_size);
     bool     one  = c->quote.selection_count == 1;
-    *pcrs         = (cmif_pcrs) {.bank = one ? c->quote.selection[0].bank : 0, .mask = one ? c->quote.selection[0].mask : 0};
+    *pcrs = (cmif_pcrs){.bank = one ? c->quote.selection[0].bank : 0, .mask = one ? c->quote.selection[0].mask : 0};
     if (pcrs->bank == CMIF_TPM_SHA1) {
         cmif_verdict_reason(c->v, "sha1");
     }
@@ -443,7 +468,7 @@ static bool check_selection(check *c, cmif_pcrs *pcrs)
         return false;
     }
     char        list[CMIF_PCRS * 3 + 1] = "";
-    cmif_writer w = cmif_writer_over(list, sizeof list - 1);
+    cmif_writer w                       = cmif_writer_over(list, sizeof list - 1);
     for (unsigned i = 0; i < CMIF_PCRS; i++) {
         char text[8];
         if (pcrs->mask >> i & 1) {
@@ -456,12 +481,14 @@ static bool check_selection(check *c, cmif_pcrs *pcrs)
     return true;
 }
 
-/* Values for the quoted registers: as they came, or as the event log makes them. false: neither is there, or it cannot be read. */
+/* Values for the quoted registers: as they came, or as the event log makes them. false: neither is there, or it cannot
+ * be read. */
 static bool find_values(check *c, cmif_pcrs *pcrs)
 {
-    const cmif_item *item = cmif_call_one(c->call, CMIF_ITEM_TPM_PCRS), *log = item ? NULL : cmif_call_one(c->call, CMIF_ITEM_EVENT_LOG);
-    cmif_replay      replay;
-    cmif_err         err = {0};
+    const cmif_item *item = cmif_call_one(c->call, CMIF_ITEM_TPM_PCRS),
+                    *log  = item ? NULL : cmif_call_one(c->call, CMIF_ITEM_EVENT_LOG);
+    cmif_replay replay;
+    cmif_err    err = {0};
     if (item) {
         cmif_code rc = cmif_pcrs_read(item->data, item->size, pcrs, &err);
         if (rc != CMIF_OK) {
@@ -469,7 +496,8 @@ static bool find_values(check *c, cmif_pcrs *pcrs)
         }
         return rc == CMIF_OK;
     }
-    if (log && cmif_event_log_replay(log->data, log->size, &replay, &err) == CMIF_OK) { /* a bad log is told of by cmif_event_log_check */
+    if (log && cmif_event_log_replay(log->data, log->size, &replay, &err) ==
+                   CMIF_OK) { /* a bad log is told of by cmif_event_log_check */
         for (size_t b = 0; b < replay.bank_count; b++) {
             if (replay.bank[b].alg == pcrs->bank && replay.bank[b].size) {
                 memcpy(pcrs->value, replay.bank[b].value, sizeof pcrs->value);
@@ -512,9 +540,9 @@ static void check_certified(check *c)
     const cmif_item   *item = cmif_call_one(c->call, CMIF_ITEM_TPM_KEY);
     cmif_tpm_signature signature;
     cmif_tpm_attest    certify;
-    cmif_tpm_public    public;
-    uint8_t            digest[32];
-    cmif_err           err = {0};
+    cmif_tpm_public public;
+    uint8_t  digest[32];
+    cmif_err err = {0};
     if (!c->certify_item || !item) {
         if (c->certify_item || item) {
             cmif_verdict_invalid(c->v, item ? "key-not-certified" : "certified-key-missing");
@@ -531,7 +559,8 @@ static void check_certified(check *c)
     }
     check_signature(c, c->certify_item, c->certify_signature, &signature, "certify-signature");
     check_nonce(c, &certify.extra);
-    if (certify.signer.size != c->quote.signer.size || memcmp(certify.signer.data, c->quote.signer.data, certify.signer.size) != 0) {
+    if (certify.signer.size != c->quote.signer.size ||
+        memcmp(certify.signer.data, c->quote.signer.data, certify.signer.size) != 0) {
         cmif_verdict_invalid(c->v, "certify-signer");
     }
     EVP_PKEY *key = cmif_tpm_public_key(&public);
@@ -548,9 +577,10 @@ static void check_certified(check *c)
 
 void cmif_tpm_check(cmif_attest_call *call)
 {
-    check c   = {.call = call, .v = call->verdict};
-    c.v->tee  = CMIF_TEE_TPM;
-    if (find_items(&c) && find_ak(&c) && check_signature(&c, c.quote_item, c.quote_signature, &c.signature, "quote-signature")) {
+    check c  = {.call = call, .v = call->verdict};
+    c.v->tee = CMIF_TEE_TPM;
+    if (find_items(&c) && find_ak(&c) &&
+        check_signature(&c, c.quote_item, c.quote_signature, &c.signature, "quote-signature")) {
         tell_quote(&c);
         check_nonce(&c, &c.quote.extra);
         check_pcrs(&c);
@@ -566,8 +596,8 @@ void cmif_tpm_check(cmif_attest_call *call)
 }
 
 /* ---- the endorsement key of an activation ---- */
-cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *certificates, size_t count, const cmif_attest_policy *policy, int64_t time,
-                            cmif_err *err)
+cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *certificates, size_t count,
+                            const cmif_attest_policy *policy, int64_t time, cmif_err *err)
 {
     const cmif_path_rules rules = {.root_kinds = CMIF_ROOT_ANY_TPM,
                                    .keys       = CMIF_KEY_RSA | CMIF_KEY_P256 | CMIF_KEY_P384,
@@ -575,14 +605,15 @@ cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *
                                    .time       = time,
                                    .tolerance  = policy->tolerance};
     cmif_pool             pool;
-    cmif_tpm_public       public;
-    EVP_PKEY             *key = NULL;
-    X509                 *found = NULL;
-    cmif_path             path;
-    cmif_code             rc = cmif_pool_init(&pool, CMIF_ROOT_ANY_TPM, policy->roots, policy->root_count, err);
+    cmif_tpm_public public;
+    EVP_PKEY *key   = NULL;
+    X509     *found = NULL;
+    cmif_path path;
+    cmif_code rc = cmif_pool_init(&pool, CMIF_ROOT_ANY_TPM, policy->roots, policy->root_count, err);
     for (size_t i = 0; i < count && rc == CMIF_OK; i++) {
-        rc = certificates[i].kind == CMIF_ITEM_CRL ? cmif_pool_add_crls(&pool, certificates[i].data, certificates[i].size, err)
-                                                   : cmif_pool_add_certificates(&pool, certificates[i].data, certificates[i].size, err);
+        rc = certificates[i].kind == CMIF_ITEM_CRL
+                 ? cmif_pool_add_crls(&pool, certificates[i].data, certificates[i].size, err)
+                 : cmif_pool_add_certificates(&pool, certificates[i].data, certificates[i].size, err);
     }
     if (rc == CMIF_OK) {
         rc = cmif_tpm_public_read(ek, ek_size, &public, err);
@@ -598,7 +629,9 @@ cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *
         }
     }
     if (!found) {
-        rc = cmif_fail(err, CMIF_E_TRUST, "endorsement key: no certificate of an endorsement key (2.23.133.8.1, or for encryption alone) is of this key");
+        rc = cmif_fail(err, CMIF_E_TRUST,
+                       "endorsement key: no certificate of an endorsement key (2.23.133.8.1, or for encryption alone) "
+                       "is of this key");
         goto done;
     }
     cmif_path_build(&pool, found, &rules, &path);
@@ -607,14 +640,18 @@ cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *
         path.problems &= ~(unsigned) CMIF_PATH_NO_CRL;
     }
     if (path.problems) {
-        rc = cmif_fail(err, CMIF_E_TRUST, "endorsement key: its certificate is not good at this time:%s%s%s%s%s",
-                       path.problems & CMIF_PATH_UNTRUSTED ? " no path to a root;" : "",
-                       path.problems & (CMIF_PATH_EXPIRED | CMIF_PATH_NOT_YET_VALID) ? " expired, or not yet valid;" : "",
-                       path.problems & (CMIF_PATH_CONSTRAINTS | CMIF_PATH_ALGORITHM) ? " not allowed as issuer, or a weak algorithm;" : "",
-                       path.problems & CMIF_PATH_REVOKED ? " revoked;" : "",
-                       path.problems & (CMIF_PATH_NO_CRL | CMIF_PATH_CRL_INVALID | CMIF_PATH_CRL_EXPIRED | CMIF_PATH_CRL_NOT_YET_VALID)
-                           ? " its revocation is not known;"
-                           : "");
+        rc = cmif_fail(
+            err, CMIF_E_TRUST, "endorsement key: its certificate is not good at this time:%s%s%s%s%s",
+            path.problems & CMIF_PATH_UNTRUSTED ? " no path to a root;" : "",
+            path.problems & (CMIF_PATH_EXPIRED | CMIF_PATH_NOT_YET_VALID) ? " expired, or not yet valid;" : "",
+            path.problems & (CMIF_PATH_CONSTRAINTS | CMIF_PATH_ALGORITHM)
+                ? " not allowed as issuer, or a weak algorithm;"
+                : "",
+            path.problems & CMIF_PATH_REVOKED ? " revoked;" : "",
+            path.problems &
+                    (CMIF_PATH_NO_CRL | CMIF_PATH_CRL_INVALID | CMIF_PATH_CRL_EXPIRED | CMIF_PATH_CRL_NOT_YET_VALID)
+                ? " its revocation is not known;"
+                : "");
     }
 done:
     EVP_PKEY_free(key);

@@ -70,7 +70,8 @@ static void measure_pcrs(evidence *e, const char *folder)
         snprintf(key, sizeof key, "%u", i);
         *m = (cmif_measured){.tee = CMIF_TEE_TPM, .size = 32};
         snprintf(m->name, sizeof m->name, "pcr%u", i);
-        e->policy.measured_count += cmif_json_hex(&json, cmif_json_get(&json, cmif_json_get(&json, 0, "000b"), key), m->value, 32);
+        e->policy.measured_count +=
+            cmif_json_hex(&json, cmif_json_get(&json, cmif_json_get(&json, 0, "000b"), key), m->value, 32);
     }
     CHECK(e->policy.measured_count > 0);
     cmif_json_wipe(&json);
@@ -85,20 +86,21 @@ static void measure_tee(evidence *e, cmif_tee tee, const char *group, const char
     CHECK(m->size == 48);
 }
 
-/* What a strict policy is for a TPM capture: its nonce, and every quoted PCR with its value. What proves the AK differs, as the note of each says:
- *   swtpm-rsa-ak            credential activation, which its TPM did: ak.name is known to be activated
- *   swtpm-ecc-ak, -unrestricted-key, generic-tpm-trustee, parsec-ecdsa-quote   nothing: the AK is pinned, which the policy must loosen
- *   azure-snp-milan-vtpm    the HCL report with an SNP report inside, whose measurement the policy names; no CRL was captured
- *   azure-tdx-vtpm-ak-chain a certificate chain, and the HCL report with the TD quote beside, whose MRTD the policy names; no CRL of Azure's
- * parsec-ecdsa-quote has no PCR values, so its registers cannot be measured: any measurement, but of PCRs 0, 1 and 2 alone. */
+/* What a strict policy is for a TPM capture: its nonce, and every quoted PCR with its value. What proves the AK
+ * differs, as the note of each says: swtpm-rsa-ak            credential activation, which its TPM did: ak.name is known
+ * to be activated swtpm-ecc-ak, -unrestricted-key, generic-tpm-trustee, parsec-ecdsa-quote   nothing: the AK is pinned,
+ * which the policy must loosen azure-snp-milan-vtpm    the HCL report with an SNP report inside, whose measurement the
+ * policy names; no CRL was captured azure-tdx-vtpm-ak-chain a certificate chain, and the HCL report with the TD quote
+ * beside, whose MRTD the policy names; no CRL of Azure's parsec-ecdsa-quote has no PCR values, so its registers cannot
+ * be measured: any measurement, but of PCRs 0, 1 and 2 alone. */
 static evidence *open_case(const char *folder)
 {
     evidence *e = calloc(1, sizeof *e);
     CHECK(e && case_open(folder, &e->expected));
     cmif_attest_policy_init(&e->policy);
-    e->time                    = case_time(&e->expected) != INT64_MIN ? case_time(&e->expected) : 1750000000; /* 2025-06-15 */
-    e->policy.tees             = 1u << CMIF_TEE_TPM;
-    e->policy.measured         = e->measured;
+    e->time            = case_time(&e->expected) != INT64_MIN ? case_time(&e->expected) : 1750000000; /* 2025-06-15 */
+    e->policy.tees     = 1u << CMIF_TEE_TPM;
+    e->policy.measured = e->measured;
     e->policy.report_data      = e->nonce;
     e->policy.report_data_size = case_bytes(&e->expected, "attest", "extra_data", e->nonce);
     item(e, folder, "quote.msg", CMIF_ITEM_TPM_ATTEST);
@@ -162,10 +164,14 @@ static void close_case(evidence *e)
     free(e);
 }
 
-static void judge(const evidence *e, cmif_verdict *v) { cmif_attest(e->items, e->count, &e->policy, e->time, v); }
+static void judge(const evidence *e, cmif_verdict *v)
+{
+    cmif_attest(e->items, e->count, &e->policy, e->time, v);
+}
 
-static const char *const captures[] = {"tpm/swtpm-rsa-ak",       "tpm/swtpm-ecc-ak",         "tpm/swtpm-unrestricted-key",  "tpm/generic-tpm-trustee",
-                                       "tpm/parsec-ecdsa-quote", "tpm/azure-snp-milan-vtpm", "tpm/azure-tdx-vtpm-ak-chain"};
+static const char *const captures[] = {
+    "tpm/swtpm-rsa-ak",       "tpm/swtpm-ecc-ak",         "tpm/swtpm-unrestricted-key", "tpm/generic-tpm-trustee",
+    "tpm/parsec-ecdsa-quote", "tpm/azure-snp-milan-vtpm", "tpm/azure-tdx-vtpm-ak-chain"};
 
 static void captures_are_judged_as_expected(void)
 {
@@ -176,38 +182,49 @@ static void captures_are_judged_as_expected(void)
         judge(e, &v);
         CHECK(v.tee == CMIF_TEE_TPM);
         CHECK(case_verdict_is(name, &e->expected, &v, "tpm"));
-        CHECK(case_field_is(name, &e->expected, NULL, "sig_alg", &v, "sig_alg") && case_field_is(name, &e->expected, NULL, "sig_hash", &v, "sig_hash"));
-        static const char *const fields[] = {"type", "qualified_signer", "extra_data", "clock", "reset_count", "restart_count", "safe", "firmware", "pcr_digest"};
+        CHECK(case_field_is(name, &e->expected, NULL, "sig_alg", &v, "sig_alg") &&
+              case_field_is(name, &e->expected, NULL, "sig_hash", &v, "sig_hash"));
+        static const char *const fields[] = {"type",  "qualified_signer", "extra_data",
+                                             "clock", "reset_count",      "restart_count",
+                                             "safe",  "firmware",         "pcr_digest"};
         for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
             CHECK(case_field_is(name, &e->expected, "attest", fields[k], &v, fields[k]));
         }
         /* pcr_select: [["000b", [0, 1, ...]]] against "sha256" and "0,1,..." */
-        uint32_t    one  = cmif_json_first(&e->expected.json, cmif_json_get(&e->expected.json, cmif_json_get(&e->expected.json, 0, "attest"), "pcr_select"));
-        uint32_t    bank = cmif_json_first(&e->expected.json, one), list = cmif_json_after(&e->expected.json, one, bank);
-        char        text[128] = "";
-        const char *has       = cmif_verdict_field(&v, "pcr_select");
-        for (uint32_t n = cmif_json_first(&e->expected.json, list); n != CMIF_JSON_NONE; n = cmif_json_after(&e->expected.json, list, n)) {
-            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%.8s", text[0] ? "," : "", case_node(&e->expected, n));
+        uint32_t one = cmif_json_first(
+            &e->expected.json,
+            cmif_json_get(&e->expected.json, cmif_json_get(&e->expected.json, 0, "attest"), "pcr_select"));
+        uint32_t bank = cmif_json_first(&e->expected.json, one), list = cmif_json_after(&e->expected.json, one, bank);
+        char     text[128] = "";
+        const char *has    = cmif_verdict_field(&v, "pcr_select");
+        for (uint32_t n = cmif_json_first(&e->expected.json, list); n != CMIF_JSON_NONE;
+             n          = cmif_json_after(&e->expected.json, list, n)) {
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%.8s", text[0] ? "," : "",
+                     case_node(&e->expected, n));
         }
-        CHECK(has && !strcmp(has, text) && !strcmp(case_node(&e->expected, bank), "000b") && !strcmp(cmif_verdict_field(&v, "pcr_bank"), "sha256"));
+        CHECK(has && !strcmp(has, text) && !strcmp(case_node(&e->expected, bank), "000b") &&
+              !strcmp(cmif_verdict_field(&v, "pcr_bank"), "sha256"));
         if (strstr(name, "azure-snp")) {
             CHECK(case_field_is(name, &e->expected, NULL, "hcl_user_data", &v, "hcl_user_data"));
             CHECK(case_field_is(name, &e->expected, "snp_report", "chip_id", &v, "chip_id"));
         }
         if (strstr(name, "azure-tdx")) {
             CHECK(case_field_is(name, &e->expected, "td_quote_fields", "mrtd", &v, "mrtd"));
-            CHECK(!strcmp(cmif_verdict_field(&v, "ak_trust"), "certificate tee ") && v.tcb_status == CMIF_TCB_UP_TO_DATE);
+            CHECK(!strcmp(cmif_verdict_field(&v, "ak_trust"), "certificate tee ") &&
+                  v.tcb_status == CMIF_TCB_UP_TO_DATE);
         }
         close_case(e);
     }
 }
 
-
 /* ---- a TPM of our own ---- */
-static EVP_PKEY *rsa, *p256, *p384, *other, *ca_key, *decrypter;
+static EVP_PKEY     *rsa, *p256, *p384, *other, *ca_key, *decrypter;
 static const int64_t now = 1770000000; /* 2026-02-02 */
 
-static void put16(cmif_writer *w, size_t v) { cmif_write_bytes(w, (const uint8_t[]){(uint8_t) (v >> 8), (uint8_t) v}, 2); }
+static void put16(cmif_writer *w, size_t v)
+{
+    cmif_write_bytes(w, (const uint8_t[]){(uint8_t) (v >> 8), (uint8_t) v}, 2);
+}
 static void put32(cmif_writer *w, uint32_t v)
 {
     put16(w, v >> 16);
@@ -222,9 +239,10 @@ static void put2b(cmif_writer *w, const void *bytes, size_t size)
 enum { AK_ATTRIBUTES = 0x00050072, EK_ATTRIBUTES = 0x000300b2 };
 
 /* TPMT_PUBLIC of a key of OpenSSL's. */
-static size_t public_make(EVP_PKEY *key, uint32_t attributes, unsigned scheme, unsigned hash, bool ek, uint8_t *out, size_t room)
+static size_t public_make(EVP_PKEY *key, uint32_t attributes, unsigned scheme, unsigned hash, bool ek, uint8_t *out,
+                          size_t room)
 {
-    cmif_writer w   = cmif_writer_over(out, room);
+    cmif_writer w      = cmif_writer_over(out, room);
     bool        is_rsa = EVP_PKEY_is_a(key, "RSA");
     uint8_t     number[512];
     BIGNUM     *n = NULL, *x = NULL, *y = NULL;
@@ -254,7 +272,8 @@ static size_t public_make(EVP_PKEY *key, uint32_t attributes, unsigned scheme, u
         int size = (EVP_PKEY_get_bits(key) + 7) / 8;
         put16(&w, size == 32 ? 3 : 4);
         put16(&w, CMIF_TPM_NULL);
-        CHECK(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_X, &x) == 1 && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1);
+        CHECK(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_X, &x) == 1 &&
+              EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1);
         CHECK(BN_bn2binpad(x, number, size) == size);
         put2b(&w, number, (size_t) size);
         CHECK(BN_bn2binpad(y, number, size) == size);
@@ -268,7 +287,8 @@ static size_t public_make(EVP_PKEY *key, uint32_t attributes, unsigned scheme, u
 }
 
 /* TPMT_SIGNATURE */
-static size_t sign(EVP_PKEY *key, unsigned scheme, unsigned hash, const uint8_t *message, size_t message_size, uint8_t *out, size_t room)
+static size_t sign(EVP_PKEY *key, unsigned scheme, unsigned hash, const uint8_t *message, size_t message_size,
+                   uint8_t *out, size_t room)
 {
     cmif_writer    w = cmif_writer_over(out, room);
     uint8_t        raw[512], number[66];
@@ -278,7 +298,8 @@ static size_t sign(EVP_PKEY *key, unsigned scheme, unsigned hash, const uint8_t 
     EVP_PKEY_CTX  *pctx = NULL;
     CHECK(EVP_DigestSignInit(ctx, &pctx, EVP_get_digestbyname(cmif_tpm_hash_name(hash)), NULL, key) == 1);
     if (scheme == CMIF_TPM_RSAPSS) {
-        CHECK(EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) == 1 && EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, RSA_PSS_SALTLEN_DIGEST) == 1);
+        CHECK(EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING) == 1 &&
+              EVP_PKEY_CTX_set_rsa_pss_saltlen(pctx, RSA_PSS_SALTLEN_DIGEST) == 1);
     }
     CHECK(EVP_DigestSign(ctx, raw, &size, message, message_size) == 1);
     put16(&w, scheme);
@@ -309,8 +330,9 @@ typedef struct world {
     uint8_t   values[CMIF_PCRS][64], nonce[64];
     size_t    nonce_size, values_size; /* values_size: of what is handed in; SIZE_MAX: all */
     bool      pem, no_ak, no_values, change_value, zero_r, zero_s, huge_s, trailing, short_digest;
-    uint8_t   attest[1024], signature[1024], public[1024], raw_values[CMIF_PCRS * 64], spki[1024], pin[32], name[34], expected_nonce[64];
-    size_t    attest_size, signature_size, public_size, spki_size;
+    uint8_t   attest[1024], signature[1024], public[1024], raw_values[CMIF_PCRS * 64], spki[1024], pin[32], name[34],
+        expected_nonce[64];
+    size_t             attest_size, signature_size, public_size, spki_size;
     cmif_measured      measured[CMIF_PCRS + 2];
     cmif_item          more[6];
     size_t             more_count;
@@ -320,19 +342,30 @@ typedef struct world {
 
 static world *world_new(EVP_PKEY *key, unsigned scheme, unsigned hash)
 {
-    world *w      = calloc(1, sizeof *w);
-    *w            = (world){.key = key, .signer = key, .scheme = scheme, .hash = hash, .public_scheme = scheme, .public_hash = hash, .bank = CMIF_TPM_SHA256,
-                            .attributes = AK_ATTRIBUTES, .magic = 0xff544347, .mask = 0x8000ff, .type = CMIF_TPM_QUOTE, .selections = 1, .nonce_size = 32,
-                            .values_size = SIZE_MAX};
+    world *w = calloc(1, sizeof *w);
+    *w       = (world){.key           = key,
+                       .signer        = key,
+                       .scheme        = scheme,
+                       .hash          = hash,
+                       .public_scheme = scheme,
+                       .public_hash   = hash,
+                       .bank          = CMIF_TPM_SHA256,
+                       .attributes    = AK_ATTRIBUTES,
+                       .magic         = 0xff544347,
+                       .mask          = 0x8000ff,
+                       .type          = CMIF_TPM_QUOTE,
+                       .selections    = 1,
+                       .nonce_size    = 32,
+                       .values_size   = SIZE_MAX};
     memset(w->nonce, 0x77, sizeof w->nonce);
     memset(w->expected_nonce, 0x77, sizeof w->expected_nonce);
     cmif_attest_policy_init(&w->policy);
-    w->policy.tees             = 1u << CMIF_TEE_TPM;
-    w->policy.measured         = w->measured;
-    w->policy.report_data      = w->expected_nonce;
-    w->policy.report_data_size = 32;
-    w->policy.ak_pins          = w->pin;
-    w->policy.ak_pin_count     = 1;
+    w->policy.tees               = 1u << CMIF_TEE_TPM;
+    w->policy.measured           = w->measured;
+    w->policy.report_data        = w->expected_nonce;
+    w->policy.report_data_size   = 32;
+    w->policy.ak_pins            = w->pin;
+    w->policy.ak_pin_count       = 1;
     w->policy.loosened.ak_pinned = true;
     for (unsigned i = 0; i < CMIF_PCRS; i++) {
         memset(w->values[i], (int) i, 64);
@@ -352,8 +385,8 @@ static world *world_new(EVP_PKEY *key, unsigned scheme, unsigned hash)
 
 static void attest_make(world *w)
 {
-    cmif_writer out = cmif_writer_over(w->attest, sizeof w->attest);
-    cmif_pcrs   pcrs = {.bank = (uint16_t) w->bank, .mask = w->mask};
+    cmif_writer out        = cmif_writer_over(w->attest, sizeof w->attest);
+    cmif_pcrs   pcrs       = {.bank = (uint16_t) w->bank, .mask = w->mask};
     uint8_t     digest[64] = {0};
     cmif_err    err;
     memcpy(pcrs.value, w->values, sizeof pcrs.value);
@@ -388,11 +421,13 @@ static cmif_verdict world_judge(world *w)
 {
     cmif_item items[12];
     size_t    count = 0, size = cmif_tpm_hash_size(w->bank), at = 0;
-    char     *pem     = NULL;
-    BIO      *bio     = BIO_new(BIO_s_mem());
+    char     *pem = NULL;
+    BIO      *bio = BIO_new(BIO_s_mem());
     attest_make(w);
-    w->signature_size = sign(w->signer, w->scheme, w->hash, w->attest, w->attest_size, w->signature, sizeof w->signature);
-    w->public_size    = public_make(w->key, w->attributes, w->public_scheme, w->public_hash, false, w->public, sizeof w->public);
+    w->signature_size =
+        sign(w->signer, w->scheme, w->hash, w->attest, w->attest_size, w->signature, sizeof w->signature);
+    w->public_size =
+        public_make(w->key, w->attributes, w->public_scheme, w->public_hash, false, w->public, sizeof w->public);
     if (w->zero_r || w->zero_s || w->huge_s) { /* r at 6, s after it */
         size_t n = w->signature[5];
         memset(w->signature + (w->zero_r ? 6 : 8 + n), w->huge_s ? 0xff : 0, n);
@@ -407,7 +442,8 @@ static cmif_verdict world_judge(world *w)
     items[count++] = (cmif_item){CMIF_ITEM_TPM_ATTEST, w->attest, w->attest_size};
     items[count++] = (cmif_item){CMIF_ITEM_TPM_SIGNATURE, w->signature, w->signature_size};
     if (!w->no_values) {
-        items[count++] = (cmif_item){CMIF_ITEM_TPM_PCRS, w->raw_values, w->values_size == SIZE_MAX ? at : w->values_size};
+        items[count++] =
+            (cmif_item){CMIF_ITEM_TPM_PCRS, w->raw_values, w->values_size == SIZE_MAX ? at : w->values_size};
     }
     if (w->pem) {
         CHECK(PEM_write_bio_PUBKEY(bio, w->key) == 1);
@@ -429,21 +465,27 @@ static cmif_verdict world_judge(world *w)
 /* Refused, and for this alone: `error` NULL is a reason of its own, else "invalid-evidence" with this error alone. */
 static bool only(const cmif_verdict *v, const char *reason, const char *error)
 {
-    bool good = v->outcome == CMIF_REJECTED && v->reason_count == 1 && !strcmp(v->reasons[0], reason) && v->error_count == (error != NULL) &&
-                (!error || !strcmp(v->errors[0], error));
+    bool good = v->outcome == CMIF_REJECTED && v->reason_count == 1 && !strcmp(v->reasons[0], reason) &&
+                v->error_count == (error != NULL) && (!error || !strcmp(v->errors[0], error));
     if (!good) {
         case_tell(error ? error : reason, v);
     }
     return good;
 }
-#define ONLY(world, reason, error)                                                                                                                             \
-    do {                                                                                                                                                       \
-        cmif_verdict only_v = world_judge(world);                                                                                                              \
-        CHECK(only(&only_v, reason, error));                                                                                                                   \
+#define ONLY(world, reason, error)                                                                                     \
+    do {                                                                                                               \
+        cmif_verdict only_v = world_judge(world);                                                                      \
+        CHECK(only(&only_v, reason, error));                                                                           \
     } while (0)
 
-static world *rsa_world(void) { return world_new(rsa, CMIF_TPM_RSASSA, CMIF_TPM_SHA256); }
-static world *ecc_world(void) { return world_new(p256, CMIF_TPM_ECDSA, CMIF_TPM_SHA256); }
+static world *rsa_world(void)
+{
+    return world_new(rsa, CMIF_TPM_RSASSA, CMIF_TPM_SHA256);
+}
+static world *ecc_world(void)
+{
+    return world_new(p256, CMIF_TPM_ECDSA, CMIF_TPM_SHA256);
+}
 
 static void good_quotes_of_every_scheme_are_accepted(void)
 {
@@ -518,7 +560,8 @@ static void pcr_values_must_hash_to_the_digest_and_be_those_of_the_policy(void)
     world *w        = rsa_world();
     w->change_value = true; /* what is handed in is not what was quoted: no register is believed */
     cmif_verdict v  = world_judge(w);
-    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "pcr-digest") && case_has_reason(&v, "measurement-pcr0") && !cmif_verdict_field(&v, "pcr0"));
+    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "pcr-digest") && case_has_reason(&v, "measurement-pcr0") &&
+          !cmif_verdict_field(&v, "pcr0"));
     w = rsa_world();
     w->values[7][0] ^= 1; /* quoted, and not what the policy says */
     ONLY(w, "measurement-pcr7", NULL);
@@ -539,10 +582,11 @@ static void pcr_values_must_hash_to_the_digest_and_be_those_of_the_policy(void)
 
 static void selection_is_exactly_what_was_asked_for(void)
 {
-    world *w = rsa_world();
-    w->mask  = 0xff; /* 23 is left out */
+    world *w       = rsa_world();
+    w->mask        = 0xff; /* 23 is left out */
     cmif_verdict v = world_judge(w);
-    CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, "pcr-selection") && case_has_reason(&v, "measurement-pcr23"));
+    CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, "pcr-selection") &&
+          case_has_reason(&v, "measurement-pcr23"));
     w       = rsa_world();
     w->mask = 0x8001ff; /* one more */
     ONLY(w, "pcr-selection", NULL);
@@ -569,7 +613,8 @@ static void selection_is_exactly_what_was_asked_for(void)
     w       = rsa_world();
     w->bank = CMIF_TPM_SHA384; /* another bank than the measured values are of */
     v       = world_judge(w);
-    CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, "pcr-selection") && case_has_reason(&v, "measurement-pcr0"));
+    CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, "pcr-selection") &&
+          case_has_reason(&v, "measurement-pcr0"));
     w                        = rsa_world();
     w->policy.measured_count = 0;
     ONLY(w, "no-measurement-policy", NULL);
@@ -577,8 +622,8 @@ static void selection_is_exactly_what_was_asked_for(void)
 
 static void sha1_is_refused(void)
 {
-    world *w = rsa_world();
-    w->bank  = CMIF_TPM_SHA1;
+    world *w                           = rsa_world();
+    w->bank                            = CMIF_TPM_SHA1;
     w->policy.measured_count           = 0;
     w->policy.loosened.any_measurement = true;
     ONLY(w, "sha1", NULL);
@@ -589,7 +634,8 @@ static void sha1_is_refused(void)
 
 static void ak_must_be_a_restricted_signing_key_of_the_tpm(void)
 {
-    static const uint32_t bits[] = {CMIF_TPMA_FIXED_TPM, CMIF_TPMA_FIXED_PARENT, CMIF_TPMA_ORIGIN, CMIF_TPMA_RESTRICTED, CMIF_TPMA_SIGN, CMIF_TPMA_DECRYPT};
+    static const uint32_t bits[] = {CMIF_TPMA_FIXED_TPM,  CMIF_TPMA_FIXED_PARENT, CMIF_TPMA_ORIGIN,
+                                    CMIF_TPMA_RESTRICTED, CMIF_TPMA_SIGN,         CMIF_TPMA_DECRYPT};
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
         world *w = rsa_world();
         w->attributes ^= bits[i];
@@ -612,7 +658,8 @@ static void signature_is_of_this_key_and_of_its_scheme(void)
     w->signer      = p256;
     w->scheme      = CMIF_TPM_ECDSA;
     cmif_verdict v = world_judge(w);
-    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "signature-scheme") && case_has_error(&v, "quote-signature"));
+    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "signature-scheme") &&
+          case_has_error(&v, "quote-signature"));
     w         = ecc_world();
     w->zero_r = true;
     ONLY(w, "invalid-evidence", "quote-signature");
@@ -641,7 +688,8 @@ static void unproved_ak_is_refused(void)
     w->pem                       = true;
     w->policy.loosened.ak_pinned = false;
     v                            = world_judge(w);
-    CHECK(v.outcome == CMIF_REJECTED && v.reason_count == 2 && case_has_reason(&v, "ak-pinned") && case_has_reason(&v, "ak-attributes"));
+    CHECK(v.outcome == CMIF_REJECTED && v.reason_count == 2 && case_has_reason(&v, "ak-pinned") &&
+          case_has_reason(&v, "ak-attributes"));
     w        = rsa_world();
     w->no_ak = true;
     ONLY(w, "no-ak", NULL);
@@ -650,29 +698,30 @@ static void unproved_ak_is_refused(void)
 static void activated_ak_is_known_by_its_name(void)
 {
     for (int changed = 0; changed < 3; changed++) {
-        world          *w = rsa_world();
-        uint8_t         public[1024];
+        world *w = rsa_world();
+        uint8_t public[1024];
         cmif_tpm_public p;
         cmif_err        err;
-        size_t          size = public_make(rsa, AK_ATTRIBUTES, CMIF_TPM_RSASSA, CMIF_TPM_SHA256, false, public, sizeof public);
+        size_t size = public_make(rsa, AK_ATTRIBUTES, CMIF_TPM_RSASSA, CMIF_TPM_SHA256, false, public, sizeof public);
         CHECK(cmif_tpm_public_read(public, size, &p, &err) == CMIF_OK && p.name_size == 34);
         memcpy(w->name, p.name, 34);
         w->name[33] ^= changed == 1;
-        w->pem                         = changed == 2; /* a bare key has no Name */
-        w->policy.ak_pin_count         = 0;
-        w->policy.ak_activated         = w->name;
-        w->policy.ak_activated_count   = 1;
-        w->policy.loosened.ak_pinned   = false;
+        w->pem                       = changed == 2; /* a bare key has no Name */
+        w->policy.ak_pin_count       = 0;
+        w->policy.ak_activated       = w->name;
+        w->policy.ak_activated_count = 1;
+        w->policy.loosened.ak_pinned = false;
         if (changed) {
             ONLY(w, "ak-untrusted", NULL);
         } else {
             cmif_verdict v = world_judge(w);
-            CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 0 && !strcmp(cmif_verdict_field(&v, "ak_trust"), "activation "));
+            CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 0 &&
+                  !strcmp(cmif_verdict_field(&v, "ak_trust"), "activation "));
         }
     }
 }
 
-typedef struct ak_plan { /* an AK certificate and its issuer */
+typedef struct ak_plan {           /* an AK certificate and its issuer */
     const char *usage, *key_usage; /* NULL: without */
     int64_t     from, to;
     long        revoked;
@@ -683,9 +732,12 @@ typedef struct ak_plan { /* an AK certificate and its issuer */
 static X509 *certificate(const char *cn, const char *issuer, EVP_PKEY *key, long serial, int64_t from, int64_t to)
 {
     X509 *c = X509_new();
-    CHECK(X509_set_version(c, 2) == 1 && X509_set_pubkey(c, key) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(c), serial) == 1);
-    CHECK(X509_NAME_add_entry_by_txt(X509_get_subject_name(c), "CN", MBSTRING_ASC, (const unsigned char *) cn, -1, -1, 0) == 1);
-    CHECK(X509_NAME_add_entry_by_txt(X509_get_issuer_name(c), "CN", MBSTRING_ASC, (const unsigned char *) issuer, -1, -1, 0) == 1);
+    CHECK(X509_set_version(c, 2) == 1 && X509_set_pubkey(c, key) == 1 &&
+          ASN1_INTEGER_set(X509_get_serialNumber(c), serial) == 1);
+    CHECK(X509_NAME_add_entry_by_txt(X509_get_subject_name(c), "CN", MBSTRING_ASC, (const unsigned char *) cn, -1, -1,
+                                     0) == 1);
+    CHECK(X509_NAME_add_entry_by_txt(X509_get_issuer_name(c), "CN", MBSTRING_ASC, (const unsigned char *) issuer, -1,
+                                     -1, 0) == 1);
     CHECK(ASN1_TIME_set(X509_getm_notBefore(c), from) && ASN1_TIME_set(X509_getm_notAfter(c), to));
     return c;
 }
@@ -699,11 +751,12 @@ static void extend(X509 *c, int nid, const char *value)
 
 static cmif_verdict judge_with_certificate(const ak_plan *p)
 {
-    world    *w = rsa_world();
-    uint8_t  *root_der = NULL, *leaf_der = NULL, *crl_der = NULL;
-    X509     *root = certificate("TPM Root", "TPM Root", ca_key, 1, now - 1000, now + 1000);
-    X509     *leaf = certificate("AK", "TPM Root", p->key ? p->key : rsa, 7, p->from ? p->from : now - 10, p->to ? p->to : now + 10);
-    X509_CRL *crl  = X509_CRL_new();
+    world   *w        = rsa_world();
+    uint8_t *root_der = NULL, *leaf_der = NULL, *crl_der = NULL;
+    X509    *root = certificate("TPM Root", "TPM Root", ca_key, 1, now - 1000, now + 1000);
+    X509    *leaf =
+        certificate("AK", "TPM Root", p->key ? p->key : rsa, 7, p->from ? p->from : now - 10, p->to ? p->to : now + 10);
+    X509_CRL *crl = X509_CRL_new();
     extend(root, NID_basic_constraints, "critical,CA:TRUE");
     extend(root, NID_key_usage, "critical,keyCertSign,cRLSign");
     CHECK(X509_sign(root, ca_key, EVP_sha256()) > 0);
@@ -713,17 +766,19 @@ static cmif_verdict judge_with_certificate(const ak_plan *p)
     CHECK(X509_sign(leaf, p->other_root ? other : ca_key, EVP_sha256()) > 0);
     ASN1_TIME *time = ASN1_TIME_new();
     CHECK(X509_CRL_set_version(crl, 1) == 1 && X509_CRL_set_issuer_name(crl, X509_get_subject_name(root)) == 1);
-    CHECK(ASN1_TIME_set(time, now - 5) && X509_CRL_set1_lastUpdate(crl, time) == 1 && ASN1_TIME_set(time, now + 5) && X509_CRL_set1_nextUpdate(crl, time) == 1);
+    CHECK(ASN1_TIME_set(time, now - 5) && X509_CRL_set1_lastUpdate(crl, time) == 1 && ASN1_TIME_set(time, now + 5) &&
+          X509_CRL_set1_nextUpdate(crl, time) == 1);
     if (p->revoked) {
         X509_REVOKED *r      = X509_REVOKED_new();
         ASN1_INTEGER *serial = ASN1_INTEGER_new();
-        CHECK(ASN1_INTEGER_set(serial, p->revoked) == 1 && X509_REVOKED_set_serialNumber(r, serial) == 1 && X509_REVOKED_set_revocationDate(r, time) == 1 &&
-              X509_CRL_add0_revoked(crl, r) == 1);
+        CHECK(ASN1_INTEGER_set(serial, p->revoked) == 1 && X509_REVOKED_set_serialNumber(r, serial) == 1 &&
+              X509_REVOKED_set_revocationDate(r, time) == 1 && X509_CRL_add0_revoked(crl, r) == 1);
         ASN1_INTEGER_free(serial);
     }
     CHECK(X509_CRL_sign(crl, ca_key, EVP_sha256()) > 0);
-    int       root_size = i2d_X509(root, &root_der), leaf_size = i2d_X509(leaf, &leaf_der), crl_size = i2d_X509_CRL(crl, &crl_der);
-    cmif_item roots[1]  = {{CMIF_ITEM_CERTIFICATES, root_der, (size_t) root_size}};
+    int root_size = i2d_X509(root, &root_der), leaf_size = i2d_X509(leaf, &leaf_der),
+        crl_size             = i2d_X509_CRL(crl, &crl_der);
+    cmif_item roots[1]       = {{CMIF_ITEM_CERTIFICATES, root_der, (size_t) root_size}};
     w->more[w->more_count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, leaf_der, (size_t) leaf_size};
     if (!p->no_crl) {
         w->more[w->more_count++] = (cmif_item){CMIF_ITEM_CRL, crl_der, (size_t) crl_size};
@@ -748,7 +803,8 @@ static void certified_ak_needs_a_good_path_and_the_right_usage(void)
 {
     ak_plan      good = {.usage = "2.23.133.8.3", .key_usage = "critical,digitalSignature"}, p = good;
     cmif_verdict v = judge_with_certificate(&p);
-    CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 0 && !strcmp(cmif_verdict_field(&v, "ak_trust"), "certificate "));
+    CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 0 &&
+          !strcmp(cmif_verdict_field(&v, "ak_trust"), "certificate "));
     p           = good;
     p.key_usage = NULL;
     CHECK(judge_with_certificate(&p).outcome == CMIF_ACCEPTED);
@@ -788,7 +844,8 @@ static void certified_ak_needs_a_good_path_and_the_right_usage(void)
         p.usage     = good.usage;
         p.key_usage = good.key_usage;
         v           = judge_with_certificate(&p);
-        CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, bad[i].reason) && (!bad[i].error || case_has_error(&v, bad[i].error)));
+        CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, bad[i].reason) &&
+              (!bad[i].error || case_has_error(&v, bad[i].error)));
         CHECK(case_has_reason(&v, "ak-untrusted")); /* and nothing else proves it */
     }
     p        = good;
@@ -858,19 +915,21 @@ static void tee_that_hashes_the_ak_is_judged_in_full(void)
         CHECK(v.outcome != CMIF_ACCEPTED);
         hcl[1224] = tdx ? CMIF_HCL_TDX : CMIF_HCL_SNP;
 
-        find_item(e, CMIF_ITEM_HCL)->kind = CMIF_ITEM_CRL + 100; /* left out: the policy measures a TEE that is not there */
+        find_item(e, CMIF_ITEM_HCL)->kind =
+            CMIF_ITEM_CRL + 100; /* left out: the policy measures a TEE that is not there */
         judge(e, &v);
         CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, tdx ? "no-tee" : "no-ak"));
         close_case(e);
     }
-    evidence *e = open_case("tpm/azure-tdx-vtpm-ak-chain");
+    evidence *e                         = open_case("tpm/azure-tdx-vtpm-ak-chain");
     find_item(e, CMIF_ITEM_QUOTE)->kind = CMIF_ITEM_CRL + 100;
     judge(e, &v);
     CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, "no-td-quote") && case_has_reason(&v, "no-tee"));
     close_case(e);
 }
 
-/* The TPM's own key beside another's TEE: the quote is good, the report is good, and they have nothing to do with each other. */
+/* The TPM's own key beside another's TEE: the quote is good, the report is good, and they have nothing to do with each
+ * other. */
 static void ak_that_the_tee_does_not_hash_is_refused(void)
 {
     evidence    *e = open_case("tpm/azure-snp-milan-vtpm"), *of_other = open_case("tpm/generic-tpm-trustee");
@@ -885,11 +944,11 @@ static void ak_that_the_tee_does_not_hash_is_refused(void)
     CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "ak-not-of-hcl") && !case_has_error(&v, "quote-signature"));
     close_case(e);
     close_case(of_other);
-    world *w                = rsa_world(); /* an SNP report on its own, beside a quote */
-    case_file report        = case_read("snp/milan-v3-vcek", "report.bin");
+    world    *w              = rsa_world(); /* an SNP report on its own, beside a quote */
+    case_file report         = case_read("snp/milan-v3-vcek", "report.bin");
     w->more[w->more_count++] = (cmif_item){CMIF_ITEM_SNP_REPORT, report.data, report.size};
     ONLY(w, "invalid-evidence", "tee-unused");
-    w                                      = rsa_world(); /* a policy that wants the TPM inside a TEE */
+    w                                       = rsa_world(); /* a policy that wants the TPM inside a TEE */
     w->measured[w->policy.measured_count++] = (cmif_measured){.tee = CMIF_TEE_SNP, .name = "measurement", .size = 48};
     ONLY(w, "no-tee", NULL);
     free(report.data);
@@ -921,12 +980,12 @@ static void certified_key_is_the_one_named(void)
     judge(e, &v);
     CHECK(only(&v, "invalid-evidence", "certified-key-missing"));
     close_case(e);
-    e = open_case("tpm/parsec-ecdsa-quote");
+    e                = open_case("tpm/parsec-ecdsa-quote");
     e->items[0].kind = e->items[1].kind = CMIF_ITEM_CRL + 100; /* the certification without the quote */
     judge(e, &v);
     CHECK(v.outcome == CMIF_MALFORMED && case_has_error(&v, "tpm-items"));
     close_case(e);
-    e = open_case("tpm/parsec-ecdsa-quote");
+    e                    = open_case("tpm/parsec-ecdsa-quote");
     e->items[e->count++] = e->items[0]; /* the quote twice */
     e->items[e->count++] = e->items[1];
     judge(e, &v);
@@ -937,8 +996,8 @@ static void certified_key_is_the_one_named(void)
 /* ---- PCR values ---- */
 static void three_forms_of_pcr_values_read_the_same(void)
 {
-    evidence    *e    = open_case("tpm/swtpm-rsa-ak");
-    case_file   *json = load(e, "tpm/swtpm-rsa-ak", "pcrs.json");
+    evidence    *e           = open_case("tpm/swtpm-rsa-ak");
+    case_file   *json        = load(e, "tpm/swtpm-rsa-ak", "pcrs.json");
     uint8_t      raw[9 * 32] = {0};
     cmif_verdict v;
     for (unsigned i = 0; i < 9; i++) {
@@ -960,9 +1019,14 @@ static void three_forms_of_pcr_values_read_the_same(void)
 /* A quote whose values are given by the log of the boot alone. */
 static void event_log_can_give_the_values(void)
 {
-    case_file    log = case_read("eventlog", "arch-linux-workstation.bin");
-    static const char *const pcr0 = "758b773d94feabf52ef5a4c00a7ad2c80d8d6e6d9d58756150be9bc973da9087", /* eventlog_test has them from another program */
-        *const pcr7 = "3b4a4db44b7a872524055364e62e897ae678e0d47ab0809f65c3a4ed77f66ab9";
+    case_file log = case_read("eventlog", "arch-linux-workstation.bin");
+    static const char *const
+        pcr0 = "758b773d94feabf52ef5a4c00a7ad2c80d8d6e6d9d58756150be9bc973da9087", /* eventlog_test has them from
+                                                                                      another program */
+                                                                                       *const pcr7 =
+                                                                                           "3b4a4db44b7a872524055364e62"
+                                                                                           "e897ae678e0d47ab0809f65c3a4"
+                                                                                           "ed77f66ab9";
     for (int changed = 0; changed < 2; changed++) {
         world *w = rsa_world();
         w->mask  = 0x81;
@@ -986,7 +1050,8 @@ static void event_log_can_give_the_values(void)
 
 /* ---- credential activation ---- */
 
-/* What the TPM does with a credential, from Part 1 section 24 and with the EK's private key: true, and the secret, when it opens for this Name. */
+/* What the TPM does with a credential, from Part 1 section 24 and with the EK's private key: true, and the secret, when
+ * it opens for this Name. */
 static bool activate(EVP_PKEY *ek, const uint8_t *blob, size_t size, const uint8_t name[34], uint8_t secret[32])
 {
     uint8_t       seed[512], block[128], storage[32], integrity[32], mac[32], plain[34] = {0};
@@ -994,9 +1059,10 @@ static bool activate(EVP_PKEY *ek, const uint8_t *blob, size_t size, const uint8
     const uint8_t iv[16]    = {0};
     int           n         = 0;
     EVP_PKEY_CTX *pctx      = EVP_PKEY_CTX_new(ek, NULL);
-    bool          good      = size == 8 + 2 + 68 + 2 + 256 && blob[9] == 68 && blob[11] == 32 && blob[78] == 1 && blob[79] == 0 &&
+    bool good = size == 8 + 2 + 68 + 2 + 256 && blob[9] == 68 && blob[11] == 32 && blob[78] == 1 && blob[79] == 0 &&
                 EVP_PKEY_decrypt_init(pctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_OAEP_PADDING) == 1 &&
-                EVP_PKEY_CTX_set_rsa_oaep_md(pctx, EVP_sha256()) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(pctx, EVP_sha256()) == 1 &&
+                EVP_PKEY_CTX_set_rsa_oaep_md(pctx, EVP_sha256()) == 1 &&
+                EVP_PKEY_CTX_set_rsa_mgf1_md(pctx, EVP_sha256()) == 1 &&
                 EVP_PKEY_CTX_set0_rsa_oaep_label(pctx, OPENSSL_strdup("IDENTITY"), 9) == 1 &&
                 EVP_PKEY_decrypt(pctx, seed, &seed_size, blob + 80, 256) == 1 && seed_size == 32;
     EVP_PKEY_CTX_free(pctx);
@@ -1023,10 +1089,12 @@ static bool activate(EVP_PKEY *ek, const uint8_t *blob, size_t size, const uint8
 
 static void credential_opens_for_the_ak_of_that_tpm_alone(void)
 {
-    uint8_t  ek[1024], ak[1024], blob[CMIF_TPM_CREDENTIAL_MAX], again[CMIF_TPM_CREDENTIAL_MAX], secret[32], got[32], name[34], seed[32] = {9};
-    size_t   ek_size = public_make(decrypter, EK_ATTRIBUTES, CMIF_TPM_NULL, 0, true, ek, sizeof ek), size = 0, again_size = 0;
-    size_t   ak_size = public_make(rsa, AK_ATTRIBUTES, CMIF_TPM_RSASSA, CMIF_TPM_SHA256, false, ak, sizeof ak);
-    cmif_err err     = {0};
+    uint8_t ek[1024], ak[1024], blob[CMIF_TPM_CREDENTIAL_MAX], again[CMIF_TPM_CREDENTIAL_MAX], secret[32], got[32],
+        name[34], seed[32] = {9};
+    size_t ek_size = public_make(decrypter, EK_ATTRIBUTES, CMIF_TPM_NULL, 0, true, ek, sizeof ek), size = 0,
+           again_size = 0;
+    size_t   ak_size  = public_make(rsa, AK_ATTRIBUTES, CMIF_TPM_RSASSA, CMIF_TPM_SHA256, false, ak, sizeof ak);
+    cmif_err err      = {0};
     memset(secret, 0x5a, sizeof secret);
     CHECK(cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, NULL, blob, &size, name, &err) == CMIF_OK);
     CHECK(activate(decrypter, blob, size, name, got) && !memcmp(got, secret, 32));
@@ -1034,29 +1102,37 @@ static void credential_opens_for_the_ak_of_that_tpm_alone(void)
     name[33] ^= 1;
     CHECK(!activate(decrypter, blob, size, name, got)); /* another AK */
     name[33] ^= 1;
-    CHECK(cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, NULL, again, &again_size, name, &err) == CMIF_OK && memcmp(blob, again, size) != 0);
+    CHECK(cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, NULL, again, &again_size, name, &err) == CMIF_OK &&
+          memcmp(blob, again, size) != 0);
     CHECK(cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, seed, blob, &size, name, &err) == CMIF_OK &&
-          cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, seed, again, &again_size, name, &err) == CMIF_OK && !memcmp(blob, again, 78));
+          cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, seed, again, &again_size, name, &err) == CMIF_OK &&
+          !memcmp(blob, again, 78));
 
-    ak_size = public_make(rsa, AK_ATTRIBUTES & ~(uint32_t) CMIF_TPMA_RESTRICTED, CMIF_TPM_RSASSA, CMIF_TPM_SHA256, false, ak, sizeof ak);
+    ak_size = public_make(rsa, AK_ATTRIBUTES & ~(uint32_t) CMIF_TPMA_RESTRICTED, CMIF_TPM_RSASSA, CMIF_TPM_SHA256,
+                          false, ak, sizeof ak);
     CHECK(cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, NULL, blob, &size, name, &err) == CMIF_E_TRUST);
     ak_size = public_make(rsa, AK_ATTRIBUTES, CMIF_TPM_RSASSA, CMIF_TPM_SHA256, false, ak, sizeof ak);
-    ek_size = public_make(decrypter, EK_ATTRIBUTES & ~(uint32_t) CMIF_TPMA_RESTRICTED, CMIF_TPM_NULL, 0, true, ek, sizeof ek);
+    ek_size =
+        public_make(decrypter, EK_ATTRIBUTES & ~(uint32_t) CMIF_TPMA_RESTRICTED, CMIF_TPM_NULL, 0, true, ek, sizeof ek);
     CHECK(cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, NULL, blob, &size, name, &err) == CMIF_E_TRUST);
-    ek_size = public_make(decrypter, EK_ATTRIBUTES, CMIF_TPM_NULL, 0, false, ek, sizeof ek); /* no symmetric algorithm */
-    CHECK(cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, NULL, blob, &size, name, &err) == CMIF_E_UNSUPPORTED);
+    ek_size =
+        public_make(decrypter, EK_ATTRIBUTES, CMIF_TPM_NULL, 0, false, ek, sizeof ek); /* no symmetric algorithm */
+    CHECK(cmif_tpm_make_credential(ek, ek_size, ak, ak_size, secret, NULL, blob, &size, name, &err) ==
+          CMIF_E_UNSUPPORTED);
 }
 
 /* The challenge of the capture, which a TPM did open: ours is of the same shape and for the same Name. */
 static void credential_has_the_shape_of_the_captured_one(void)
 {
     const char *folder = "tpm/swtpm-rsa-ak";
-    case_file   ek = case_read(folder, "ek.pub"), ak = case_read(folder, "ak.pub"), golden = case_read(folder, "credential.blob"),
-              secret = case_read(folder, "credential.secret"), ak_name = case_read(folder, "ak.name");
+    case_file   ek = case_read(folder, "ek.pub"), ak = case_read(folder, "ak.pub"),
+              golden = case_read(folder, "credential.blob"), secret = case_read(folder, "credential.secret"),
+              ak_name = case_read(folder, "ak.name");
     uint8_t  blob[CMIF_TPM_CREDENTIAL_MAX], name[34];
     size_t   size = 0;
     cmif_err err  = {0};
-    CHECK(secret.size == 32 && cmif_tpm_make_credential(ek.data, ek.size, ak.data, ak.size, secret.data, NULL, blob, &size, name, &err) == CMIF_OK);
+    CHECK(secret.size == 32 && cmif_tpm_make_credential(ek.data, ek.size, ak.data, ak.size, secret.data, NULL, blob,
+                                                        &size, name, &err) == CMIF_OK);
     CHECK(size == golden.size && !memcmp(blob, golden.data, 12) && !memcmp(blob + 78, golden.data + 78, 2));
     CHECK(ak_name.size == 34 && !memcmp(name, ak_name.data, 34));
     case_file files[] = {ek, ak, golden, secret, ak_name};
@@ -1068,17 +1144,20 @@ static void credential_has_the_shape_of_the_captured_one(void)
 static void endorsement_key_needs_its_certificate(void)
 {
     const char *folder = "tpm/swtpm-rsa-ak";
-    case_file   ek = case_read(folder, "ek.pub"), ak = case_read(folder, "ak.pub"), cert = case_read(folder, "ek_cert.der"),
-              issuer = case_read(folder, "ca_issuer.pem"), root = case_read(folder, "ca_root.pem");
-    cmif_item          items[] = {{CMIF_ITEM_CERTIFICATES, cert.data, cert.size}, {CMIF_ITEM_CERTIFICATES, issuer.data, issuer.size}};
+    case_file   ek = case_read(folder, "ek.pub"), ak = case_read(folder, "ak.pub"),
+              cert = case_read(folder, "ek_cert.der"), issuer = case_read(folder, "ca_issuer.pem"),
+              root             = case_read(folder, "ca_root.pem");
+    cmif_item          items[] = {{CMIF_ITEM_CERTIFICATES, cert.data, cert.size},
+                                  {CMIF_ITEM_CERTIFICATES, issuer.data, issuer.size}};
     cmif_item          roots[] = {{CMIF_ITEM_CERTIFICATES, root.data, root.size}};
     cmif_attest_policy policy;
     cmif_err           err = {0};
     const int64_t      at  = 1800000000; /* 2027-01-15: the capture's own CA began in November 2026 */
     cmif_attest_policy_init(&policy);
-    policy.roots           = roots;
-    policy.root_count      = 1;
-    CHECK(cmif_tpm_ek_check(ek.data, ek.size, items, 2, &policy, at, &err) == CMIF_E_TRUST); /* revocation is not known */
+    policy.roots      = roots;
+    policy.root_count = 1;
+    CHECK(cmif_tpm_ek_check(ek.data, ek.size, items, 2, &policy, at, &err) ==
+          CMIF_E_TRUST); /* revocation is not known */
     policy.loosened.no_crl = true;
     CHECK(cmif_tpm_ek_check(ek.data, ek.size, items, 2, &policy, at, &err) == CMIF_OK);
     CHECK(cmif_tpm_ek_check(ak.data, ak.size, items, 2, &policy, at, &err) == CMIF_E_TRUST); /* of another key */
@@ -1093,7 +1172,8 @@ static void endorsement_key_needs_its_certificate(void)
     }
 }
 
-/* Google's certificates of EKs have no extended usage: for encryption alone, they are EKs'; a signing key's is not, whatever it says of itself. */
+/* Google's certificates of EKs have no extended usage: for encryption alone, they are EKs'; a signing key's is not,
+ * whatever it says of itself. */
 static void certificate_of_a_signing_key_is_no_eks(void)
 {
     static const struct {
@@ -1119,8 +1199,9 @@ static void certificate_of_a_signing_key_is_no_eks(void)
         extend(leaf, NID_key_usage, all[i].key_usage);
         extend(leaf, NID_ext_key_usage, all[i].usage);
         CHECK(X509_sign(leaf, ca_key, EVP_sha256()) > 0);
-        int                root_size = i2d_X509(root, &root_der), leaf_size = i2d_X509(leaf, &leaf_der);
-        cmif_item          its = {CMIF_ITEM_CERTIFICATES, leaf_der, (size_t) leaf_size}, roots = {CMIF_ITEM_CERTIFICATES, root_der, (size_t) root_size};
+        int       root_size = i2d_X509(root, &root_der), leaf_size = i2d_X509(leaf, &leaf_der);
+        cmif_item its   = {CMIF_ITEM_CERTIFICATES, leaf_der, (size_t) leaf_size},
+                  roots = {CMIF_ITEM_CERTIFICATES, root_der, (size_t) root_size};
         cmif_attest_policy policy;
         cmif_err           err = {0};
         cmif_attest_policy_init(&policy);
@@ -1137,8 +1218,9 @@ static void certificate_of_a_signing_key_is_no_eks(void)
 
 /* ---- every byte ---- */
 
-/* Bytes that carry no meaning: the header of the HCL blob but magic, version and size (nothing signs it and nothing is read from it), the version of the
- * claims' header, how many zeros follow the claims, and the line end after JSON. (A PEM may be spelled in another way; then it is the same certificate.) */
+/* Bytes that carry no meaning: the header of the HCL blob but magic, version and size (nothing signs it and nothing is
+ * read from it), the version of the claims' header, how many zeros follow the claims, and the line end after JSON. (A
+ * PEM may be spelled in another way; then it is the same certificate.) */
 static bool meaningless(const cmif_item *it, size_t at, bool cut, const uint8_t *was, size_t was_size)
 {
     bool filler = cut;
@@ -1197,8 +1279,9 @@ static void no_flip_and_no_truncation_is_accepted(void)
             it->size = size;
             free(was);
         }
-        printf("    %s: %u flips and truncations: %u refused, %u in unread bytes of the HCL header or filler at the end, %u another spelling of the same PEM\n", names[n],
-               tried, refused, header, spelling);
+        printf("    %s: %u flips and truncations: %u refused, %u in unread bytes of the HCL header or filler at the "
+               "end, %u another spelling of the same PEM\n",
+               names[n], tried, refused, header, spelling);
         CHECK(tried == refused + header + spelling && refused > 200);
         close_case(e);
     }
@@ -1207,8 +1290,9 @@ static void no_flip_and_no_truncation_is_accepted(void)
 /* attest_tpm_fuzz.c has the form. */
 static void write_seeds(const char *folder)
 {
-    static const cmif_item_kind kinds[] = {CMIF_ITEM_TPM_ATTEST, CMIF_ITEM_TPM_SIGNATURE, CMIF_ITEM_TPM_PCRS,     CMIF_ITEM_TPM_AK,    CMIF_ITEM_HCL,
-                                           CMIF_ITEM_TPM_KEY,    CMIF_ITEM_EVENT_LOG,     CMIF_ITEM_CERTIFICATES, CMIF_ITEM_SNP_TABLE, CMIF_ITEM_QUOTE};
+    static const cmif_item_kind kinds[] = {
+        CMIF_ITEM_TPM_ATTEST, CMIF_ITEM_TPM_SIGNATURE, CMIF_ITEM_TPM_PCRS,     CMIF_ITEM_TPM_AK,    CMIF_ITEM_HCL,
+        CMIF_ITEM_TPM_KEY,    CMIF_ITEM_EVENT_LOG,     CMIF_ITEM_CERTIFICATES, CMIF_ITEM_SNP_TABLE, CMIF_ITEM_QUOTE};
     for (size_t i = 0; i < sizeof captures / sizeof *captures; i++) {
         static uint8_t seed[1 << 16];
         cmif_writer    w = cmif_writer_over(seed, sizeof seed);
