@@ -238,16 +238,50 @@ static cmif_code take_seen(verification *v, cmif_err *err)
     return rc == CMIF_OK ? cmif_store_seen(v->store, crl, v->time, &none, &v->policy.seen_crl, err) : rc;
 }
 
-/* What the evidence lacks, once a first look has told which platform it is of. */
-static cmif_code use_store(verification *v, cmif_err *err)
+/* Which collateral this evidence needs, by a first look at it: names as the store has them. */
+static void name_wanted(const verification *v, wanted *w)
 {
-    wanted      w     = {.v = v, .err = err};
     const char *type  = cmif_verdict_field(&v->verdict, "tee_type"),
                *fmspc = cmif_verdict_field(&v->verdict, "pck_fmspc");
     const char *chip  = cmif_verdict_field(&v->verdict, "chip_id");
     const bool  td    = type && !strcmp(type, "0x81");
-    char        folder[PATH_MAX];
-    cmif_code   rc = cmif_data_folder(folder, err);
+    snprintf(w->tcb, sizeof w->tcb, type && fmspc ? "%s %.12s" : "", td ? "TDX" : "SGX", fmspc ? fmspc : "");
+    snprintf(w->qe, sizeof w->qe, type ? "%s" : "", td ? "TD_QE" : "QE");
+    snprintf(w->chip, sizeof w->chip, "%.16s", chip ? chip : "");
+}
+
+/* A folder of collateral may be for many platforms: of several pieces of one kind, only those for this one are given to
+ * the verifier. */
+static void leave_others(verification *v, const wanted *w)
+{
+    static const cmif_item_kind kinds[] = {CMIF_ITEM_TCB_INFO, CMIF_ITEM_QE_IDENTITY};
+    for (size_t k = 0; k < 2; k++) {
+        const char *want  = k == 0 ? w->tcb : w->qe;
+        size_t      count = 0, fit = 0;
+        bool        fits[CMIF_SORTED_MAX] = {false};
+        for (size_t i = 0; i < v->sorted.count; i++) {
+            cmif_kept kept;
+            if (v->sorted.items[i].item.kind == kinds[k]) {
+                fits[i] = cmif_kept_read(&v->sorted.items[i].item, &kept, NULL) == CMIF_OK && !strcmp(kept.about, want);
+                fit += fits[i];
+                count++;
+            }
+        }
+        for (size_t i = 0; count > 1 && fit && i < v->sorted.count; i++) {
+            if (v->sorted.items[i].item.kind == kinds[k] && !fits[i]) {
+                v->sorted.items[i].item.kind = 0;
+                snprintf(v->sorted.items[i].what, sizeof v->sorted.items[i].what, "collateral for another platform");
+            }
+        }
+    }
+    take_items(v);
+}
+
+/* What the evidence lacks. */
+static cmif_code use_store(verification *v, wanted *w, cmif_err *err)
+{
+    char      folder[PATH_MAX];
+    cmif_code rc = cmif_data_folder(folder, err);
     if (rc == CMIF_OK) {
         snprintf(v->store_path, sizeof v->store_path, "%.*s/collateral.db", PATH_MAX / 2, folder);
         rc = cmif_store_open(v->store_path, false, &v->store, err);
@@ -255,15 +289,12 @@ static cmif_code use_store(verification *v, cmif_err *err)
     if (rc != CMIF_OK || !v->store) {
         return rc;
     }
-    snprintf(w.tcb, sizeof w.tcb, type && fmspc ? "%s %.12s" : "", td ? "TDX" : "SGX", fmspc ? fmspc : "");
-    snprintf(w.qe, sizeof w.qe, type ? "%s" : "", td ? "TD_QE" : "QE");
-    snprintf(w.chip, sizeof w.chip, "%.16s", chip ? chip : "");
-    w.tcb_here  = has_kind(v, CMIF_ITEM_TCB_INFO);
-    w.qe_here   = has_kind(v, CMIF_ITEM_QE_IDENTITY);
-    w.crl_here  = has_kind(v, CMIF_ITEM_CRL);
-    w.leaf_here = has_kind(v, CMIF_ITEM_CERTIFICATES) || has_kind(v, CMIF_ITEM_SNP_TABLE);
-    rc          = cmif_store_all(v->store, take_kept, &w, err);
-    rc          = rc == CMIF_OK ? w.rc : rc;
+    w->tcb_here  = has_kind(v, CMIF_ITEM_TCB_INFO);
+    w->qe_here   = has_kind(v, CMIF_ITEM_QE_IDENTITY);
+    w->crl_here  = has_kind(v, CMIF_ITEM_CRL);
+    w->leaf_here = has_kind(v, CMIF_ITEM_CERTIFICATES) || has_kind(v, CMIF_ITEM_SNP_TABLE);
+    rc           = cmif_store_all(v->store, take_kept, w, err);
+    rc           = rc == CMIF_OK ? w->rc : rc;
     take_items(v);
     return rc == CMIF_OK ? take_seen(v, err) : rc;
 }
@@ -386,10 +417,11 @@ static cmif_code judge(verification *v, const cmif_sorted_item *stranger, cmif_e
         return CMIF_OK;
     }
     const bool store = !collateral_option || strcmp(collateral_option, "none") != 0;
-    if (store) {
-        cmif_attest(v->items, v->count, &v->policy, v->time, &v->verdict);
-        rc = use_store(v, err);
-    }
+    wanted     w     = {.v = v, .err = err};
+    cmif_attest(v->items, v->count, &v->policy, v->time, &v->verdict);
+    name_wanted(v, &w);
+    leave_others(v, &w);
+    rc = store ? use_store(v, &w, err) : CMIF_OK;
     if (rc != CMIF_OK) {
         return rc;
     }

@@ -223,6 +223,18 @@ def evidence_alone_is_refused_until_the_store_knows_its_platform():
 
 
 @promise
+def a_folder_of_collateral_may_be_for_many_platforms():
+    env, good = fresh(), ["--policy", GOOD, "--report-data", DATA, "--time", TDX_TIME, f"{TDX}/quote.bin"]
+    for case, names in (("tdx/v4-uptodate", ["tcb_info", "qe_identity"]), ("tdx/v4-gcp-outofdate", ["tcb_info"]), ("sgx/v3-config-swhardening", ["tcb_info", "qe_identity"])):
+        exits(0, "collateral", "add", *[f"{CASES}/{case}/{name}.json" for name in names], env=env)
+    exits(0, "collateral", "export", f"{WORK}/many", env=env)
+    crls = [f"{TDX}/{name}" for name in os.listdir(TDX) if "c" in name and name.endswith((".der", ".pem"))]
+    found = verdict(0, *good, *crls, "--collateral", f"{WORK}/many")
+    assert sum(item["what"] == "collateral for another platform" for item in found["items"]) == 3, found["items"]
+    exits(0, "verify", *good, *crls, env=env)  # and so may the store
+
+
+@promise
 def only_collateral_is_kept():
     env = fresh()
     refused(1, "is no collateral \\(Intel quote", "collateral", "add", f"{TDX}/tcb_info.json", f"{TDX}/quote.bin", env=env)

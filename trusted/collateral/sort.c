@@ -456,6 +456,9 @@ static cmif_code sort_bytes(cmif_sorted *s, const char *from, const uint8_t *dat
         return add(s, from, CMIF_ITEM_TPM_ATTEST, data, size,
                    be16(data, size, 4) == CMIF_TPM_CERTIFY ? "TPM key attestation" : "TPM quote", err);
     }
+    if (begins(data, size, "CMIFSIM1", 8)) {
+        return add(s, from, CMIF_ITEM_SIM, data, size, "INSECURE simulator's evidence", err);
+    }
     if (begins(data, size, "HCLA", 4)) {
         return add(s, from, CMIF_ITEM_HCL, data, size, "Azure HCL report", err);
     }
