@@ -232,6 +232,12 @@ static bool says_what_it_is(const cmif_verdict *v, const char *name)
     return !strncmp(name, "pcr", 3) && name[3] >= '0' && name[3] <= '9';
 }
 
+/* What is accepted needs none, but the simulator's: it is INSECURE, always. */
+static bool has_sentence(const cmif_verdict *v)
+{
+    return (v->outcome != CMIF_ACCEPTED || v->tee == CMIF_TEE_SIM) && v->sentence.text[0];
+}
+
 void cmif_verdict_print(const cmif_verdict *v, FILE *to)
 {
     char             line[1024], day[32];
@@ -240,7 +246,7 @@ void cmif_verdict_print(const cmif_verdict *v, FILE *to)
     fprintf(to, "%s%s%s\n", cmif_style_of(to, style), line, cmif_style_of(to, CMIF_PLAIN));
     print_words(to, "why", v->reasons[0], CMIF_REASON_SIZE, v->reason_count, true);
     print_words(to, "of which", v->errors[0], CMIF_REASON_SIZE, v->error_count, true);
-    if (v->outcome != CMIF_ACCEPTED && v->sentence.text[0]) {
+    if (has_sentence(v)) {
         fputs("  ", to);
         cmif_put_clean(to, v->sentence.text, strlen(v->sentence.text));
         fputc('\n', to);
@@ -322,9 +328,7 @@ json_t *cmif_verdict_json(const cmif_verdict *v)
                      cmif_time_json(v->tcb_date), "evaluation", (json_int_t) v->tcb_evaluation, "collateral",
                      "tcb_info", cmif_time_json(v->tcb_issue), "qe_identity", cmif_time_json(v->qe_issue), "crl",
                      cmif_time_json(v->crl_this_update), "time", cmif_time_json(v->time), "sentence",
-                     v->outcome != CMIF_ACCEPTED && v->sentence.text[0] ? cmif_text_json(v->sentence.text)
-                                                                        : json_null(),
-                     "fields", fields);
+                     has_sentence(v) ? cmif_text_json(v->sentence.text) : json_null(), "fields", fields);
 }
 
 /* ---- times ---- */

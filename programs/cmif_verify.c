@@ -398,12 +398,15 @@ static bool has_evidence(const verification *v)
 /* Without a policy nothing is accepted, and nothing was loosened: it was only looked at. */
 static void say_no_policy(verification *v)
 {
-    cmif_verdict *d   = &v->verdict;
-    d->loosened_count = 0;
+    cmif_verdict *d = &v->verdict;
     add_reason(d, "no-policy");
     if (d->outcome == CMIF_ACCEPTED) {
         d->outcome = CMIF_REJECTED;
     }
+    if (d->tee == CMIF_TEE_SIM) { /* which says INSECURE in both places, and goes on saying it */
+        return;
+    }
+    d->loosened_count = 0;
     if (d->outcome == CMIF_REJECTED) {
         (void) cmif_fail(&d->sentence, CMIF_E_TRUST, "shown only, not accepted: no policy says what must hold");
     }

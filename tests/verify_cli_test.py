@@ -73,6 +73,10 @@ def verdict(code, *args, **more):
     return json.loads(exits(code, "verify", "--json", *args, **more).out)
 
 
+def verdict_of(*args):
+    return json.loads(cmif("verify", "--json", *args).out)
+
+
 def write(name, text):
     path = f"{WORK}/{name}"
     with open(path, "wb" if isinstance(text, bytes) else "w") as file:
@@ -404,6 +408,31 @@ def the_json_of_a_verdict_has_one_form():
 def two_quotes_are_not_one_evidence():
     found = verdict(30, f"{TDX}/quote.bin", f"{CASES}/tdx/v4-tdx10-debug/quote.bin")
     assert "item-twice" in found["reasons"]
+
+
+@promise
+def the_simulator_is_insecure_in_every_verdict():
+    source = read(os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "shared", "evidence", "maker_sim.c")).decode()
+    key = bytes(int(byte, 16) for byte in re.findall("0x([0-9a-f]{2}),", source[source.index("0x30, 0x77"):])[:121])
+    body = b"CMIFSIM1" + b"\1\0\0\0" + b"m" * 32 + b"r" * 64
+    signed = subprocess.run(["openssl", "dgst", "-sha256", "-sign", write("sim.key", key), "-keyform", "DER", write("sim.body", body)], capture_output=True, check=True).stdout
+    at, raw = 2, b""
+    for _ in range(2):  # SEQUENCE of two INTEGERs
+        size = signed[at + 1]
+        raw += signed[at + 2:at + 2 + size].lstrip(b"\0").rjust(32, b"\0")
+        at += 2 + size
+    evidence = write("sim.bin", body + raw)
+    found = verdict_of("--report-data", (b"r" * 64).hex(), evidence)
+    if found["outcome"] == "unsupported":
+        return  # built without it
+    assert found["exit_code"] == 10 and "INSECURE" in found["loosened"] and "INSECURE" in found["sentence"], found
+    policy = f"attestation-policy 1\naccept sim\nmeasure sim measurement {(b'm' * 32).hex()}\n"
+    refused(2, "takes both", "verify", "--policy", write("sim.policy", policy), evidence)
+    write("sim.policy", policy + "loosen simulator\n")
+    sim = ["verify", "--policy", f"{WORK}/sim.policy", "--report-data", (b"r" * 64).hex(), evidence]
+    done = exits(0, *sim, says="INSECURE: a simulator, which proves nothing")
+    assert done.out.startswith("accepted: INSECURE SIMULATOR") and "INSECURE" in exits(0, *sim[:1], "--quiet", *sim[1:]).out
+    assert "technology-not-accepted" in verdict(10, "--policy", GOOD, evidence)["reasons"]
 
 
 @promise
