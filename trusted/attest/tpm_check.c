@@ -95,7 +95,7 @@ static EVP_PKEY *read_pem_key(const uint8_t *data, size_t size)
         const unsigned char *at = der;
         key                     = d2i_PUBKEY(NULL, &at, der_size);
         bool rsa                = key && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 2048;
-        bool ec                 = key && EVP_PKEY_is_a(key, "EC");
+        bool ec                 = key && EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_bits(key) >= 256;
         if (!(rsa || ec) || at != der + der_size) {
             EVP_PKEY_free(key);
             key = NULL;
@@ -226,22 +226,31 @@ static bool proved_by_certificate(check *c)
                                    .time       = c->call->time,
                                    .tolerance  = c->call->policy->tolerance};
     const cmif_pool      *pool  = c->call->pool;
+    X509                 *best  = NULL; /* a renewed certificate is of the same key as the one before */
+    cmif_path             best_path;
     for (size_t i = 0; i < pool->certificate_count; i++) {
-        X509     *certificate = pool->certificates[i];
-        EVP_PKEY *key         = X509_get0_pubkey(certificate);
+        EVP_PKEY *key = X509_get0_pubkey(pool->certificates[i]);
         cmif_path path;
         if (!key || EVP_PKEY_eq(key, c->ak) != 1) {
             continue;
         }
-        cmif_path_build(pool, certificate, &rules, &path);
+        cmif_path_build(pool, pool->certificates[i], &rules, &path);
         cmif_path_check_crls(pool, &rules, true, &path);
-        cmif_path_tell(&path, "ak", false, c->call);
-        if (!is_ak_certificate(certificate)) {
-            cmif_verdict_invalid(c->v, "ak-usage");
+        const unsigned known = ~(unsigned) CMIF_PATH_NO_CRL;
+        if (!best || (best_path.problems && !path.problems) ||
+            (best_path.problems & known && !(path.problems & known))) {
+            best      = pool->certificates[i];
+            best_path = path;
         }
-        return !(path.problems & ~(unsigned) CMIF_PATH_NO_CRL);
     }
-    return false;
+    if (!best) {
+        return false;
+    }
+    cmif_path_tell(&best_path, "ak", false, c->call);
+    if (!is_ak_certificate(best)) {
+        cmif_verdict_invalid(c->v, "ak-usage");
+    }
+    return is_ak_certificate(best) && !(best_path.problems & ~(unsigned) CMIF_PATH_NO_CRL);
 }
 
 /* The TEE that hashes the AK is judged in full, measurement too: anyone with a machine of his own can have a genuine

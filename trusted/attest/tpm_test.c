@@ -725,7 +725,7 @@ typedef struct ak_plan {           /* an AK certificate and its issuer */
     const char *usage, *key_usage; /* NULL: without */
     int64_t     from, to;
     long        revoked;
-    bool        no_crl, other_root, is_ca;
+    bool        no_crl, other_root, is_ca, renewed; /* renewed: one of the same key that has ended comes first */
     EVP_PKEY   *key;
 } ak_plan;
 
@@ -752,7 +752,7 @@ static void extend(X509 *c, int nid, const char *value)
 static cmif_verdict judge_with_certificate(const ak_plan *p)
 {
     world   *w        = rsa_world();
-    uint8_t *root_der = NULL, *leaf_der = NULL, *crl_der = NULL;
+    uint8_t *root_der = NULL, *leaf_der = NULL, *crl_der = NULL, *before_der = NULL;
     X509    *root = certificate("TPM Root", "TPM Root", ca_key, 1, now - 1000, now + 1000);
     X509    *leaf =
         certificate("AK", "TPM Root", p->key ? p->key : rsa, 7, p->from ? p->from : now - 10, p->to ? p->to : now + 10);
@@ -777,8 +777,15 @@ static cmif_verdict judge_with_certificate(const ak_plan *p)
     }
     CHECK(X509_CRL_sign(crl, ca_key, EVP_sha256()) > 0);
     int root_size = i2d_X509(root, &root_der), leaf_size = i2d_X509(leaf, &leaf_der),
-        crl_size             = i2d_X509_CRL(crl, &crl_der);
-    cmif_item roots[1]       = {{CMIF_ITEM_CERTIFICATES, root_der, (size_t) root_size}};
+        crl_size       = i2d_X509_CRL(crl, &crl_der);
+    cmif_item roots[1] = {{CMIF_ITEM_CERTIFICATES, root_der, (size_t) root_size}};
+    X509     *before   = p->renewed ? X509_dup(leaf) : NULL;
+    if (before) {
+        CHECK(ASN1_TIME_set(X509_getm_notAfter(before), now - 1) && X509_sign(before, ca_key, EVP_sha256()) > 0);
+        int before_size          = i2d_X509(before, &before_der);
+        w->more[w->more_count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, before_der, (size_t) before_size};
+        X509_free(before);
+    }
     w->more[w->more_count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, leaf_der, (size_t) leaf_size};
     if (!p->no_crl) {
         w->more[w->more_count++] = (cmif_item){CMIF_ITEM_CRL, crl_der, (size_t) crl_size};
@@ -794,6 +801,7 @@ static cmif_verdict judge_with_certificate(const ak_plan *p)
     X509_free(leaf);
     X509_CRL_free(crl);
     OPENSSL_free(root_der);
+    OPENSSL_free(before_der);
     OPENSSL_free(leaf_der);
     OPENSSL_free(crl_der);
     return v;
@@ -808,8 +816,14 @@ static void certified_ak_needs_a_good_path_and_the_right_usage(void)
     p           = good;
     p.key_usage = NULL;
     CHECK(judge_with_certificate(&p).outcome == CMIF_ACCEPTED);
+    p         = good;
+    p.renewed = true;
+    CHECK(judge_with_certificate(&p).outcome == CMIF_ACCEPTED);
     p       = good;
     p.usage = "2.23.133.8.1"; /* Google's AKs: the EK's usage, and a key that signs */
+    CHECK(judge_with_certificate(&p).outcome == CMIF_ACCEPTED);
+    p       = good;
+    p.usage = NULL; /* or none */
     CHECK(judge_with_certificate(&p).outcome == CMIF_ACCEPTED);
 
     p           = good; /* an EK's certificate */
@@ -1020,13 +1034,12 @@ static void three_forms_of_pcr_values_read_the_same(void)
 static void event_log_can_give_the_values(void)
 {
     case_file log = case_read("eventlog", "arch-linux-workstation.bin");
-    static const char *const
-        pcr0 = "758b773d94feabf52ef5a4c00a7ad2c80d8d6e6d9d58756150be9bc973da9087", /* eventlog_test has them from
-                                                                                      another program */
-                                                                                       *const pcr7 =
-                                                                                           "3b4a4db44b7a872524055364e62"
-                                                                                           "e897ae678e0d47ab0809f65c3a4"
-                                                                                           "ed77f66ab9";
+    static const char
+        *const pcr0 = "758b773d94feabf52ef5a4c00a7ad2c80d8d6e6d9d58756150be9bc973da9087", /* eventlog_test has them from
+                                                                                             another program */
+        *const pcr7 = "3b4a4db44b7a872524055364e62"
+                      "e897ae678e0d47ab0809f65c3a4"
+                      "ed77f66ab9";
     for (int changed = 0; changed < 2; changed++) {
         world *w = rsa_world();
         w->mask  = 0x81;
