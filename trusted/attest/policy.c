@@ -47,7 +47,7 @@ static const struct {
     {CMIF_TEE_TDX, "rtmr3", 48, true},          {CMIF_TEE_TDX, "mrseam", 48, false},
     {CMIF_TEE_TDX, "mrconfigid", 48, false},    {CMIF_TEE_TDX, "mrowner", 48, false},
     {CMIF_TEE_SNP, "measurement", 48, true},    {CMIF_TEE_SNP, "host_data", 32, false},
-    {CMIF_TEE_SNP, "id_key_digest", 48, false}, {CMIF_TEE_SIM, "measurement", 48, true},
+    {CMIF_TEE_SNP, "id_key_digest", 48, false}, {CMIF_TEE_SIM, "measurement", 32, true},
 };
 
 typedef struct bit_name {

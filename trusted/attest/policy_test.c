@@ -97,7 +97,8 @@ static void what_is_not_known_is_refused_with_its_line(void)
     refused(TDX "loosen debug\nloosen debug\n", 5, "before");
     refused(TDX "loosen ak-pinned\n", 4, "without any ak-pin");
     refused(TDX "loosen simulator\n", 4, "takes both");
-    refused(HEAD "accept sim\nmeasure sim measurement " MRTD "\n", 3, "takes both");
+    refused(HEAD "accept sim\nmeasure sim measurement " MRTD "\n", 3, "expected 64 hexadecimal digits");
+    refused(HEAD "accept sim\nmeasure sim measurement " HASH32 "\n", 3, "takes both");
     refused(HEAD "accept tpm\npcrs 1\nmeasure tpm pcr0 " HASH32 "\n", 4, "not among 'pcrs'");
     refused(TDX "accept \x01\n", 4, "printable ASCII");
     refused(TDX "accept sgx\0\n", 4, "without a measurement for sgx");
