@@ -1,16 +1,11 @@
 #include "attest/tpm.h"
 
-#include "attest/cases.h"
 #include "attest/hcl.h"
-#include "attest/x509.h"
+#include "attest/snp_rig.h"
 
 #include <openssl/core_names.h>
-#include <openssl/ec.h>
-#include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
-#include <openssl/rsa.h>
-#include <openssl/x509v3.h>
 
 static bool full; /* argument "full": every byte, not a sample */
 
@@ -218,8 +213,7 @@ static void captures_are_judged_as_expected(void)
 }
 
 /* ---- a TPM of our own ---- */
-static EVP_PKEY     *rsa, *p256, *p384, *other, *ca_key, *decrypter;
-static const int64_t now = 1770000000; /* 2026-02-02 */
+static EVP_PKEY *rsa, *p256, *p384, *other, *ca_key, *decrypter;
 
 static void put16(cmif_writer *w, size_t v)
 {
@@ -942,6 +936,139 @@ static void tee_that_hashes_the_ak_is_judged_in_full(void)
     close_case(e);
 }
 
+/* RFC 4648, section 5 */
+static size_t base64url_make(const uint8_t *bytes, size_t size, char *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    size_t            n        = 0;
+    uint32_t          bits     = 0;
+    unsigned          have     = 0;
+    for (size_t i = 0; i < size; i++) {
+        bits = bits << 8 | bytes[i];
+        for (have += 8; have >= 6;) {
+            have -= 6;
+            out[n++] = digits[bits >> have & 63];
+        }
+    }
+    if (have) {
+        out[n++] = digits[bits << (6 - have) & 63];
+    }
+    out[n] = '\0';
+    return n;
+}
+
+/* What a made paravisor says; a test changes one thing. */
+typedef struct hcl_plan {
+    unsigned  hash;         /* 1, 2, 3 */
+    EVP_PKEY *ak;           /* in the claims */
+    uint8_t   after;        /* the byte of REPORTDATA after the hash */
+    bool      twice;        /* two keys "HCLAkPub" */
+    uint64_t  guest_policy; /* of the SNP report */
+    unsigned  vmpl;
+    bool      no_measure;
+} hcl_plan;
+
+static cmif_verdict judge_with_hcl(const hcl_plan *p)
+{
+    static uint8_t blob[4096];
+    world         *w    = rsa_world();
+    leaf_plan      plan = plan_for(MILAN);
+    X509          *leaf = leaf_make(&plan);
+    X509_CRL      *crl  = crl_make(&pki.ark[MILAN], pki.ark[MILAN].key, 0, now - 10, now + 10);
+    BIGNUM        *n    = NULL;
+    uint8_t        number[512], digest[64] = {0};
+    char           text[700], claims[2048];
+    CHECK(EVP_PKEY_get_bn_param(p->ak, OSSL_PKEY_PARAM_RSA_N, &n) == 1);
+    base64url_make(number, (size_t) BN_bn2bin(n, number), text);
+    BN_free(n);
+    int size = snprintf(
+        claims, sizeof claims,
+        "{\"keys\":[%s{\"kid\":\"HCLAkPub\",\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"%s\"}],\"user-data\":\"00\"}",
+        p->twice ? "{\"kid\":\"HCLAkPub\",\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"AQAB\"}," : "", text);
+    static const char *const names[] = {"", "sha256", "sha384", "sha512"};
+    static const size_t      sizes[] = {0, 32, 48, 64};
+    CHECK(EVP_Digest(claims, (size_t) size, digest, NULL, EVP_get_digestbyname(names[p->hash]), NULL) == 1);
+    memset(blob, 0, sizeof blob);
+    memcpy(blob, "HCLA", 4);
+    put(blob, 4, 2, 4);
+    put(blob, 8, 1216 + 20 + (uint64_t) size, 4);
+    report_make(&plan, 3, blob + 32);
+    memset(blob + 32 + 0x50, 0, 64);
+    memcpy(blob + 32 + 0x50, digest, sizes[p->hash]);
+    if (sizes[p->hash] < 64) {
+        blob[32 + 0x50 + sizes[p->hash]] = p->after;
+    }
+    put(blob + 32, 8, p->guest_policy, 8);
+    put(blob + 32, 0x30, p->vmpl, 4);
+    report_sign(blob + 32, pki.leaf_key);
+    put(blob, 1216, 20 + (uint64_t) size, 4);
+    put(blob, 1220, 1, 4);
+    put(blob, 1224, CMIF_HCL_SNP, 4);
+    put(blob, 1228, p->hash, 4);
+    put(blob, 1232, (uint64_t) size, 4);
+    memcpy(blob + 1236, claims, (size_t) size);
+
+    uint8_t *der[4]    = {0};
+    int      leaf_size = i2d_X509(leaf, &der[0]), ask_size = i2d_X509(pki.ask[MILAN].certificate, &der[1]),
+        ark_size = i2d_X509(pki.ark[MILAN].certificate, &der[2]), crl_size = i2d_X509_CRL(crl, &der[3]);
+    cmif_item root           = {CMIF_ITEM_CERTIFICATES, der[2], (size_t) ark_size};
+    w->more[w->more_count++] = (cmif_item){CMIF_ITEM_HCL, blob, 1236 + (size_t) size};
+    w->more[w->more_count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, der[0], (size_t) leaf_size};
+    w->more[w->more_count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, der[1], (size_t) ask_size};
+    w->more[w->more_count++] = (cmif_item){CMIF_ITEM_CRL, der[3], (size_t) crl_size};
+    if (!p->no_measure) {
+        cmif_measured *m = &w->measured[w->policy.measured_count++];
+        *m               = (cmif_measured){.tee = CMIF_TEE_SNP, .name = "measurement", .size = 48};
+        memset(m->value, 0x22, 48);
+    }
+    w->policy.roots              = &root;
+    w->policy.root_count         = 1;
+    w->policy.ak_pin_count       = 0;
+    w->policy.loosened.ak_pinned = false;
+    cmif_verdict v               = world_judge(w);
+    for (size_t i = 0; i < 4; i++) {
+        OPENSSL_free(der[i]);
+    }
+    X509_free(leaf);
+    X509_CRL_free(crl);
+    return v;
+}
+
+static void made_paravisor_is_believed_only_as_the_report_hashes_it(void)
+{
+    const hcl_plan good = {.hash = 1, .ak = rsa, .guest_policy = 0x3001f};
+    for (unsigned hash = 1; hash <= 3; hash++) {
+        hcl_plan p     = good;
+        p.hash         = hash;
+        cmif_verdict v = judge_with_hcl(&p);
+        CHECK(v.outcome == CMIF_ACCEPTED && v.unchecked_count == 0 &&
+              !strcmp(cmif_verdict_field(&v, "ak_trust"), "tee "));
+    }
+    static const struct {
+        const char *reason, *error;
+        hcl_plan    plan;
+    } bad[] = {{"invalid-evidence", "hcl-binding", {.hash = 1, .guest_policy = 0x3001f, .after = 1}},
+               {"invalid-evidence", "hcl-binding", {.hash = 2, .guest_policy = 0x3001f, .after = 1}},
+               {"debug", NULL, {.hash = 1, .guest_policy = 0xb001f}},
+               {"vmpl", NULL, {.hash = 1, .guest_policy = 0x3001f, .vmpl = 1}},
+               {"no-measurement-policy", NULL, {.hash = 1, .guest_policy = 0x3001f, .no_measure = true}}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        hcl_plan p     = bad[i].plan;
+        p.ak           = rsa;
+        cmif_verdict v = judge_with_hcl(&p);
+        CHECK(v.outcome == CMIF_REJECTED && case_has_reason(&v, bad[i].reason) &&
+              (!bad[i].error || case_has_error(&v, bad[i].error)));
+    }
+    hcl_plan p     = good; /* a genuine report, of the key of another */
+    p.ak           = other;
+    cmif_verdict v = judge_with_hcl(&p);
+    CHECK(v.outcome == CMIF_REJECTED && case_has_error(&v, "ak-not-of-hcl"));
+    p       = good;
+    p.twice = true;
+    v       = judge_with_hcl(&p);
+    CHECK(v.outcome == CMIF_MALFORMED && case_has_error(&v, "hcl-report"));
+}
+
 /* The TPM's own key beside another's TEE: the quote is good, the report is good, and they have nothing to do with each
  * other. */
 static void ak_that_the_tee_does_not_hash_is_refused(void)
@@ -1340,6 +1467,7 @@ int main(int argc, char **argv)
     decrypter = EVP_RSA_gen(2048);
     p256      = EVP_EC_gen("P-256");
     p384      = EVP_EC_gen("P-384");
+    pki_make();
     RUN(good_quotes_of_every_scheme_are_accepted);
     RUN(magic_and_type_are_a_tpms);
     RUN(nonce_is_exact);
@@ -1353,6 +1481,7 @@ int main(int argc, char **argv)
     RUN(certified_ak_needs_a_good_path_and_the_right_usage);
     RUN(credential_opens_for_the_ak_of_that_tpm_alone);
     RUN(certificate_of_a_signing_key_is_no_eks);
+    RUN(made_paravisor_is_believed_only_as_the_report_hashes_it);
     if (cases_absent()) {
         printf("the captures (shared/attestation) are not beside the repository: their tests were left out\n");
     } else {
@@ -1366,6 +1495,7 @@ int main(int argc, char **argv)
         RUN(endorsement_key_needs_its_certificate);
         RUN(no_flip_and_no_truncation_is_accepted);
     }
+    pki_free();
     EVP_PKEY *keys[] = {rsa, other, ca_key, decrypter, p256, p384};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         EVP_PKEY_free(keys[i]);
