@@ -62,7 +62,7 @@ typedef struct job {
     cmif_known       *infos;
     cmif_window       window;
     char              joined[JOINED_MAX];
-    bool              no_block_end; /* no key in PEM form ends behind here */
+    size_t            block_end;    /* where the next key in PEM form ends; tokens are read from left to right */
     size_t            run_end;      /* of the run that was looked at last */
     size_t            seen, secret; /* tokens before the one that is read, and up to the last that announces a secret */
     size_t            company;      /* the next token that ends the name of one */
@@ -847,6 +847,9 @@ static void fill_window(job *j, size_t i)
             memcpy(w->raw + (t->fold_from - first->fold_from), j->scan->text + t->from, t->size);
         }
     }
+    if (end == i) {
+        return; /* a token that is longer than any form */
+    }
     char after = w->text[first->fold_size];
     bool word =
         first->kind == CMIF_TOKEN_WORD && !first->digit && !(after & 0x80) && !memchr(w->text, '\'', first->fold_size);
@@ -1000,21 +1003,23 @@ static size_t announced_secret(job *j, size_t i)
 /* -----BEGIN ... PRIVATE KEY----- to its end */
 static size_t key_block(job *j, size_t i)
 {
-    if (mark_at(j, i) != '-' || j->no_block_end || i + 6 >= j->count || mark_at(j, i + 1) != '-' ||
-        mark_at(j, i + 4) != '-' || !is_word(j, i + 5) || !cmif_str_is(fold_at(j, i + 5), "begin")) {
+    if (mark_at(j, i) != '-' || i + 6 >= j->count || mark_at(j, i + 1) != '-' || mark_at(j, i + 4) != '-' ||
+        !is_word(j, i + 5) || !cmif_str_is(fold_at(j, i + 5), "begin")) {
         return 0;
     }
-    for (size_t k = i + 6; k < j->count && k < i + BLOCK_TOKENS; k++) {
-        if (mark_at(j, k) == '-' && is_word(j, k + 1) && cmif_str_is(fold_at(j, k + 1), "end")) {
-            for (k++; k < j->count && !is_kind(j, k, CMIF_TOKEN_LINE); k++) {
-            }
-            return k - i;
-        }
-        if (k + 1 == j->count) {
-            j->no_block_end = true;
-        }
+    size_t end = j->block_end > i + 6 ? j->block_end : i + 6;
+    while (end < j->count &&
+           !(mark_at(j, end) == '-' && is_word(j, end + 1) && cmif_str_is(fold_at(j, end + 1), "end"))) {
+        end++;
     }
-    return 0;
+    j->block_end = end;
+    if (end == j->count || end >= i + BLOCK_TOKENS) {
+        return 0;
+    }
+    while (end < j->count && !is_kind(j, end, CMIF_TOKEN_LINE)) {
+        end++;
+    }
+    return end - i;
 }
 
 /* Whether a form that is worth a window may begin here. */

@@ -512,7 +512,12 @@ static void no_text_is_worse_than_linear(void)
                                         "University of ",
                                         "Aa & ",
                                         "a:b:",
-                                        "+1"};
+                                        "+1",
+                                        "7",
+                                        "a",
+                                        "a,",
+                                        "aaaaaaaaaaaaaaaaa=",
+                                        "-----begin a -"};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         double small = seconds_for(units[i], 1 << 15), large = seconds_for(units[i], 1 << 17);
         if (large > 12 * small + .05) {

@@ -333,10 +333,11 @@ void cmif_lists_look(const cmif_lists *l, const cmif_str *words, size_t count, c
 
 bool cmif_lists_find(const cmif_lists *l, cmif_list list, cmif_str word, uint32_t *flags)
 {
+    static const uint32_t listed[CMIF_LIST_COUNT] = {GIVEN, FAMILY, PLACE, ORGANISATION, PERSON, WORD | RARE};
+
     cmif_known known;
-    size_t     low = 0, high;
     cmif_lists_look(l, &word, 1, &known);
-    high = known.bits ? l->count[list] : 0; /* few strings that are asked for are in any list */
+    size_t low = 0, high = known.bits & listed[list] ? l->count[list] : 0;
     while (low < high) {
         size_t   middle = low + (high - low) / 2;
         cmif_str s      = cmif_lists_at(l, list, middle, flags);

@@ -60,7 +60,7 @@ bool vault_has(const vault_set *set, uint64_t hash)
 /* Room for count more, so that as many puts cannot fail. */
 static cmif_code set_reserve(vault_set *set, size_t count, cmif_err *err)
 {
-    size_t capacity = set->capacity ? set->capacity : 64;
+    size_t capacity = set->capacity ? set->capacity : 256;
     while ((set->count + count) * 2 > capacity) {
         capacity *= 2;
     }
@@ -162,9 +162,9 @@ bool cmif_vault_holds(const cmif_vault *vault, cmif_str fold)
  * all in compact form. */
 cmif_code cmif_vault_see(cmif_vault *vault, const cmif_scan *scan, cmif_err *err)
 {
-    enum { RUN, NUMBERS, SPACED, RUNS };
+    enum { RUN, NUMBERS, SPACED, RUNS, SEEN_MAX = 4096 /* room that is made at once */ };
     uint64_t  hash[RUNS] = {vault->seed, vault->seed, vault->seed};
-    cmif_code rc         = CMIF_OK;
+    cmif_code rc         = set_reserve(&vault->seen, scan->count < SEEN_MAX ? scan->count : SEEN_MAX, err);
     for (size_t i = 0; rc == CMIF_OK && i <= scan->count; i++) {
         const cmif_token *t    = &scan->tokens[i];
         unsigned          kind = i < scan->count ? t->kind : CMIF_TOKEN_LINE;
