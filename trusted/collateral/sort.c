@@ -2,6 +2,7 @@
 
 #include "attest/tpm.h"
 #include "base/bytes.h"
+#include "evidence/evidence.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -343,6 +344,21 @@ done:
 
 /* ---- what holds something else ---- */
 
+/* A bundle says itself of what kind each item is. */
+static cmif_code sort_bundle(cmif_sorted *s, const char *from, const uint8_t *data, size_t size, cmif_err *err)
+{
+    cmif_evidence_item items[CMIF_EVIDENCE_ITEMS_MAX];
+    size_t             count = CMIF_EVIDENCE_ITEMS_MAX;
+    if (cmif_evidence_read(data, size, items, &count, NULL) != CMIF_OK) {
+        return add_unknown(s, from, data, size, "a bundle of evidence that is damaged or cut short", err);
+    }
+    cmif_code rc = CMIF_OK;
+    for (size_t i = 0; i < count && rc == CMIF_OK; i++) {
+        rc = add(s, from, (cmif_item_kind) items[i].kind, items[i].data, items[i].size, "of a bundle", err);
+    }
+    return rc;
+}
+
 static cmif_code sort_bytes(cmif_sorted *s, const char *from, const uint8_t *data, size_t size, unsigned depth,
                             cmif_err *err);
 
@@ -455,6 +471,9 @@ static cmif_code sort_bytes(cmif_sorted *s, const char *from, const uint8_t *dat
     if (begins(data, size, "\xff\x54\x43\x47", 4)) {
         return add(s, from, CMIF_ITEM_TPM_ATTEST, data, size,
                    be16(data, size, 4) == CMIF_TPM_CERTIFY ? "TPM key attestation" : "TPM quote", err);
+    }
+    if (begins(data, size, "CMIFEV01", 8)) {
+        return sort_bundle(s, from, data, size, err);
     }
     if (begins(data, size, "CMIFSIM1", 8)) {
         return add(s, from, CMIF_ITEM_SIM, data, size, "INSECURE simulator's evidence", err);

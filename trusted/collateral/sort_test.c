@@ -133,6 +133,20 @@ static void what_is_nothing_is_called_unknown(void)
     }
 }
 
+static void a_bundle_is_the_items_that_it_names(void)
+{
+    static const uint8_t bundle[] = {
+        'C', 'M', 'I', 'F',           'E', 'V', '0', '1', 2, 0, 0, 0,  CMIF_ITEM_TPM_AK, 0, 0, 0, 2, 0, 0,
+        0,   'a', 'k', CMIF_ITEM_SIM, 0,   0,   0,   1,   0, 0, 0, 's'};
+    CHECK(cmif_sort_bytes(&sorted, "test", bundle, sizeof bundle, NULL) == CMIF_OK);
+    CHECK(sorted.count == 2 && count(CMIF_ITEM_TPM_AK) == 1 && count(CMIF_ITEM_SIM) == 1);
+    CHECK(sorted.items[0].item.size == 2 && !memcmp(sorted.items[0].item.data, "ak", 2));
+    cmif_sort_wipe(&sorted);
+    CHECK(cmif_sort_bytes(&sorted, "test", bundle, sizeof bundle - 1, NULL) == CMIF_OK);
+    CHECK(sorted.count == 1 && sorted.items[0].unknown && sorted.items[0].item.kind == 0);
+    cmif_sort_wipe(&sorted);
+}
+
 /* A quote stays one when a byte of it breaks or its end is cut off: the verifier then says what is wrong. */
 static void a_broken_quote_is_still_a_quote(void)
 {
@@ -182,6 +196,7 @@ int main(void)
 {
     RUN(what_is_nothing_is_called_unknown);
     RUN(a_file_that_is_none_is_an_error);
+    RUN(a_bundle_is_the_items_that_it_names);
     if (access(CASES "cases.json", R_OK) == 0) {
         RUN(every_capture_is_sorted_by_its_bytes);
         RUN(an_answer_brings_its_issuer_chain);
