@@ -4,7 +4,7 @@
 
 #include "attest/policy.h"
 #include "base/bytes.h"
-#include "collateral/store.h"
+#include "collateral/judge.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,35 +47,12 @@ static const cmif_command command = {
 
 typedef struct verification {
     cmif_sorted              sorted;
-    cmif_item                items[CMIF_SORTED_MAX];
-    size_t                   count;
     cmif_attest_policy       policy;
     cmif_attest_policy_file *file; /* NULL: no policy was given */
     uint8_t                  report_data[64];
     int64_t                  time;
-    cmif_store              *store;
-    char                     store_path[PATH_MAX];
     cmif_verdict             verdict;
 } verification;
-
-/* ---- words into a verdict ---- */
-
-static void add_word(char *list, size_t size, size_t room, size_t *count, const char *word)
-{
-    for (size_t i = 0; i < *count; i++) {
-        if (!strcmp(list + i * size, word)) {
-            return;
-        }
-    }
-    if (*count < room) {
-        snprintf(list + (*count)++ * size, size, "%s", word);
-    }
-}
-
-static void add_reason(cmif_verdict *v, const char *word)
-{
-    add_word(v->reasons[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &v->reason_count, word);
-}
 
 /* ---- what was asked ---- */
 
@@ -146,17 +123,6 @@ static bool has_kind(const verification *v, cmif_item_kind kind)
     return false;
 }
 
-static void take_items(verification *v)
-{
-    cmif_sort_settle(&v->sorted);
-    v->count = 0;
-    for (size_t i = 0; i < v->sorted.count; i++) {
-        if (v->sorted.items[i].item.kind) {
-            v->items[v->count++] = v->sorted.items[i].item;
-        }
-    }
-}
-
 /* Files that were named must be known; in a folder others may lie. *stranger: the first that is not. */
 static cmif_code read_evidence(verification *v, int count, char **paths, const cmif_sorted_item **stranger,
                                cmif_err *err)
@@ -174,7 +140,7 @@ static cmif_code read_evidence(verification *v, int count, char **paths, const c
             named[j] = file;
         }
     }
-    take_items(v);
+    cmif_sort_settle(&v->sorted);
     for (size_t i = 0; i < v->sorted.count; i++) {
         if (named[i] && v->sorted.items[i].unknown) {
             *stranger = &v->sorted.items[i];
@@ -182,191 +148,9 @@ static cmif_code read_evidence(verification *v, int count, char **paths, const c
         }
     }
     if (collateral_option && strcmp(collateral_option, "auto") != 0 && strcmp(collateral_option, "none") != 0) {
-        cmif_code rc = cmif_sort_path(&v->sorted, collateral_option, err);
-        take_items(v);
-        return rc;
+        return cmif_sort_path(&v->sorted, collateral_option, err);
     }
     return CMIF_OK;
-}
-
-/* ---- the store ---- */
-
-typedef struct wanted {
-    verification *v;
-    char          tcb[32], qe[8], chip[17];
-    bool          tcb_here, qe_here, crl_here, leaf_here;
-    cmif_code     rc;
-    cmif_err     *err;
-} wanted;
-
-static bool take_kept(void *context, const cmif_kept *kept, const cmif_item *item)
-{
-    wanted    *w    = context;
-    const bool vcek = strstr(kept->about, "VCEK") || strstr(kept->about, "VLEK");
-    const bool take = (kept->kind == CMIF_ITEM_TCB_INFO && !w->tcb_here && !strcmp(kept->about, w->tcb)) ||
-                      (kept->kind == CMIF_ITEM_QE_IDENTITY && !w->qe_here && !strcmp(kept->about, w->qe)) ||
-                      (kept->kind == CMIF_ITEM_CRL && !w->crl_here) ||
-                      (kept->kind == CMIF_ITEM_CERTIFICATES && !vcek) ||
-                      (kept->kind == CMIF_ITEM_CERTIFICATES && !w->leaf_here && w->chip[0] &&
-                       (strstr(kept->about, w->chip) || strstr(kept->about, "VLEK")));
-    if (take) {
-        w->rc = cmif_sort_bytes(&w->v->sorted, "(collateral store)", item->data, item->size, w->err);
-    }
-    return w->rc == CMIF_OK;
-}
-
-/* Names under which the store remembers what this verdict rests on; empty: nothing of that kind. */
-static void name_seen(const cmif_verdict *verdict, char tcb[static 64], char qe[static 64], char crl[static 96])
-{
-    const char *type = cmif_verdict_field(verdict, "tee_type"), *fmspc = cmif_verdict_field(verdict, "pck_fmspc");
-    const char *issuer = cmif_verdict_field(verdict, "crl_issuer");
-    const bool  td     = type && !strcmp(type, "0x81");
-    issuer             = issuer ? issuer : cmif_verdict_field(verdict, "pck_issuer_cn");
-    snprintf(tcb, 64, type && fmspc ? "tcb %s %.12s" : "", td ? "TDX" : "SGX", fmspc ? fmspc : "");
-    snprintf(qe, 64, type ? "qe %s" : "", td ? "TD_QE" : "QE");
-    snprintf(crl, 96, issuer ? "crl %.47s" : "", issuer ? issuer : "");
-}
-
-static cmif_code take_seen(verification *v, cmif_err *err)
-{
-    char    tcb[64], qe[64], crl[96];
-    int64_t number = 0, none = 0;
-    name_seen(&v->verdict, tcb, qe, crl);
-    cmif_code rc                  = cmif_store_seen(v->store, tcb, v->time, &number, &v->policy.seen_tcb_issue, err);
-    v->policy.seen_tcb_evaluation = (uint32_t) number;
-    rc = rc == CMIF_OK ? cmif_store_seen(v->store, qe, v->time, &none, &v->policy.seen_qe_issue, err) : rc;
-    return rc == CMIF_OK ? cmif_store_seen(v->store, crl, v->time, &none, &v->policy.seen_crl, err) : rc;
-}
-
-/* Which collateral this evidence needs, by a first look at it: names as the store has them. */
-static void name_wanted(const verification *v, wanted *w)
-{
-    const char *type  = cmif_verdict_field(&v->verdict, "tee_type"),
-               *fmspc = cmif_verdict_field(&v->verdict, "pck_fmspc");
-    const char *chip  = cmif_verdict_field(&v->verdict, "chip_id");
-    const bool  td    = type && !strcmp(type, "0x81");
-    snprintf(w->tcb, sizeof w->tcb, type && fmspc ? "%s %.12s" : "", td ? "TDX" : "SGX", fmspc ? fmspc : "");
-    snprintf(w->qe, sizeof w->qe, type ? "%s" : "", td ? "TD_QE" : "QE");
-    snprintf(w->chip, sizeof w->chip, "%.16s", chip ? chip : "");
-}
-
-/* A folder of collateral may be for many platforms: of several pieces of one kind, only those for this one are given to
- * the verifier. */
-static void leave_others(verification *v, const wanted *w)
-{
-    static const cmif_item_kind kinds[] = {CMIF_ITEM_TCB_INFO, CMIF_ITEM_QE_IDENTITY};
-    for (size_t k = 0; k < 2; k++) {
-        const char *want  = k == 0 ? w->tcb : w->qe;
-        size_t      count = 0, fit = 0;
-        bool        fits[CMIF_SORTED_MAX] = {false};
-        for (size_t i = 0; i < v->sorted.count; i++) {
-            cmif_kept kept;
-            if (v->sorted.items[i].item.kind == kinds[k]) {
-                fits[i] = cmif_kept_read(&v->sorted.items[i].item, &kept, NULL) == CMIF_OK && !strcmp(kept.about, want);
-                fit += fits[i];
-                count++;
-            }
-        }
-        for (size_t i = 0; count > 1 && fit && i < v->sorted.count; i++) {
-            if (v->sorted.items[i].item.kind == kinds[k] && !fits[i]) {
-                v->sorted.items[i].item.kind = 0;
-                snprintf(v->sorted.items[i].what, sizeof v->sorted.items[i].what, "collateral for another platform");
-            }
-        }
-    }
-    take_items(v);
-}
-
-/* What the evidence lacks. */
-static cmif_code use_store(verification *v, wanted *w, cmif_err *err)
-{
-    char      folder[PATH_MAX];
-    cmif_code rc = cmif_data_folder(folder, err);
-    if (rc == CMIF_OK) {
-        snprintf(v->store_path, sizeof v->store_path, "%.*s/collateral.db", PATH_MAX / 2, folder);
-        rc = cmif_store_open(v->store_path, false, &v->store, err);
-    }
-    if (rc != CMIF_OK || !v->store) {
-        return rc;
-    }
-    w->tcb_here  = has_kind(v, CMIF_ITEM_TCB_INFO);
-    w->qe_here   = has_kind(v, CMIF_ITEM_QE_IDENTITY);
-    w->crl_here  = has_kind(v, CMIF_ITEM_CRL);
-    w->leaf_here = has_kind(v, CMIF_ITEM_CERTIFICATES) || has_kind(v, CMIF_ITEM_SNP_TABLE);
-    rc           = cmif_store_all(v->store, take_kept, w, err);
-    rc           = rc == CMIF_OK ? w->rc : rc;
-    take_items(v);
-    return rc == CMIF_OK ? take_seen(v, err) : rc;
-}
-
-/* Is the collateral itself beyond doubt? Reasons that only speak of the platform, the program or the policy leave it
- * so. */
-static bool believed(const cmif_verdict *verdict)
-{
-    static const char *const harmless[] = {"no-policy",
-                                           "technology-not-accepted",
-                                           "no-measurement-policy",
-                                           "measurement-",
-                                           "debug",
-                                           "tcb-",
-                                           "report-data",
-                                           "freshness",
-                                           "td-",
-                                           "sgx-attributes",
-                                           "isv",
-                                           "advisory-",
-                                           "non-zero-trailing-bytes",
-                                           "event-log",
-                                           "pcr-",
-                                           "ak-",
-                                           "AK is not",
-                                           "vmpl",
-                                           "policy-bits",
-                                           "alias-check",
-                                           "platform-bits",
-                                           "mit-vector"};
-    static const char *const doubtful[] = {"tcb-info", "tcb-signing", "tcb-none", "ak-crl", "ak-revoked"};
-    for (size_t i = 0; i < verdict->reason_count; i++) {
-        bool good = false;
-        for (size_t j = 0; j < sizeof harmless / sizeof *harmless; j++) {
-            good = good || !strncmp(verdict->reasons[i], harmless[j], strlen(harmless[j]));
-        }
-        for (size_t j = 0; j < sizeof doubtful / sizeof *doubtful; j++) {
-            good = good && strncmp(verdict->reasons[i], doubtful[j], strlen(doubtful[j])) != 0;
-        }
-        if (!good) {
-            return false;
-        }
-    }
-    return (verdict->tcb_issue || verdict->crl_this_update) &&
-           (verdict->outcome == CMIF_ACCEPTED || verdict->outcome == CMIF_REJECTED);
-}
-
-/* Remember what was believed, if it is news. */
-static cmif_code remember(verification *v, cmif_err *err)
-{
-    const cmif_verdict *d = &v->verdict;
-    char                names[3][96];
-    const int64_t numbers[3] = {d->tcb_evaluation, 0, 0}, issues[3] = {d->tcb_issue, d->qe_issue, d->crl_this_update};
-    cmif_store   *store = NULL;
-    cmif_code     rc    = CMIF_OK;
-    if (!v->store_path[0] || !believed(d)) {
-        return CMIF_OK;
-    }
-    name_seen(d, names[0], names[1], names[2]);
-    for (size_t i = 0; rc == CMIF_OK && i < 3; i++) {
-        int64_t number = 0, issue = 0;
-        if (!names[i][0] || !issues[i]) {
-            continue;
-        }
-        rc = cmif_store_seen(v->store, names[i], issues[i], &number, &issue, err);
-        if (rc == CMIF_OK && (issue < issues[i] || number < numbers[i])) {
-            rc = store ? CMIF_OK : cmif_store_open(v->store_path, true, &store, err);
-            rc = rc == CMIF_OK ? cmif_store_saw(store, names[i], numbers[i], issues[i], err) : rc;
-        }
-    }
-    cmif_store_free(store);
-    return rc;
 }
 
 /* ---- the verdict ---- */
@@ -375,7 +159,7 @@ static void say_no_evidence(verification *v, const cmif_sorted_item *stranger)
 {
     cmif_verdict *d = &v->verdict;
     *d              = (cmif_verdict){.outcome = CMIF_MALFORMED, .time = v->time};
-    add_reason(d, "no-evidence");
+    cmif_judge_reason(d, "no-evidence");
     if (stranger) {
         (void) cmif_fail(&d->sentence, CMIF_E_FORMAT,
                          "expected a quote, a report, an RA-TLS certificate, a TPM quote, an event log or collateral; "
@@ -399,7 +183,7 @@ static bool has_evidence(const verification *v)
 static void say_no_policy(verification *v)
 {
     cmif_verdict *d = &v->verdict;
-    add_reason(d, "no-policy");
+    cmif_judge_reason(d, "no-policy");
     if (d->outcome == CMIF_ACCEPTED) {
         d->outcome = CMIF_REJECTED;
     }
@@ -419,26 +203,17 @@ static cmif_code judge(verification *v, const cmif_sorted_item *stranger, cmif_e
         say_no_evidence(v, stranger);
         return CMIF_OK;
     }
-    const bool store = !collateral_option || strcmp(collateral_option, "none") != 0;
-    wanted     w     = {.v = v, .err = err};
-    cmif_attest(v->items, v->count, &v->policy, v->time, &v->verdict);
-    name_wanted(v, &w);
-    leave_others(v, &w);
-    rc = store ? use_store(v, &w, err) : CMIF_OK;
-    if (rc != CMIF_OK) {
-        return rc;
+    char       folder[PATH_MAX], store[PATH_MAX];
+    const bool none = collateral_option && !strcmp(collateral_option, "none");
+    if (!none) {
+        rc = cmif_data_folder(folder, err);
+        snprintf(store, sizeof store, "%.*s/collateral.db", PATH_MAX / 2, rc == CMIF_OK ? folder : "");
     }
-    cmif_attest(v->items, v->count, &v->policy, v->time, &v->verdict);
-    if (!v->file) {
+    rc = rc == CMIF_OK ? cmif_judge(&v->sorted, &v->policy, v->time, none ? NULL : store, &v->verdict, err) : rc;
+    if (rc == CMIF_OK && !v->file) {
         say_no_policy(v);
     }
-    if (!store) {
-        add_word(v->verdict.unchecked[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &v->verdict.unchecked_count,
-                 "collateral-rollback");
-        add_word(v->verdict.loosened[0], sizeof v->verdict.loosened[0],
-                 sizeof v->verdict.loosened / sizeof v->verdict.loosened[0], &v->verdict.loosened_count, "no-store");
-    }
-    return remember(v, err);
+    return rc;
 }
 
 /* ---- a policy from evidence ---- */
@@ -661,7 +436,6 @@ int cmif_verify_command(int argc, char **argv)
     code = rc != CMIF_OK ? cmif_report(&err) : write_option ? CMIF_EXIT_OK : (int) v->verdict.outcome;
 done:
     if (v) {
-        cmif_store_free(v->store);
         cmif_sort_wipe(&v->sorted);
         cmif_attest_policy_free(v->file);
     }

@@ -302,6 +302,11 @@ def what_was_not_verified_is_not_remembered():
     without = [f"{EARLY}/{name}" for name in os.listdir(EARLY) if "crl" not in name and name != "expected.json"]
     found = verdict(10, "--time", BOTH_TIME, *without, env=env)  # signed, but perhaps by a key that was revoked
     assert found["tcb"]["evaluation"] == 21 and "revocation-tcb-signing" in found["reasons"], found
+    loose = "attestation-policy 1\naccept tdx\nstatus UpToDate OutOfDate\ntd-forbid none\nloosen any-measurement\nloosen no-report-data\nloosen servtd\n"
+    found = verdict(0, "--policy", write("loose3.policy", loose + "loosen no-crl\n"), "--time", BOTH_TIME, *without, env=env)
+    assert found["tcb"]["evaluation"] == 21 and "revocation-tcb-signing" in found["unchecked"], found
+    own = write("own.policy", f"{loose}root\n{read(f'{CASES}/roots/intel_sgx_root_ca.pem').decode()}")  # whoever brings a root brings another maker
+    assert "roots" in verdict(0, "--policy", own, "--time", BOTH_TIME, EARLY, env=env)["loosened"]
     assert not any("rollback" in word for word in verdict(10, "--time", BOTH_TIME, LATER, env=env)["reasons"])
 
 
