@@ -158,23 +158,38 @@ static void tell_pck(cmif_verdict *v, X509 *leaf, const cmif_pck *pck)
     cmif_verdict_number(v, "pck_pcesvn", pck->pcesvn);
 }
 
-/* The PCK certificate among those that the quote brought: the one with the SGX extension. Its path to our root, its
- * revocation, what it says. NULL: there is none, and the verdict says so. */
-static X509 *check_pck(cmif_attest_call *call, const cmif_quote *quote, bool no_collateral, cmif_pck *pck,
-                       bool *pck_read)
+static bool sgx_extension(const X509 *certificate, cmif_reader *extension)
+{
+    return cmif_x509_extension(certificate, cmif_oid_sgx_extension, sizeof cmif_oid_sgx_extension, extension);
+}
+
+/* The PCK certificate: the one with the SGX extension among those that the quote brings. A quote that only names its
+ * platform (by its PPID, mostly encrypted) has it brought beside: the one whose key has signed the QE report. NULL:
+ * there is none, and the verdict says so. */
+static X509 *find_pck(cmif_attest_call *call, const cmif_quote *quote)
 {
     cmif_verdict *v     = call->verdict;
     cmif_err      err   = {0};
     X509         *leaf  = NULL;
     size_t        first = call->pool->certificate_count, size = quote->certification_size;
     cmif_reader   extension;
-    *pck_read = false;
     if (quote->certification_type != CMIF_QUOTE_PCK_CHAIN) {
-        cmif_verdict_invalid(v, "certification-data");
-        cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED,
-                           "unsupported certification data: type %u, and type 5 (PCK certificate chain) is expected",
-                           quote->certification_type);
-        return NULL;
+        for (size_t i = 0; i < first && !leaf && quote->certification_type <= 3; i++) {
+            X509 *c = call->pool->certificates[i];
+            if (sgx_extension(c, &extension) && cmif_x509_key_is(c, CMIF_KEY_P256) &&
+                signature_holds(call, cmif_ecdsa_verify(X509_get0_pubkey(c), quote->qe_signature, 64, quote->qe_report,
+                                                        CMIF_SGX_REPORT_SIZE))) {
+                leaf = c;
+            }
+        }
+        if (!leaf) {
+            cmif_verdict_invalid(v, "certification-data");
+            cmif_verdict_worse(v, CMIF_UNSUPPORTED, CMIF_E_UNSUPPORTED,
+                               "unsupported certification data: type %u, which does not bring the PCK certificate "
+                               "(5 does), and it is not beside it either",
+                               quote->certification_type);
+        }
+        return leaf;
     }
     while (size && quote->certification[size - 1] == 0) {
         size--; /* a C string, as it is usually written */
@@ -187,18 +202,29 @@ static X509 *check_pck(cmif_attest_call *call, const cmif_quote *quote, bool no_
         return NULL;
     }
     for (size_t i = first; i < call->pool->certificate_count; i++) {
-        if (cmif_x509_extension(call->pool->certificates[i], cmif_oid_sgx_extension, sizeof cmif_oid_sgx_extension,
-                                &extension)) {
+        if (sgx_extension(call->pool->certificates[i], &extension)) {
             if (leaf) {
                 cmif_verdict_invalid(v, "pck-two");
                 return NULL;
             }
-            leaf      = call->pool->certificates[i];
-            *pck_read = cmif_pck_read(extension, pck);
+            leaf = call->pool->certificates[i];
         }
     }
     if (!leaf) {
         cmif_verdict_invalid(v, "pck-missing");
+    }
+    return leaf;
+}
+
+/* The PCK certificate, its path to our root, its revocation, and what it says. NULL: find_pck's. */
+static X509 *check_pck(cmif_attest_call *call, const cmif_quote *quote, bool no_collateral, cmif_pck *pck,
+                       bool *pck_read)
+{
+    cmif_verdict *v    = call->verdict;
+    X509         *leaf = find_pck(call, quote);
+    cmif_reader   extension;
+    *pck_read = leaf && sgx_extension(leaf, &extension) && cmif_pck_read(extension, pck);
+    if (!leaf) {
         return NULL;
     }
     if (*pck_read) {

@@ -525,6 +525,36 @@ static void header_and_layout_are_what_they_must_be(void)
     BENT(4, 2, CMIF_UNSUPPORTED, "invalid-evidence", "quote-unsupported", w.header[0] = 5);
 }
 
+static void chain_beside(unsigned type)
+{
+    w.certification_type = type;
+    world_make(&w);
+    const size_t at = qe_offset(&w) + 450 + w.auth_size + 6;
+    rig_item(&w, CMIF_ITEM_CERTIFICATES, w.quote + at, w.quote_size - at - 1);
+}
+
+/* A quote that names its platform by its PPID is good with the PCK certificate beside it. */
+static void the_pck_certificate_may_lie_beside_the_quote(void)
+{
+    for (size_t i = 0; i < KINDS; i++) {
+        const unsigned version = kinds[i][0], body = kinds[i][1];
+        for (unsigned type = 1; type <= 4; type++) {
+            world_new(&w, version, body);
+            chain_beside(type);
+            bent_judge("chain beside", &w, type == 4 ? CMIF_UNSUPPORTED : CMIF_ACCEPTED,
+                       type == 4 ? "invalid-evidence" : "", type == 4 ? "certification-data" : "");
+        }
+        world_new(&w, version, body);
+        w.crls[RIG_PCK_CRL].revoked[0] = 3;
+        chain_beside(3);
+        bent_judge("revoked beside", &w, CMIF_REJECTED, "pck-revoked", "");
+    }
+    world_new(&w, 3, 1);
+    w.qe_signed_by = RIG_STRANGER; /* of another platform */
+    chain_beside(3);
+    bent_judge("another's beside", &w, CMIF_UNSUPPORTED, "invalid-evidence", "certification-data");
+}
+
 static void every_length_is_exact(void)
 {
     for (size_t i = 0; i < KINDS; i++) {
@@ -1190,6 +1220,7 @@ int main(int argc, char **argv)
     rig_open();
     RUN(a_good_world_of_each_kind_is_accepted);
     RUN(header_and_layout_are_what_they_must_be);
+    RUN(the_pck_certificate_may_lie_beside_the_quote);
     RUN(every_length_is_exact);
     RUN(signatures_bind_body_key_and_enclave);
     RUN(the_chain_ends_at_our_root);
