@@ -15,7 +15,7 @@
 static const char *const names[CMIF_LIST_COUNT]     = {"given", "family", "place", "organisation", "person", "word"};
 static const uint32_t    words_max[CMIF_LIST_COUNT] = {1, 1, 5, 6, 5, 1};
 
-enum { FILE_SIZE_MAX = 1 << 28, STRING_SIZE_MAX = 512, FLAGS_MAX = (1 << 29) - 1, SHORT_MAX = 23, LOOK_AHEAD = 16 };
+enum { FILE_SIZE_MAX = 1 << 28, STRING_SIZE_MAX = 512, FLAGS_MAX = (1 << 29) - 1, SHORT_MAX = 23, LOOK_AHEAD = 32 };
 
 /* A string as it is compared: its bytes, zeros, and its size in the last byte; one that is too long for that has a hash
  * in at[0], its place in the file in at[1], and its size and LONG in at[2]. */
@@ -42,7 +42,7 @@ struct cmif_lists {
     uint8_t        hash[32];
 };
 
-static string_key key_of(cmif_str s)
+static inline string_key key_of(cmif_str s)
 {
     string_key key = {{0}};
     memcpy(key.at, s.data, s.size <= SHORT_MAX ? s.size : 0);
@@ -316,9 +316,11 @@ void cmif_lists_look(const cmif_lists *l, const cmif_str *words, size_t count, c
     while (count > 0) { /* the memory of one is on its way while others are hashed */
         size_t n = count < LOOK_AHEAD ? count : LOOK_AHEAD;
         for (size_t i = 0; i < n; i++) {
-            keys[i]   = key_of(words[i]);
-            places[i] = place_of(l, keys[i]);
-            __builtin_prefetch(&l->slots[places[i]]);
+            if (words[i].size) {
+                keys[i]   = key_of(words[i]);
+                places[i] = place_of(l, keys[i]);
+                __builtin_prefetch(&l->slots[places[i]]);
+            }
         }
         for (size_t i = 0; i < n; i++) {
             out[i] = words[i].size ? slot_of(l, words[i], keys[i], places[i])->known : (cmif_known){0};

@@ -332,14 +332,15 @@ static cmif_code decide(job *j, cmif_err *err)
 {
     const cmif_policy *p     = j->c->options.policy;
     size_t             count = 0;
-    cmif_code          rc    = zeros(&j->marks, j->scan.count, 1, err);
-    if (rc == CMIF_OK) {
-        rc = zeros(&j->actions, j->spans.count, 1, err);
+    const bool         named = p->allow_count + p->deny_count > 0;
+    cmif_code          rc    = zeros(&j->actions, j->spans.count, 1, err);
+    if (rc == CMIF_OK && named) {
+        rc = zeros(&j->marks, j->scan.count, 1, err);
     }
     if (rc != CMIF_OK) {
         return rc;
     }
-    for (size_t i = 0; i < j->scan.count && p->allow_count + p->deny_count > 0; i++) {
+    for (size_t i = 0; named && i < j->scan.count; i++) {
         if (is_word(&j->scan.tokens[i])) {
             mark_from(j, p->deny, p->deny_count, i, DENIED);
             mark_from(j, p->allow, p->allow_count, i, ALLOWED);
@@ -348,9 +349,9 @@ static cmif_code decide(job *j, cmif_err *err)
     for (size_t i = 0; i < j->spans.count; i++) {
         cmif_span   s       = j->spans.at[i];
         cmif_action action  = p->actions[s.class];
-        bool        allowed = true, any = false, merged = false;
+        bool        allowed = named, any = false, merged = false;
         uint8_t class = 0;
-        for (size_t next = i;;) {
+        for (size_t next = i; named;) {
             size_t end = s.first + s.count;
             for (size_t k = j->spans.at[next].first; k < end; k++) {
                 allowed = allowed && (j->marks.data[k] & ALLOWED);
