@@ -26,7 +26,7 @@ def skip(why):
 
 missing = [tool for tool in TOOLS if not shutil.which(tool)]
 if missing:
-    skip(f"{', '.join(missing)}: not installed (Debian packages swtpm, swtpm-tools, tpm2-tools, libtss2-tcti-swtpm0)")
+    skip(f"{', '.join(missing)}: not installed (Debian packages swtpm, swtpm-tools, tpm2-tools)")
 WORK = tempfile.mkdtemp(prefix="cmif-swtpm-")
 ROOT, CA = f"{WORK}/ca/swtpm-localca-rootca-cert.pem", f"{WORK}/ca/issuercert.pem"
 passed = failed = 0
