@@ -20,8 +20,8 @@ static const cmif_option options[] = {
     {0, "policy", "FILE", CMIF_OPTION_TEXT, &policy_option, 0, 0, "what must hold; without one nothing is accepted"},
     {0, "report-data", "HEX", CMIF_OPTION_TEXT, &report_data_option, 0, 0, "what was asked with: a nonce, or a hash"},
     {0, "time", "T", CMIF_OPTION_TEXT, &time_option, 0, 0, "judge as of 2025-06-20T00:00:00Z (default: now)"},
-    {0, "collateral", "auto|none|PATH", CMIF_OPTION_TEXT, &collateral_option, 0, 0,
-     "file or folder; the store is 'auto' (default)"},
+    {0, "collateral", "WHERE", CMIF_OPTION_TEXT, &collateral_option, 0, 0,
+     "file or folder; auto: the store (default); none"},
     {0, "write-policy", "FILE", CMIF_OPTION_TEXT, &write_option, 0, 0, "write a policy from evidence that is good"},
     CMIF_COMMON_OPTIONS,
 };

@@ -245,11 +245,11 @@ static size_t find_word(const char *word, const char *const *words, size_t count
 /* Bytes of a hexadecimal word, at most room; 0: it is none, or too long. */
 static size_t read_hex(char *word, uint8_t *out, size_t room)
 {
-    size_t size = strlen(word);
-    for (char *c = word; *c; c++) {
+    size_t size = 0;
+    for (char *c = word; *c; c++, size++) {
         *c = *c >= 'A' && *c <= 'F' ? (char) (*c - 'A' + 'a') : *c;
     }
-    return size % 2 == 0 && size / 2 <= room && cmif_unhex(word, size / 2, out) ? size / 2 : 0;
+    return size % 2 == 0 && size <= 2 * room && cmif_unhex(word, size / 2, out) ? size / 2 : 0;
 }
 
 static bool read_number(const char *word, uint64_t most, uint64_t *out)
