@@ -505,8 +505,8 @@ static cmif_code draw(job *j, cmif_err *err)
                 outputs_of(c)[id] = IN_DRAWING;
             }
         }
-        if (*action == CMIF_ACTION_CHANNEL && !drawn) {
-            *action = CMIF_ACTION_PASS; /* the table lets it pass, and so it is counted */
+        if (*action == CMIF_ACTION_CHANNEL && !drawn) { /* the table lets it pass: nobody certifies which words */
+            *action = s->class == CMIF_SPAN_STOP ? CMIF_ACTION_PASS : CMIF_ACTION_SURROGATE;
         }
     }
     return rc == CMIF_OK ? draw_fresh(j, err) : rc;
