@@ -394,6 +394,26 @@ static void evidence_of_an_unknown_form_is_not_shown(void)
 
 /* ---- promises: Gramine ---- */
 
+static void a_bundle_without_room_for_all_gets_none(void)
+{
+    cmif_evidence      e = {0};
+    cmif_evidence_item items[CMIF_EVIDENCE_ITEMS_MAX];
+    size_t             count = CMIF_EVIDENCE_ITEMS_MAX;
+    for (size_t i = 1; i < CMIF_EVIDENCE_ITEMS_MAX; i++) {
+        CHECK(cmif_evidence_put(&e, 5, "before", 6, NULL) == CMIF_OK);
+    }
+    tree(CMIF_MAKER_SNP);
+    fake.auxblob_size = 48; /* the report fits, its table does not */
+    CHECK(make_it(CMIF_MAKER_SNP, &e, NULL) == CMIF_E_RANGE);
+    CHECK(cmif_evidence_read(e.bytes, e.size, items, &count, NULL) == CMIF_OK && count == CMIF_EVIDENCE_ITEMS_MAX - 1 &&
+          e.count == count);
+    cmif_evidence_free(&e);
+    tree(CMIF_MAKER_SNP);
+    fake.outblob_size = REPORT_SIZE - 1;
+    CHECK(make_it(CMIF_MAKER_SNP, &e, NULL) == CMIF_E_UNSUPPORTED && e.count == 0 && e.size == 0);
+    cmif_evidence_free(&e);
+}
+
 static void an_enclave_writes_its_data_and_reads_the_quote(void)
 {
     tree(CMIF_MAKER_SGX);
@@ -509,6 +529,7 @@ int main(void)
     RUN(names_that_are_taken_are_passed_over);
     RUN(another_kind_of_machine_is_refused_at_once);
     RUN(evidence_of_an_unknown_form_is_not_shown);
+    RUN(a_bundle_without_room_for_all_gets_none);
     RUN(an_enclave_writes_its_data_and_reads_the_quote);
     RUN(an_enclave_that_cannot_be_attested_says_so);
     RUN(report_data_is_found_where_each_kind_of_quote_has_it);
