@@ -103,9 +103,10 @@ static uint8_t mark_at(const job *j, size_t i)
     return is_kind(j, i, CMIF_TOKEN_MARK) && token_at(j, i)->fold_size ? (uint8_t) fold_at(j, i).data[0] : 0;
 }
 
-static uint32_t hash_of(const char *data, size_t size)
+/* It begins with where the job lies, which no text can know: none is made of names that fall on one slot. */
+static uint32_t hash_of(const job *j, const char *data, size_t size)
 {
-    uint32_t h = 2166136261u;
+    uint32_t h = 2166136261u ^ (uint32_t) ((uintptr_t) j >> 12);
     for (size_t i = 0; i < size; i++) {
         h = (h ^ (uint8_t) data[i]) * 16777619u;
     }
@@ -1371,7 +1372,7 @@ static reading reading_at(job *j, size_t i)
 static name_slot *name_slot_of(const job *j, size_t token)
 {
     cmif_str fold = fold_at(j, token);
-    for (size_t at = hash_of(fold.data, fold.size) & j->name_mask;; at = (at + 1) & j->name_mask) {
+    for (size_t at = hash_of(j, fold.data, fold.size) & j->name_mask;; at = (at + 1) & j->name_mask) {
         name_slot *slot = &j->names[at];
         if (!slot->token) {
             return slot;
