@@ -256,7 +256,7 @@ static X509 *check_pck(cmif_attest_call *call, const cmif_quote *quote, bool no_
 }
 
 /* Signatures of the quote itself: PCK key -> QE report -> attestation key -> body. leaf NULL: the first link is known
- * to be missing. */
+ * to be missing. The QE's report data is the hash and 32 zeros, and all of it is compared. */
 static void check_signatures(cmif_attest_call *call, const cmif_quote *q, X509 *leaf)
 {
     cmif_verdict *v        = call->verdict;
@@ -271,8 +271,7 @@ static void check_signatures(cmif_attest_call *call, const cmif_quote *q, X509 *
     if (!hash || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1 || EVP_DigestUpdate(hash, q->key, 64) != 1 ||
         EVP_DigestUpdate(hash, q->auth, q->auth_size) != 1 || EVP_DigestFinal_ex(hash, want, NULL) != 1) {
         no_memory(call);
-    } else if (CRYPTO_memcmp(want, q->qe_report + CMIF_SGX_REPORT_DATA, sizeof want) !=
-               0) { /* all 64 bytes: the upper half is zero */
+    } else if (CRYPTO_memcmp(want, q->qe_report + CMIF_SGX_REPORT_DATA, sizeof want) != 0) {
         cmif_verdict_invalid(v, "qe-report-data");
     }
     if (!key || !signature_holds(call, cmif_ecdsa_verify(key, q->signature, 64, q->signed_bytes, q->signed_size))) {
@@ -311,8 +310,8 @@ static uint32_t check_document(cmif_attest_call *call, const cmif_item *item, co
                            "%s: an object of '%s' and a 'signature' of 128 digits expected", what, name);
         return CMIF_JSON_NONE;
     }
-    for (size_t i = 0; i < call->pool->certificate_count;
-         i++) { /* the certificate was renewed with its key: take one that is valid */
+    /* the certificate was renewed with its key: take one that is valid */
+    for (size_t i = 0; i < call->pool->certificate_count; i++) {
         X509 *candidate = call->pool->certificates[i];
         if ((!signer || path.problems) && cmif_x509_has_name(candidate, "Intel SGX TCB Signing") &&
             cmif_x509_key_is(candidate, CMIF_KEY_P256) &&
@@ -376,8 +375,8 @@ static void check_collateral(cmif_attest_call *call, const cmif_quote *q, const 
         }
         cmif_json_wipe(&json);
     }
-    const unsigned never =
-        1u << CMIF_TCB_NONE | 1u << CMIF_TCB_REVOKED | 1u << CMIF_TCB_NOT_SUPPORTED; /* by no policy */
+    /* by no policy: */
+    const unsigned never = 1u << CMIF_TCB_NONE | 1u << CMIF_TCB_REVOKED | 1u << CMIF_TCB_NOT_SUPPORTED;
     if (v->tcb_status != CMIF_TCB_NONE && !((call->policy->statuses & ~never) >> v->tcb_status & 1)) {
         cmif_verdict_reasonf(v, "tcb-%s", cmif_tcb_status_name(v->tcb_status));
     } else if (v->tcb_status == CMIF_TCB_NONE && v->reason_count == 0) {

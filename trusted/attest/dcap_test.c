@@ -1186,6 +1186,27 @@ static void the_policy_decides_what_is_accepted(void)
                policy.root_count = 1; w.policy = policy);
 }
 
+static void items_are_bounded_and_of_one_technology(void)
+{
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-evidence", "items", w.items[0].size = 0);
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-evidence", "items", w.items[3].data = NULL);
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-evidence", "items", w.items[1].size = CMIF_ITEM_SIZE_MAX + 1);
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-evidence", "items", w.count = CMIF_ITEMS_MAX + 1); /* none is touched */
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-evidence", "items",
+               w.items[w.count++] = (cmif_item){CMIF_ITEM_SNP_REPORT, w.quote, w.quote_size});
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-evidence", "items",
+               w.items[w.count++] = (cmif_item){CMIF_ITEM_SIM, w.quote, w.quote_size});
+    BENT_AFTER(4, 2, CMIF_UNSUPPORTED, "no-evidence", "", w.items[0] = w.items[--w.count]);
+    BENT_AFTER(4, 2, CMIF_UNSUPPORTED, "no-evidence", "", w.count = 0);
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-collateral", "certificates",
+               w.items[w.count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, w.quote, w.quote_size});
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-collateral", "certificates",
+               w.items[w.count++] = (cmif_item){CMIF_ITEM_CRL, w.root.data, w.root.size}); /* a certificate is no CRL */
+    BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-collateral", "certificates", w.root.size--);
+    BENT_AFTER(4, 2, CMIF_REJECTED, "invalid-evidence revocation-pck invalid-collateral revocation-tcb-signing",
+               "pck-untrusted tcb-signing-untrusted", w.policy.roots = NULL); /* the roots that are built in */
+}
+
 static void no_collateral_is_said_once_and_every_reason_is_given(void)
 {
     static cmif_verdict v;
@@ -1233,6 +1254,7 @@ int main(int argc, char **argv)
     RUN(the_quoting_enclave_is_intels);
     RUN(td_and_enclave_attributes_are_policy);
     RUN(the_policy_decides_what_is_accepted);
+    RUN(items_are_bounded_and_of_one_technology);
     RUN(no_collateral_is_said_once_and_every_reason_is_given);
     rig_close();
     printf("%d bent worlds\n", bent_count);
