@@ -330,6 +330,12 @@ static void put_exceptions(const cmif_policy *p, char *out, size_t room)
         }
     }
     size_t used = strlen(out);
+    if (p->allow_count) {
+        snprintf(out + used, room - used, "%s%zu name%s that it allows",
+                 count++ ? ", and of " : " (your file says otherwise of: ", p->allow_count,
+                 p->allow_count > 1 ? "s" : "");
+        used = strlen(out);
+    }
     snprintf(out + used, room - used, "%s", count ? ")" : "");
 }
 
@@ -350,7 +356,9 @@ void cmif_guard_sentence(const cmif_guard *g, char *out, size_t room)
         return;
     }
     const cmif_action *a     = g->policy->actions;
-    const char        *drawn = a[CMIF_SPAN_WORD] == CMIF_ACTION_CHANNEL    ? "ordinary words"
+    bool               even  = a[CMIF_SPAN_TOPIC] != CMIF_ACTION_PASS;
+    const char        *drawn = a[CMIF_SPAN_WORD] == CMIF_ACTION_CHANNEL
+                                   ? even ? "ordinary words" : "ordinary words that are of no sensitive topic"
                                : a[CMIF_SPAN_TOPIC] == CMIF_ACTION_CHANNEL ? "words of sensitive topics"
                                                                            : "";
     const char        *stop  = a[CMIF_SPAN_STOP] == CMIF_ACTION_CHANNEL ? "function words" : "";

@@ -259,6 +259,20 @@ def explaining_is_beside_the_text_never_in_it():
 
 
 @promise
+def the_sentence_tells_what_a_file_lets_out():
+    def sentence(text):
+        return json.loads(good("policy", "show", "--json", file("sentence.policy", text)).out)["guarantee"]
+    assert "otherwise" not in sentence("policy words\n") and "no sensitive topic" not in sentence("policy words\n")
+    assert "type and shape (your file says otherwise of: 1 name that it allows);" in sentence('policy topics\nallow "Maria Lopez"\n')
+    assert "(your file says otherwise of: time, person, and of 2 names that it allows);" in \
+        sentence('policy topics\nclass person pass\nclass time pass\nallow "Anna"\nallow "Peter"\n')
+    assert "; ordinary words that are of no sensitive topic leave through the channel, " in sentence("policy words\nclass topic pass\n")
+    every = [c for c in json.loads(good("policy", "show", "names", "--json").out)["classes"] if c not in ("stop", "word", "topic", "count", "unknown")]
+    long = sentence("policy words\nclass topic pass\n" + "".join(f"class {c} pass\n" for c in every) + "".join(f'allow "name{n}x"\n' for n in range(4096)))
+    assert f"{every[-1]}, and of 4096 names that it allows);" in long and long.endswith("nothing is promised for it"), long
+
+
+@promise
 def a_dry_run_enters_and_releases_nothing():
     env = fresh("dry")
     done = good("sanitize", "--dry-run", text=f"Maria has {CANARY}", env=env)
