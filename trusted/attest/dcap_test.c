@@ -1199,7 +1199,7 @@ static void items_are_bounded_and_of_one_technology(void)
     BENT_AFTER(4, 2, CMIF_UNSUPPORTED, "no-evidence", "", w.items[0] = w.items[--w.count]);
     BENT_AFTER(4, 2, CMIF_UNSUPPORTED, "no-evidence", "", w.count = 0);
     BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-collateral", "certificates",
-               w.items[w.count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, w.quote, w.quote_size});
+               w.items[w.count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, w.quote, 600});
     BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-collateral", "certificates",
                w.items[w.count++] = (cmif_item){CMIF_ITEM_CRL, w.root.data, w.root.size}); /* a certificate is no CRL */
     BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-collateral", "certificates", w.root.size--);
