@@ -36,8 +36,8 @@ static void as_collateral(const cmif_json *json)
         if (!v.reason_count && v.tcb_status == CMIF_TCB_NONE) {
             abort();
         }
-        uint32_t evaluation;
-        (void) !cmif_tcb_dates(&call, json, 0, "tcb-info", 0, &v.tcb_issue, &evaluation);
+        cmif_tcb_age found;
+        (void) !cmif_tcb_dates(&call, json, 0, "tcb-info", (cmif_tcb_age){0}, &found);
     }
 }
 

@@ -345,20 +345,23 @@ static uint32_t check_document(cmif_attest_call *call, const cmif_item *item, co
 /* TCB info and QE identity. */
 static void check_collateral(cmif_attest_call *call, const cmif_quote *q, const cmif_pck *pck)
 {
-    cmif_verdict    *v        = call->verdict;
-    const cmif_item *info     = cmif_call_one(call, CMIF_ITEM_TCB_INFO);
-    const cmif_item *identity = cmif_call_one(call, CMIF_ITEM_QE_IDENTITY);
-    cmif_json        json     = {0};
-    uint32_t         node, evaluation;
+    const cmif_attest_policy *policy   = call->policy;
+    cmif_verdict             *v        = call->verdict;
+    const cmif_item          *info     = cmif_call_one(call, CMIF_ITEM_TCB_INFO);
+    const cmif_item          *identity = cmif_call_one(call, CMIF_ITEM_QE_IDENTITY);
+    cmif_json                 json     = {0};
+    cmif_tcb_age              found;
+    uint32_t                  node;
     if (!info || !identity) {
         cmif_verdict_reason(v, "no-collateral");
     }
     if (!identity) {
         cmif_verdict_unchecked(v, "qe-identity", true);
     } else {
-        node = check_document(call, identity, "enclaveIdentity", "qe-identity", &json);
-        if (node != CMIF_JSON_NONE &&
-            cmif_tcb_dates(call, &json, node, "qe-identity", call->policy->seen_qe_issue, &v->qe_issue, &evaluation)) {
+        node                    = check_document(call, identity, "enclaveIdentity", "qe-identity", &json);
+        const cmif_tcb_age seen = {.issue = policy->seen_qe_issue};
+        if (node != CMIF_JSON_NONE && cmif_tcb_dates(call, &json, node, "qe-identity", seen, &found)) {
+            v->qe_issue = found.issue;
             cmif_tcb_qe(call, &json, node, q);
         }
         cmif_json_wipe(&json);
@@ -366,18 +369,20 @@ static void check_collateral(cmif_attest_call *call, const cmif_quote *q, const 
     if (!info) {
         cmif_verdict_unchecked(v, "tcb", true);
     } else {
-        node = check_document(call, info, "tcbInfo", "tcb-info", &json);
-        if (node != CMIF_JSON_NONE &&
-            cmif_tcb_dates(call, &json, node, "tcb-info", call->policy->seen_tcb_issue, &v->tcb_issue,
-                           &v->tcb_evaluation) &&
-            pck) {
-            cmif_tcb_platform(call, &json, node, q, pck);
+        node                    = check_document(call, info, "tcbInfo", "tcb-info", &json);
+        const cmif_tcb_age seen = {.issue = policy->seen_tcb_issue, .evaluation = policy->seen_tcb_evaluation};
+        if (node != CMIF_JSON_NONE && cmif_tcb_dates(call, &json, node, "tcb-info", seen, &found)) {
+            v->tcb_issue      = found.issue;
+            v->tcb_evaluation = found.evaluation;
+            if (pck) {
+                cmif_tcb_platform(call, &json, node, q, pck);
+            }
         }
         cmif_json_wipe(&json);
     }
     /* by no policy: */
     const unsigned never = 1u << CMIF_TCB_NONE | 1u << CMIF_TCB_REVOKED | 1u << CMIF_TCB_NOT_SUPPORTED;
-    if (v->tcb_status != CMIF_TCB_NONE && !((call->policy->statuses & ~never) >> v->tcb_status & 1)) {
+    if (v->tcb_status != CMIF_TCB_NONE && !((policy->statuses & ~never) >> v->tcb_status & 1)) {
         cmif_verdict_reasonf(v, "tcb-%s", cmif_tcb_status_name(v->tcb_status));
     } else if (v->tcb_status == CMIF_TCB_NONE && v->reason_count == 0) {
         cmif_verdict_reason(v, "tcb-none"); /* cannot be: whatever left it open gave a reason */

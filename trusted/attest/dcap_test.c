@@ -757,8 +757,8 @@ static void collateral_is_what_intel_signed(void)
         BENT(4, 2, CMIF_ACCEPTED, "", "", w.policy.minimum_tcb_evaluation = 17);
         BENT(4, 2, CMIF_REJECTED, text[2], "", w.policy.minimum_tcb_evaluation = 17;
              world_edit(&w, d, "Number\":17", "Number\":16"));
-        BENT(4, 2, CMIF_REJECTED, text[3], "", w.policy.seen_tcb_evaluation = 17;
-             world_edit(&w, d, "Number\":17", "Number\":16"));
+        BENT(4, 2, d ? CMIF_ACCEPTED : CMIF_REJECTED, d ? "" : text[3], "", w.policy.seen_tcb_evaluation = 17;
+             world_edit(&w, d, "Number\":17", "Number\":16")); /* a number of TCB infos */
         BENT(4, 2, CMIF_REJECTED, text[3], "",
              *(d ? &w.policy.seen_qe_issue : &w.policy.seen_tcb_issue) = 1748736001); /* issued 1748736000 */
         BENT(4, 2, CMIF_ACCEPTED, "", "", *(d ? &w.policy.seen_qe_issue : &w.policy.seen_tcb_issue) = 1748736000);

@@ -17,13 +17,13 @@ static bool malformed(cmif_attest_call *call, const char *what, const char *fiel
     return false;
 }
 
-bool cmif_tcb_dates(cmif_attest_call *call, const cmif_json *json, uint32_t node, const char *what, int64_t seen,
-                    int64_t *issue, uint32_t *evaluation)
+bool cmif_tcb_dates(cmif_attest_call *call, const cmif_json *json, uint32_t node, const char *what, cmif_tcb_age seen,
+                    cmif_tcb_age *found)
 {
     const cmif_attest_policy *policy = call->policy;
     int64_t                   next;
     uint64_t                  number;
-    if (!cmif_json_time(json, cmif_json_get(json, node, "issueDate"), issue)) {
+    if (!cmif_json_time(json, cmif_json_get(json, node, "issueDate"), &found->issue)) {
         return malformed(call, what, "issueDate");
     }
     if (!cmif_json_time(json, cmif_json_get(json, node, "nextUpdate"), &next)) {
@@ -32,17 +32,17 @@ bool cmif_tcb_dates(cmif_attest_call *call, const cmif_json *json, uint32_t node
     if (!cmif_json_uint(json, cmif_json_get(json, node, "tcbEvaluationDataNumber"), UINT32_MAX, &number)) {
         return malformed(call, what, "tcbEvaluationDataNumber");
     }
-    *evaluation = (uint32_t) number;
-    if (call->time < *issue - policy->tolerance) {
+    found->evaluation = (uint32_t) number;
+    if (call->time < found->issue - policy->tolerance) {
         cmif_verdict_reasonf(call->verdict, "%s-not-yet-valid", what);
     }
     if (call->time > next + policy->tolerance) {
         cmif_verdict_reasonf(call->verdict, "%s-expired", what);
     }
-    if (*evaluation < policy->minimum_tcb_evaluation) {
+    if (found->evaluation < policy->minimum_tcb_evaluation) {
         cmif_verdict_reasonf(call->verdict, "%s-evaluation", what);
     }
-    if (*evaluation < policy->seen_tcb_evaluation || *issue < seen) {
+    if (found->evaluation < seen.evaluation || found->issue < seen.issue) {
         cmif_verdict_reasonf(call->verdict, "%s-rollback", what);
     }
     return true;

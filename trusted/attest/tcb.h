@@ -18,10 +18,16 @@ typedef struct cmif_pck { /* of the PCK certificate's SGX extension */
     uint16_t pcesvn;
 } cmif_pck;
 
-/* Issue date, next update and evaluation number against the call; what they are goes to *issue and *evaluation. `what` is "tcb-info" or
- * "qe-identity". false: a field is missing or malformed, and the verdict says so. */
-CMIF_MUST_USE bool cmif_tcb_dates(cmif_attest_call *call, const cmif_json *json, uint32_t node, const char *what, int64_t seen, int64_t *issue,
-                                  uint32_t *evaluation);
+/* What was believed before, and what is found here. */
+typedef struct cmif_tcb_age {
+    int64_t  issue;
+    uint32_t evaluation;
+} cmif_tcb_age;
+
+/* Issue date, next update and evaluation number against the call; what they are goes to *found. `what` is "tcb-info" or "qe-identity". false: a
+ * field is missing or malformed, and the verdict says so. */
+CMIF_MUST_USE bool cmif_tcb_dates(cmif_attest_call *call, const cmif_json *json, uint32_t node, const char *what, cmif_tcb_age seen,
+                                  cmif_tcb_age *found);
 
 /* verdict->qe_status, advisories and the reasons "qe-..." from an enclaveIdentity. */
 void cmif_tcb_qe(cmif_attest_call *call, const cmif_json *json, uint32_t identity, const cmif_quote *quote);
