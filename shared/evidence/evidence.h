@@ -65,7 +65,7 @@ typedef struct cmif_maker cmif_maker; /* of one thread */
 CMIF_MUST_USE cmif_code cmif_maker_open(const cmif_maker_options *options, cmif_maker **out, cmif_err *err);
 void                    cmif_maker_free(cmif_maker *maker); /* NULL is welcome */
 /* Items over this report data are appended to out, all or none. Races with others are retried (configfs-tsm's generation; PCRs that change) for some seconds. What
- * comes back is looked at: evidence that does not hold the report data is an error, never shown. Errors: IO, FORMAT, UNSUPPORTED, RANGE, MEMORY. */
+ * comes back is looked at: evidence that does not hold the report data is an error, never shown. After IO another maker may be opened and tried. Errors: IO, FORMAT, UNSUPPORTED, RANGE, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_maker_make(cmif_maker *maker, const uint8_t report_data[static CMIF_REPORT_DATA_SIZE], cmif_evidence *out,
                                         cmif_err *err);
 

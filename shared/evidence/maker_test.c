@@ -4,9 +4,13 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/check_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#define CASES CMIF_SOURCE_DIR "/../shared/attestation/"
 
 enum { QUOTE_SIZE = 1000, REPORT_SIZE = 1184, ENTRIES = 32 };
 
@@ -474,6 +478,59 @@ static void report_data_is_found_where_each_kind_of_quote_has_it(void)
     }
 }
 
+static void no_failing_allocation_shows_anything_or_leaves_an_entry(void)
+{
+    for (cmif_maker_kind kind = CMIF_MAKER_TDX; kind <= CMIF_MAKER_SGX; kind++) {
+        cmif_maker   *maker = NULL;
+        cmif_evidence e     = {0};
+        long          n     = 0;
+        for (cmif_code rc = CMIF_E_MEMORY; rc != CMIF_OK && n < 100; n++) {
+            tree(kind);
+            allocations_left = n;
+            rc               = open_it(kind, &maker, NULL);
+            if (rc == CMIF_OK) {
+                fake.log[0] = '\0';
+                rc          = cmif_maker_make(maker, report_data, &e, NULL);
+            }
+            allocations_left = -1;
+            CHECK(rc == CMIF_OK || (rc == CMIF_E_MEMORY && e.count == 0));
+            CHECK(fake.entry_count == 0);
+            cmif_maker_free(maker);
+            maker = NULL;
+        }
+        CHECK(n > 2 && n < 100 && e.count == 1);
+        cmif_evidence_free(&e);
+    }
+}
+
+/* Where we look in a quote, beside what others decoded of real ones. */
+static void report_data_of_real_quotes_is_found(void)
+{
+    static const char *const cases[] = {"tdx/v4-uptodate", "tdx/v4-tdx10-debug", "tdx/v5-td15-uptodate",
+                                        "sgx/v3-occlum-debug-outofdate"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static char    text[1 << 16];
+        static uint8_t quote[1 << 16];
+        char           path[512], want[129] = "";
+        snprintf(path, sizeof path, CASES "%s/expected.json", cases[i]);
+        FILE        *f    = fopen(path, "r");
+        const size_t used = f ? fread(text, 1, sizeof text - 1, f) : 0;
+        text[used]        = '\0';
+        CHECK(f && fclose(f) == 0);
+        snprintf(path, sizeof path, CASES "%s/quote.bin", cases[i]);
+        f                 = fopen(path, "rb");
+        const size_t size = f ? fread(quote, 1, sizeof quote, f) : 0;
+        CHECK(f && fclose(f) == 0);
+        const char    *at    = strstr(text, "\"report_data\": \"");
+        const uint8_t *found = cmif_maker_report_data(quote, size);
+        CHECK(at && found);
+        if (at && found) {
+            cmif_hex(found, 64, want);
+            CHECK(!strncmp(at + strlen("\"report_data\": \""), want, 128));
+        }
+    }
+}
+
 static void what_there_is_no_maker_of_is_refused(void)
 {
     const cmif_maker_options none = {0}, no_tree = {.kind = CMIF_MAKER_TDX, .path = "/nowhere/at/all"},
@@ -533,6 +590,12 @@ int main(void)
     RUN(an_enclave_writes_its_data_and_reads_the_quote);
     RUN(an_enclave_that_cannot_be_attested_says_so);
     RUN(report_data_is_found_where_each_kind_of_quote_has_it);
+    RUN(no_failing_allocation_shows_anything_or_leaves_an_entry);
+    if (access(CASES "cases.json", R_OK) == 0) {
+        RUN(report_data_of_real_quotes_is_found);
+    } else {
+        printf("skipped: the captures are not beside the repository\n");
+    }
     RUN(what_there_is_no_maker_of_is_refused);
     RUN(real_files_are_read_to_their_end_and_written_at_once);
     return check_report();
