@@ -22,7 +22,7 @@ import time
 
 from uplink import Tap, vocabulary
 
-BUILD, SHARED = sys.argv[1], sys.argv[2]
+BUILD, SHARED = map(os.path.abspath, sys.argv[1:3])
 CMIF, SERVER = f"{BUILD}/bin/cmif", f"{BUILD}/bin/cmif-server"
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cmif")
 MODEL = f"{CACHE}/models/smollm2.gguf"

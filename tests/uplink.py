@@ -19,7 +19,8 @@ import tempfile
 import threading
 
 TEN = "bank-1 medical-2 cv-1 letter-3 chat-3 support-2 contract-4 code-3 lower-2 mixed-2".split()
-ASK = "Reply to this in two short sentences, and address the people by their names. "
+ASK = "Write a short and friendly answer to the person who wrote this. "
+AGAIN = "Thank you. Now say that in one line, with all names in it."
 
 
 class Tap:
@@ -116,7 +117,7 @@ def main():
     try:
         json.loads(server.stdout.readline())
         tap, words = Tap(f"{work}/tap", f"{work}/s.sock"), vocabulary(f"{work}/half/client.gguf")
-        where = ("-m", f"{work}/half", "--server", f"unix:{work}/tap", "--rows", "ids", "-n", "80", "--json")
+        where = ("-m", f"{work}/half", "--server", f"unix:{work}/tap", "--rows", "ids", "-n", "48", "--json")
 
         def cmif(command, text):
             del tap.sent[:]
@@ -139,34 +140,27 @@ def main():
                     bad += 1
                     print(f"LEFT AS WRITTEN: {name} '{span}'")
 
-        all_spans, prompts = [], []
         for name in wanted:
             path = next(p for p in (f"{texts}/{folder}/{name}.txt" for folder in ("seen", "held")) if os.path.exists(p))
             marked = open(path).read()
-            spans = re.findall(r"\[\[([a-z]+)\|(.*?)\]\]", marked, re.S)
-            spans = [span for span in spans if span[0] != "topic"]
+            spans = [span for span in re.findall(r"\[\[([a-z]+)\|(.*?)\]\]", marked, re.S) if span[0] != "topic"]
             prompt = ASK + re.sub(r"\[\[[a-z]+\|(.*?)\]\]", r"\1", marked, flags=re.S)
             (account,), sent = cmif("run", prompt)
+            guard = account["guard"]
             print(f"\n==== {name}: what left\n{account['released']}\n---- the answer, restored\n{account['text']}\n---- "
-                  f"{account['sanitizer']['surrogates']} made up, {account['sanitizer']['drawn']} drawn, {account['sanitizer']['passed']} as written; "
-                  f"{account['sanitizer']['restored']} restored, {account['sanitizer']['look_alikes_left']} look-alikes left", flush=True)
+                  f"{guard['surrogates']} made up, {guard['drawn']} drawn, {guard['passed']} as written; "
+                  f"{guard['restored']} restored, {guard['look_alikes_left']} look-alikes left", flush=True)
             if " ".join(account["released"].split()) not in " ".join(sent.split()):
                 bad += 1
                 print(f"THE WIRE HAD SOMETHING ELSE: {sent}")
             spans_in(sent, spans)
-            all_spans += spans
-            prompts.append(" ".join(prompt.split()))
-        print(f"\n==== run: {checked} marked spans looked for in what left, {bad} found; {short} too short to look for", flush=True)
-        ran, checked, short = bad, 0, 0
-        answers, sent = cmif("chat", "\n".join(prompts) + "\n")
-        for name, answer in zip(wanted, answers):
-            print(f"\n==== chat, {name}\n{answer['text']}")
-        print(f"\n---- all that left in the chat\n{sent}")
-        if len(answers) != len(wanted):
-            bad += 1
-            print(f"{len(answers)} answers to {len(wanted)} messages")
-        spans_in(sent, all_spans)
-        print(f"\n==== chat: {checked} marked spans looked for in what left, {bad - ran} found; {short} too short to look for")
+            answers, sent = cmif("chat", " ".join(prompt.split()) + f"\n{AGAIN}\n")
+            print("---- as a chat, restored\n" + "\n> ".join(answer["text"] for answer in answers), flush=True)
+            if len(answers) != 2:
+                bad += 1
+                print(f"{len(answers)} answers to 2 messages")
+            spans_in(sent, spans)
+        print(f"\n{len(wanted)} texts, run and chat: {checked} marked spans looked for in what left, {bad} found; {short} too short to look for")
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
