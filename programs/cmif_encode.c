@@ -164,8 +164,11 @@ static cmif_code encode(encoding *e, cmif_secret *text, cmif_err *err)
         rc = cmif_session_encode(c->session, &ids, e->vector, &usage, err);
         cmif_account_add(&e->account, c, &usage);
     }
-    if (rc == CMIF_OK) {
-        rc = cmif_guard_receipt(&c->guard, c->model_id, e->vector, e->outputs * sizeof *e->vector, err);
+    if (usage.sent) { /* also for no answer */
+        cmif_err  more = {0}, *why = rc == CMIF_OK ? err : &more;
+        cmif_code end = cmif_guard_receipt(&c->guard, c->model_id, e->vector,
+                                           rc == CMIF_OK ? e->outputs * sizeof *e->vector : 0, why);
+        rc            = rc == CMIF_OK ? end : rc;
     }
     if (rc == CMIF_OK && e->labels) {
         rc = print_labels(e, released, err);

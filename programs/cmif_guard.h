@@ -84,7 +84,7 @@ void                    cmif_guard_restored(cmif_guard *guard, const cmif_restor
 CMIF_MUST_USE cmif_code cmif_guard_receipt(cmif_guard *guard, const uint8_t model_id[static 32], const void *answer, size_t size,
                                            cmif_err *err);
 
-/* The one sentence that may be claimed (docs/privacy.md). out: at least 512 bytes. */
+/* The one sentence that may be claimed (docs/privacy.md). out: at least 768 bytes. */
 void    cmif_guard_sentence(const cmif_guard *guard, char *out, size_t room);
 /* "2 person, 1 date, 1 topic word" of one action; "" when none. */
 void    cmif_guard_counts(const cmif_guard *guard, cmif_action action, char *out, size_t room);

@@ -108,9 +108,14 @@ cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *
         return rc;
     }
     rc             = cmif_session_generate(c->session, ids, false, &generation, &usage, err);
-    cmif_err  more = {0};
-    cmif_code end  = end_answer(&a, c, &more);
+    cmif_err  more = {0}, unsigned_for = {0};
+    cmif_code end = end_answer(&a, c, &more), put = CMIF_OK;
     cmif_account_add(account, c, &usage);
+    if (usage.sent) { /* also for half an answer, for none, and for one that could not be shown */
+        put = cmif_guard_receipt(&c->guard, c->model_id,
+                                 both->came.kept.data ? both->came.kept.data : (const uint8_t *) "",
+                                 both->came.kept.size, &unsigned_for);
+    }
     if (both->shown.failed) {
         return cmif_fail(err, CMIF_E_IO, "cannot write the answer: is the disk full, or the pipe closed?");
     }
@@ -118,14 +123,9 @@ cmif_code cmif_answer(cmif_client *c, cmif_ids *ids, const cmif_answer_options *
         *err = more;
         return end;
     }
-    if (usage.tokens) { /* also for half an answer */
-        end = cmif_guard_receipt(&c->guard, c->model_id,
-                                 both->came.kept.data ? both->came.kept.data : (const uint8_t *) "",
-                                 both->came.kept.size, &more);
-    }
-    if (rc == CMIF_OK && end != CMIF_OK) {
-        *err = more;
-        return end;
+    if (rc == CMIF_OK && put != CMIF_OK) {
+        *err = unsigned_for;
+        return put;
     }
     return rc;
 }

@@ -325,6 +325,37 @@ def what_run_prints_is_what_left_and_the_answer():
         nothing_in((out + err).encode(), " ".join(args[:2]), set(CANARIES))
 
 
+class Mute(Tap):
+    """Nothing comes back from the server once rows were sent."""
+
+    def pump(self, source, target, record):
+        while data := source.recv(65536):
+            if record is not None:
+                record += data
+            if record is not None or len(self.sent) < 2000:
+                target.sendall(data)
+
+
+@promise
+def what_left_has_a_receipt_also_when_nothing_came_back():
+    book = f"{WORK}/data/cmif/receipts/receipts.jsonl"
+    count = lambda: open(book).read().count("\n") if os.path.exists(book) else 0
+    before, tap = count(), Mute(f"{WORK}/mute", f"{WORK}/s.sock")
+    process = start("run", "-m", HALF, "--server", f"unix:{WORK}/mute", "--policy", "words", PROMPT)
+    assert within(60, lambda: len(tap.sent) > 5000), "no rows were sent"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130, process.returncode
+    assert count() == before + 1, f"{count() - before} receipts"
+    process = start("run", *LOCAL, "-n", "2", PROMPT)
+    process.stdout.close()
+    process.stdout = None
+    process.communicate(timeout=300)
+    assert process.returncode == 1 and count() == before + 2, f"exit {process.returncode}, {count() - before} receipts"
+    code, _, err = cmif("audit", f"{WORK}/data/cmif/receipts")
+    assert code == 0, err
+
+
 @promise
 def what_fails_says_none_of_it():
     policy = f"{WORK}/refuse.policy"
