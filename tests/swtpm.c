@@ -152,7 +152,7 @@ static int activate(cmif_maker *maker, const uint8_t *nonce, const char *bundle,
     policy.report_data_size         = 64;
     policy.pcr_mask                 = 0xff;
     policy.loosened.any_measurement = policy.loosened.no_crl =
-        true; /* the CA of this test publishes no CRL; swtpm_test.py measures */
+        true; /* swtpm's CA has no right to sign CRLs; swtpm_test.py measures */
 
     /* the endorsement key is of a TPM that the CA vouches for; without its root, or its certificate, it is not */
     cmif_code rc = cmif_maker_endorsement(maker, ek, &ek_size, &err);
@@ -163,7 +163,11 @@ static int activate(cmif_maker *maker, const uint8_t *nonce, const char *bundle,
     CHECK(cmif_tpm_ek_check(ek, ek_size, &ca_item, 1, &policy, time(NULL), &err) == CMIF_E_TRUST);
     policy.root_count = 0;
     CHECK(cmif_tpm_ek_check(ek, ek_size, certificates, 2, &policy, time(NULL), &err) == CMIF_E_TRUST);
-    policy.root_count = 1;
+    policy.root_count      = 1;
+    policy.loosened.no_crl = false;
+    CHECK(cmif_tpm_ek_check(ek, ek_size, certificates, 2, &policy, time(NULL), &err) == CMIF_E_TRUST &&
+          strstr(err.text, "revocation"));
+    policy.loosened.no_crl = true;
 
     /* before the challenge nobody knows whose key it is */
     cmif_attest(items, count, &policy, time(NULL), &v);
