@@ -1286,12 +1286,10 @@ static bool is_plain(job *j, size_t i)
         is_word(j, next) || (j->company < j->count && j->company < i + COMPANY_AHEAD)) {
         return false;
     }
-    if (mark) {
-        if (!strchr(",.;!?)", mark) || t->fold_size == 1) {
-            return false;
-        }
-        next++;
+    if (mark && t->fold_size == 1) {
+        return false;
     }
+    next += mark != 0;
     if (next >= j->count || is_kind(j, next, CMIF_TOKEN_LINE)) {
         return true;
     }

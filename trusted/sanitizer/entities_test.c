@@ -434,6 +434,26 @@ static void a_key_in_pem_form_is_one_secret(void)
                 "secret[-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nhello\n-----END RSA PRIVATE KEY-----]"));
 }
 
+/* Most words are read by themselves; these are not, for what is beside them. */
+static void ordinary_words_can_begin_a_form_or_a_name(void)
+{
+    CHECK(finds("the table at house dot com", "email[table at house dot com]"));
+    CHECK(finds("the table. at house dot com", "email[table. at house dot com]"));
+    CHECK(finds("the table (at) house.com", "email[table (at) house.com]"));
+    CHECK(finds("she called black apple inc", "organisation[black apple inc]"));
+    CHECK(finds("she ate orange apple table inc", "organisation[apple table inc]"));
+    CHECK(finds("she lives in new york", "place[new york]"));
+    CHECK(finds("mr black, mr rose", "person[black] person[rose]"));
+    CHECK(finds("password: table", "secret[table]"));
+    CHECK(finds("the table 12 march", "date[12 march]"));
+    CHECK(finds("may 12 was a table", "date[may 12]"));
+    CHECK(finds("a b c d", "unknown[a b c d]"));
+    CHECK(finds("the account is it 60x0542811101000000123456", "iban[it 60x0542811101000000123456]"));
+    CHECK(finds("the bank of orchid", "organisation[bank of orchid]"));
+    CHECK(finds("red HOUSE BANK TABLE", "organisation[red HOUSE BANK]"));
+    CHECK(finds("the house of twelve children", "unknown[twelve]") && finds("the house, street 5", "number[5]"));
+}
+
 static void spans_cover_the_text_in_order(void)
 {
     uint32_t seed = 1;
@@ -553,6 +573,7 @@ int main(void)
     RUN(no_trick_of_unicode_hides_a_name);
     RUN(no_trick_of_unicode_hides_a_number);
     RUN(a_key_in_pem_form_is_one_secret);
+    RUN(ordinary_words_can_begin_a_form_or_a_name);
     RUN(spans_cover_the_text_in_order);
     RUN(no_text_is_worse_than_linear);
     RUN(classes_have_stable_names);
