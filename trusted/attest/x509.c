@@ -320,10 +320,13 @@ static unsigned certificate_window(const X509 *c, const cmif_path_rules *rules)
 
 /* ---- paths ---- */
 
+enum { KEY_BITS_MAX = 8192 }; /* a hostile key of more would cost seconds to be refused */
+
 static bool issued(X509 *issuer, X509 *certificate, unsigned *problems)
 {
     EVP_PKEY *key = X509_get0_pubkey(issuer);
-    bool      yes = key && !X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(certificate)) &&
+    bool      yes = key && EVP_PKEY_get_bits(key) <= KEY_BITS_MAX &&
+               !X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(certificate)) &&
                X509_verify(certificate, key) == 1;
     *problems |= openssl_no_memory() ? CMIF_PATH_INTERNAL : 0;
     return yes;
