@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         }
     }
-    if (again.size != size || memcmp(again.bytes, data, size) != 0) {
+    if (!again.bytes || again.size != size || memcmp(again.bytes, data, size) != 0) {
         abort();
     }
     cmif_evidence_free(&again);

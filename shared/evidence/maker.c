@@ -104,7 +104,9 @@ const uint8_t *cmif_maker_report_data(const uint8_t *quote, size_t size)
         (tee == 0) != (body == 1)) {
         return NULL;
     }
-    const size_t at = (size_t) (HEADER + (version == 5 ? DESCRIPTOR : 0) + (body == 1 ? SGX : TD));
+    size_t at = HEADER;
+    at += version == 5 ? DESCRIPTOR : 0;
+    at += body == 1 ? SGX : TD;
     return at <= size && size - at >= SIZE ? quote + at : NULL;
 }
 

@@ -146,12 +146,12 @@ static void the_maker_wants_its_own_flag(void)
 #ifdef CMIF_SIMULATOR
 static void make_good(void)
 {
-    cmif_maker_options o = {.kind     = CMIF_MAKER_SIM,
-                            .identity = "ab00000000000000000000000000000000000000000000000000000000000000",
-                            .insecure = 1};
-    cmif_maker        *m = NULL;
-    cmif_evidence      e = {0};
-    cmif_evidence_item item;
+    cmif_maker_options o     = {.kind     = CMIF_MAKER_SIM,
+                                .identity = "ab00000000000000000000000000000000000000000000000000000000000000",
+                                .insecure = 1};
+    cmif_maker        *m     = NULL;
+    cmif_evidence      e     = {0};
+    cmif_evidence_item item  = {0};
     size_t             count = 1;
     CHECK(cmif_maker_open(&o, &m, NULL) == CMIF_OK);
     if (m && cmif_maker_make(m, nonce, &e, NULL) == CMIF_OK &&
