@@ -12,7 +12,7 @@ typedef struct judging {
     int64_t            time;
     cmif_store        *store;
     char               tcb[32], qe[8], chip[17]; /* what the store calls the collateral of this platform; empty: none */
-    bool               tcb_here, qe_here, crl_here, leaf_here;
+    bool               leaf_here;
     cmif_code          rc;
     cmif_err          *err;
 } judging;
@@ -68,37 +68,55 @@ static void name_wanted(judging *j)
     snprintf(j->chip, sizeof j->chip, "%.16s", chip ? chip : "");
 }
 
-/* Of several pieces of one kind only those for this platform are given to the verifier, which would not choose. */
+/* Is a to be judged by rather than b? What is of a later time says nothing now; then the newest. */
+static bool newer(const judging *j, const cmif_kept *a, const cmif_kept *b)
+{
+    const int64_t until = j->time + j->policy.tolerance;
+    if ((a->starts <= until) != (b->starts <= until)) {
+        return a->starts <= until;
+    }
+    return a->number != b->number ? a->number > b->number : a->starts > b->starts;
+}
+
+/* Of several pieces of one kind only the newest for this platform is given to the verifier, which would not choose.
+ * Whoever brings the evidence brings collateral that he likes: older is still validly signed, and must not stand for
+ * the newer that is here. */
 static void leave_others(judging *j, cmif_item_kind kind, const char *want)
 {
-    bool   fits[CMIF_SORTED_MAX] = {false};
-    size_t count = 0, fit = 0;
+    bool      fits[CMIF_SORTED_MAX] = {false};
+    size_t    count = 0, fit = 0, best = 0;
+    cmif_kept best_kept = {0};
     for (size_t i = 0; i < j->sorted->count; i++) {
         const cmif_item *item = &j->sorted->items[i].item;
         cmif_kept        kept;
         if (item->kind == kind) {
             fits[i] = cmif_kept_read(item, &kept, NULL) == CMIF_OK && !strcmp(kept.about, want);
-            fit += fits[i];
             count++;
+        }
+        if (fits[i] && (fit++ == 0 || newer(j, &kept, &best_kept))) {
+            best      = i;
+            best_kept = kept;
         }
     }
     for (size_t i = 0; count > 1 && fit && i < j->sorted->count; i++) {
         cmif_sorted_item *one = &j->sorted->items[i];
-        if (one->item.kind == kind && !fits[i]) {
+        if (one->item.kind == kind && i != best) {
             one->item.kind = 0;
-            snprintf(one->what, sizeof one->what, "collateral for another platform");
+            snprintf(one->what, sizeof one->what, "%s",
+                     fits[i] ? "collateral that there is newer of" : "collateral for another platform");
         }
     }
 }
 
+/* What belongs to this platform, also where the evidence brings its own: the newest counts, and every CRL. */
 static bool take_kept(void *context, const cmif_kept *kept, const cmif_item *item)
 {
     judging   *j    = context;
     const bool leaf = strstr(kept->about, "VCEK") || strstr(kept->about, "VLEK"),
                ours = j->chip[0] && strstr(kept->about, j->chip);
-    const bool take = kept->kind == CMIF_ITEM_TCB_INFO      ? !j->tcb_here && !strcmp(kept->about, j->tcb)
-                      : kept->kind == CMIF_ITEM_QE_IDENTITY ? !j->qe_here && !strcmp(kept->about, j->qe)
-                      : kept->kind == CMIF_ITEM_CRL         ? !j->crl_here
+    const bool take = kept->kind == CMIF_ITEM_TCB_INFO      ? !strcmp(kept->about, j->tcb)
+                      : kept->kind == CMIF_ITEM_QE_IDENTITY ? !strcmp(kept->about, j->qe)
+                      : kept->kind == CMIF_ITEM_CRL         ? true
                                                     : !leaf || (!j->leaf_here && (ours || strstr(kept->about, "VLEK")));
     if (take) {
         j->rc = cmif_sort_bytes(j->sorted, "(collateral store)", item->data, item->size, j->err);
@@ -218,26 +236,34 @@ cmif_code cmif_judge(cmif_sorted *sorted, const cmif_attest_policy *policy, int6
     cmif_sort_settle(sorted);
     look(&j);
     name_wanted(&j);
-    leave_others(&j, CMIF_ITEM_TCB_INFO, j.tcb);
-    leave_others(&j, CMIF_ITEM_QE_IDENTITY, j.qe);
     rc = store ? cmif_store_open(store, false, &j.store, err) : CMIF_OK;
     if (rc == CMIF_OK && j.store) {
-        j.tcb_here  = has_kind(sorted, CMIF_ITEM_TCB_INFO);
-        j.qe_here   = has_kind(sorted, CMIF_ITEM_QE_IDENTITY);
-        j.crl_here  = has_kind(sorted, CMIF_ITEM_CRL);
         j.leaf_here = has_kind(sorted, CMIF_ITEM_CERTIFICATES) || has_kind(sorted, CMIF_ITEM_SNP_TABLE);
         rc          = cmif_store_all(j.store, take_kept, &j, err);
         rc          = rc == CMIF_OK ? j.rc : rc;
         cmif_sort_settle(sorted);
         rc = rc == CMIF_OK && memory ? recall(&j, err) : rc;
     }
+    leave_others(&j, CMIF_ITEM_TCB_INFO, j.tcb);
+    leave_others(&j, CMIF_ITEM_QE_IDENTITY, j.qe);
     if (rc == CMIF_OK) {
         look(&j);
-        rc = memory ? remember(&j, store, err) : CMIF_OK;
     }
-    if (rc == CMIF_OK && !store) {
+    if (rc == CMIF_OK && j.store && memory) { /* a certificate or CRL of the store's may have told who its maker is */
+        const cmif_attest_policy used = j.policy;
+        rc                            = recall(&j, err);
+        if (rc == CMIF_OK &&
+            (used.seen_tcb_evaluation != j.policy.seen_tcb_evaluation || used.seen_crl != j.policy.seen_crl ||
+             used.seen_tcb_issue != j.policy.seen_tcb_issue || used.seen_qe_issue != j.policy.seen_qe_issue)) {
+            look(&j);
+        }
+    }
+    rc = rc == CMIF_OK && memory ? remember(&j, store, err) : rc;
+    if (rc == CMIF_OK && !memory) {
         add_word(verdict->unchecked[0], CMIF_REASON_SIZE, CMIF_REASONS_MAX, &verdict->unchecked_count,
                  "collateral-rollback");
+    }
+    if (rc == CMIF_OK && !store) {
         add_word(verdict->loosened[0], CMIF_LOOSENED_SIZE, CMIF_LOOSENED_MAX, &verdict->loosened_count, "no-store");
     }
     cmif_store_free(j.store);

@@ -1,0 +1,320 @@
+/* judge_test - what evidence brings against what this machine has: makers of our own stand where Intel and AMD are
+ * pinned, since the memory is of pinned makers only. */
+#define _GNU_SOURCE /* mkdtemp */
+#include "attest/dcap_rig.h"
+#include "attest/snp_rig.h"
+#include "base/check.h"
+#include "collateral/judge.h"
+#include "collateral/store.h"
+
+#include <unistd.h>
+
+/* These come before those of the library. */
+static char            pinned[2][8192];
+const cmif_pinned_root cmif_pinned_roots[]    = {{CMIF_ROOT_INTEL, "Intel", NULL, pinned[0]},
+                                                 {CMIF_ROOT_AMD, "AMD", NULL, pinned[1]}};
+const size_t           cmif_pinned_root_count = 2;
+static world           w; /* as evidence brings it */
+static char            folder[] = "/tmp/cmif-judge-XXXXXX", path[64];
+static cmif_sorted     sorted;
+static cmif_verdict    v;
+
+static bool has_reason(const char *word)
+{
+    bool found = false;
+    for (size_t i = 0; i < v.reason_count; i++) {
+        found = found || !strcmp(v.reasons[i], word);
+    }
+    return found;
+}
+
+/* Was it accepted? If not, why. */
+static bool accepted(cmif_outcome outcome)
+{
+    for (size_t i = 0; outcome != CMIF_ACCEPTED && i < v.reason_count; i++) {
+        fprintf(stderr, "  %s\n", v.reasons[i]);
+    }
+    return outcome == CMIF_ACCEPTED;
+}
+
+static void bring(const void *data, size_t size)
+{
+    cmif_err err;
+    CHECK(cmif_sort_bytes(&sorted, "evidence", data, size, &err) == CMIF_OK);
+}
+
+static cmif_outcome judged(const cmif_attest_policy *policy, int64_t time)
+{
+    cmif_err  err = {0};
+    cmif_code rc  = cmif_judge(&sorted, policy, time, path, &v, &err);
+    CHECK(rc == CMIF_OK);
+    cmif_sort_wipe(&sorted);
+    memset(&sorted, 0, sizeof sorted);
+    return rc == CMIF_OK ? v.outcome : CMIF_ATTEST_INTERNAL;
+}
+
+static void keep(cmif_item_kind kind, const void *data, size_t size)
+{
+    cmif_item       item  = {kind, data, size};
+    cmif_store     *store = NULL;
+    cmif_kept       kept;
+    cmif_store_done done;
+    cmif_err        err = {0};
+    CHECK(cmif_store_open(path, true, &store, &err) == CMIF_OK &&
+          cmif_store_add(store, &item, 1, &kept, &done, &err) == CMIF_OK);
+    cmif_store_free(store);
+}
+
+static void forget(void)
+{
+    unlink(path);
+}
+
+/* ---- Intel ---- */
+
+/* Our Intel is pinned, and this is what evidence is made of. */
+static void intel(unsigned version, unsigned body_type)
+{
+    forget();
+    world_new(&w, version, body_type);
+}
+
+static void intel_make(void)
+{
+    world_make(&w);
+    const uint8_t *at   = w.root.data;
+    X509          *root = d2i_X509(NULL, &at, (long) w.root.size);
+    size_t         size = rig_pem(root, NULL, (uint8_t *) pinned[0], sizeof pinned[0] - 1);
+    pinned[0][size]     = 0;
+    X509_free(root);
+    w.policy.roots      = NULL;
+    w.policy.root_count = 0;
+}
+
+static cmif_outcome intel_judged(void)
+{
+    for (size_t i = 0; i < w.count; i++) {
+        bring(w.items[i].data, w.items[i].size);
+    }
+    return judged(&w.policy, w.time);
+}
+
+/* What the world has of a kind is kept, all but evidence. */
+static void intel_keep(cmif_item_kind kind)
+{
+    for (size_t i = 0; i < w.count; i++) {
+        if (w.items[i].kind == kind) {
+            keep(kind, w.items[i].data, w.items[i].size);
+        }
+    }
+}
+
+static void older_tcb_info_that_evidence_brings_does_not_stand_for_the_newer_that_is_kept(void)
+{
+    intel(3, 1);
+    world_edit(&w, RIG_INFO, "2025-06-01T00:00:00Z", "2025-06-10T00:00:00Z");
+    world_edit(&w, RIG_INFO, "\"tcbEvaluationDataNumber\":17", "\"tcbEvaluationDataNumber\":18");
+    world_edit(&w, RIG_INFO, "UpToDate", "OutOfDate");
+    intel_make();
+    intel_keep(CMIF_ITEM_TCB_INFO); /* Intel's latest word: out of date */
+    world_new(&w, 3, 1);
+    intel_make();
+    CHECK(intel_judged() == CMIF_REJECTED && has_reason("tcb-OutOfDate"));
+}
+
+static void older_qe_identity_that_evidence_brings_does_not_stand_for_the_newer_that_is_kept(void)
+{
+    intel(4, 2);
+    world_edit(&w, RIG_IDENTITY, "2025-06-01T00:00:00Z", "2025-06-10T00:00:00Z");
+    world_edit(&w, RIG_IDENTITY, "UpToDate", "Revoked");
+    intel_make();
+    intel_keep(CMIF_ITEM_QE_IDENTITY);
+    world_new(&w, 4, 2);
+    intel_make();
+    CHECK(intel_judged() == CMIF_REJECTED && has_reason("tcb-Revoked"));
+}
+
+static void newer_collateral_that_evidence_brings_is_used(void)
+{
+    intel(3, 1);
+    world_edit(&w, RIG_INFO, "UpToDate", "OutOfDate");
+    intel_make();
+    intel_keep(CMIF_ITEM_TCB_INFO);
+    world_new(&w, 3, 1);
+    world_edit(&w, RIG_INFO, "2025-06-01T00:00:00Z", "2025-06-10T00:00:00Z");
+    intel_make();
+    CHECK(accepted(intel_judged()));
+}
+
+static void collateral_of_a_later_time_is_not_taken_for_the_newest(void)
+{
+    intel(3, 1);
+    world_edit(&w, RIG_INFO, "2025-06-01T00:00:00Z", "2025-06-20T00:00:00Z");
+    intel_make();
+    intel_keep(CMIF_ITEM_TCB_INFO);
+    world_new(&w, 3, 1);
+    intel_make();
+    CHECK(accepted(intel_judged()));
+}
+
+static void a_crl_that_evidence_brings_does_not_hide_the_one_that_is_kept(void)
+{
+    static const int revoked[][2] = {{RIG_PCK_CRL, RIG_PCK}, {RIG_ROOT_CRL, RIG_CA}, {RIG_ROOT_CRL, RIG_SIGNING}};
+    for (size_t i = 0; i < sizeof revoked / sizeof *revoked; i++) {
+        intel(3, 1);
+        rig_crl *crl    = &w.crls[revoked[i][0]];
+        crl->from       = RIG_TIME - 3600;
+        crl->revoked[0] = w.certificates[revoked[i][1]].serial;
+        intel_make();
+        intel_keep(CMIF_ITEM_CRL);
+        world_new(&w, 3, 1); /* with the lists of yesterday */
+        intel_make();
+        CHECK(intel_judged() == CMIF_REJECTED && has_reason(i < 2 ? "pck-revoked" : "tcb-signing-revoked"));
+    }
+}
+
+static void what_was_believed_is_remembered_and_older_is_refused(void)
+{
+    intel(3, 1);
+    world_edit(&w, RIG_INFO, "2025-06-01T00:00:00Z", "2025-06-10T00:00:00Z");
+    w.crls[RIG_PCK_CRL].from = RIG_TIME - 3600;
+    intel_make();
+    CHECK(accepted(intel_judged()));
+    world_new(&w, 3, 1);
+    intel_make();
+    CHECK(intel_judged() == CMIF_REJECTED && has_reason("tcb-info-rollback") && has_reason("crl-rollback"));
+}
+
+static void roots_of_a_policy_are_without_memory_and_the_verdict_says_so(void)
+{
+    bool said = false;
+    intel(3, 1);
+    intel_make();
+    w.policy.roots      = &w.root;
+    w.policy.root_count = 1;
+    CHECK(accepted(intel_judged()));
+    for (size_t i = 0; i < v.unchecked_count; i++) {
+        said = said || !strcmp(v.unchecked[i], "collateral-rollback");
+    }
+    CHECK(said && access(path, F_OK) != 0);
+}
+
+/* ---- AMD ---- */
+
+static uint8_t            report[CMIF_SNP_REPORT_SIZE];
+static cmif_attest_policy amd_policy;
+static cmif_measured      amd_measured = {.tee = CMIF_TEE_SNP, .name = "measurement", .size = 48};
+
+static void bring_der(X509 *c)
+{
+    uint8_t *der  = NULL;
+    int      size = i2d_X509(c, &der);
+    bring(der, (size_t) size);
+    OPENSSL_free(der);
+}
+
+static size_t amd_crl(long revoked, int64_t from, uint8_t *out)
+{
+    X509_CRL *crl  = crl_make(&pki.ark[MILAN], pki.ark[MILAN].key, revoked, from, now + 1000);
+    int       size = i2d_X509_CRL(crl, &out);
+    X509_CRL_free(crl);
+    return (size_t) size;
+}
+
+static void amd_evidence(void)
+{
+    leaf_plan plan = plan_for(MILAN);
+    X509     *leaf = leaf_make(&plan);
+    report_make(&plan, 3, report);
+    report_sign(report, plan.key);
+    bring(report, sizeof report);
+    bring_der(leaf);
+    bring_der(pki.ask[MILAN].certificate);
+    X509_free(leaf);
+}
+
+static void amd_open(void)
+{
+    pki_make();
+    pinned[1][rig_pem(pki.ark[MILAN].certificate, NULL, (uint8_t *) pinned[1], sizeof pinned[1] - 1)] = 0;
+    cmif_attest_policy_init(&amd_policy);
+    memset(amd_measured.value, 0x22, 48);
+    amd_policy.tees             = 1u << CMIF_TEE_SNP;
+    amd_policy.measured         = &amd_measured;
+    amd_policy.measured_count   = 1;
+    amd_policy.report_data      = report + 0x50;
+    amd_policy.report_data_size = 64;
+}
+
+static void amd_crl_is_remembered_and_an_older_one_refused(void)
+{
+    uint8_t crl[4096];
+    size_t  size;
+    forget();
+    size = amd_crl(0, now - 500, crl);
+    amd_evidence();
+    bring(crl, size);
+    CHECK(accepted(judged(&amd_policy, now)));
+    size = amd_crl(0, now - 900, crl); /* still validly signed, and within its dates */
+    amd_evidence();
+    bring(crl, size);
+    CHECK(judged(&amd_policy, now) == CMIF_REJECTED && has_reason("crl-rollback"));
+    size = amd_crl(0, now - 500, crl);
+    amd_evidence();
+    bring(crl, size);
+    CHECK(accepted(judged(&amd_policy, now)));
+}
+
+/* The store has one that is older than what was believed: it is kept from before. */
+static void amd_crl_of_the_store_is_held_against_the_memory_too(void)
+{
+    uint8_t crl[4096];
+    size_t  size;
+    forget();
+    size = amd_crl(0, now - 900, crl);
+    keep(CMIF_ITEM_CRL, crl, size);
+    size = amd_crl(0, now - 500, crl);
+    amd_evidence();
+    bring(crl, size);
+    CHECK(accepted(judged(&amd_policy, now)));
+    amd_evidence();
+    CHECK(judged(&amd_policy, now) == CMIF_REJECTED && has_reason("crl-rollback"));
+}
+
+static void amd_crl_that_evidence_brings_does_not_hide_the_one_that_is_kept(void)
+{
+    uint8_t crl[4096];
+    size_t  size;
+    forget();
+    size = amd_crl(2, now - 500, crl); /* the ASK */
+    keep(CMIF_ITEM_CRL, crl, size);
+    size = amd_crl(0, now - 900, crl);
+    amd_evidence();
+    bring(crl, size);
+    CHECK(judged(&amd_policy, now) == CMIF_REJECTED && has_reason("vcek-revoked"));
+}
+
+int main(void)
+{
+    if (!mkdtemp(folder)) {
+        return 1;
+    }
+    snprintf(path, sizeof path, "%s/collateral.db", folder);
+    rig_open();
+    amd_open();
+    RUN(older_tcb_info_that_evidence_brings_does_not_stand_for_the_newer_that_is_kept);
+    RUN(older_qe_identity_that_evidence_brings_does_not_stand_for_the_newer_that_is_kept);
+    RUN(newer_collateral_that_evidence_brings_is_used);
+    RUN(collateral_of_a_later_time_is_not_taken_for_the_newest);
+    RUN(a_crl_that_evidence_brings_does_not_hide_the_one_that_is_kept);
+    RUN(what_was_believed_is_remembered_and_older_is_refused);
+    RUN(roots_of_a_policy_are_without_memory_and_the_verdict_says_so);
+    RUN(amd_crl_is_remembered_and_an_older_one_refused);
+    RUN(amd_crl_of_the_store_is_held_against_the_memory_too);
+    RUN(amd_crl_that_evidence_brings_does_not_hide_the_one_that_is_kept);
+    forget();
+    rmdir(folder);
+    pki_free();
+    rig_close();
+    return check_report();
+}
