@@ -190,7 +190,7 @@ static void check_freshness(cmif_attest_call *call, const evidence *e)
     const cmif_attest_policy *policy = call->policy;
     if (!policy->report_data) {
         cmif_verdict_unchecked(call->verdict, "freshness", policy->loosened.no_report_data);
-    } else if (!e->nonce.data || e->nonce.size != policy->report_data_size ||
+    } else if (!e->nonce.data || e->nonce.size == 0 || e->nonce.size != policy->report_data_size ||
                CRYPTO_memcmp(e->nonce.data, policy->report_data, e->nonce.size) != 0) {
         cmif_verdict_reason(call->verdict, "report-data");
     }

@@ -267,6 +267,15 @@ static void a_nonce_in_the_claims_is_freshness(void)
     w.policy.report_data      = (const uint8_t *) nonce;
     w.policy.report_data_size = 16;
     expect("no nonce", CMIF_REJECTED, "report-data", "");
+    bent_new();
+    claims_new(2);
+    put_key_claim(b.key, 1, 32);
+    put_string(b.claims, &b.claims_size, 3, "nonce", 5);
+    put_string(b.claims, &b.claims_size, 2, "", 0);
+    bent_make();
+    w.policy.report_data      = (const uint8_t *) nonce;
+    w.policy.report_data_size = 0; /* nothing is not what was asked with */
+    expect("empty nonce", CMIF_REJECTED, "report-data", "");
 }
 
 /* Every truncation of a certificate, and every byte of one that is signed. */

@@ -1,8 +1,11 @@
 #include "base/check.h"
 #include "collateral/sort.h"
 
+#include <openssl/ec.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CASES CMIF_SOURCE_DIR "/../shared/attestation/"
@@ -192,8 +195,46 @@ static void a_file_that_is_none_is_an_error(void)
     CHECK(sorted.count == 0);
 }
 
+/* Bytes that nearly match at every period must not cost the square of their number. */
+static void a_quote_is_sought_in_a_certificate_in_linear_time(void)
+{
+    enum { QUOTE = 4 << 20, EVIDENCE = 8 << 20 };
+    static const uint8_t head[48] = {3,    0,    2,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0x93, 0x9a,
+                                     0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 6,    7};
+    uint8_t             *bytes = malloc(EVIDENCE), *der = NULL;
+    X509                *c     = X509_new();
+    EVP_PKEY            *key   = EVP_EC_gen("P-256");
+    ASN1_OBJECT         *oid   = OBJ_txt2obj("1.2.840.113741.1337.6", 1);
+    ASN1_OCTET_STRING   *value = ASN1_OCTET_STRING_new();
+    for (size_t i = 0; i < EVIDENCE; i++) {
+        bytes[i] = head[i % sizeof head];
+    }
+    CHECK(ASN1_OCTET_STRING_set(value, bytes, EVIDENCE) == 1);
+    X509_EXTENSION *extension = X509_EXTENSION_create_by_OBJ(NULL, oid, 0, value);
+    CHECK(X509_set_version(c, 2) && X509_set_pubkey(c, key) && X509_gmtime_adj(X509_getm_notBefore(c), 0) &&
+          X509_gmtime_adj(X509_getm_notAfter(c), 60) && X509_add_ext(c, extension, -1) &&
+          X509_sign(c, key, EVP_sha256()));
+    const int size   = i2d_X509(c, &der);
+    bytes[QUOTE - 1] = 0xff;
+    CHECK(cmif_sort_bytes(&sorted, "test", bytes, QUOTE, NULL) == CMIF_OK);
+    CHECK(cmif_sort_bytes(&sorted, "test", der, (size_t) size, NULL) == CMIF_OK);
+    const clock_t begin = clock();
+    cmif_sort_settle(&sorted);
+    CHECK(clock() - begin < 3 * CLOCKS_PER_SEC);
+    CHECK(count(CMIF_ITEM_QUOTE) == 1 && count(CMIF_ITEM_RATLS) == 1);
+    cmif_sort_wipe(&sorted);
+    X509_EXTENSION_free(extension);
+    ASN1_OCTET_STRING_free(value);
+    ASN1_OBJECT_free(oid);
+    EVP_PKEY_free(key);
+    X509_free(c);
+    OPENSSL_free(der);
+    free(bytes);
+}
+
 int main(void)
 {
+    RUN(a_quote_is_sought_in_a_certificate_in_linear_time);
     RUN(what_is_nothing_is_called_unknown);
     RUN(a_file_that_is_none_is_an_error);
     RUN(a_bundle_is_the_items_that_it_names);
