@@ -88,7 +88,7 @@ typedef struct cmif_attest_policy {
     const uint8_t       *ak_activated;     /* [ak_activated_count][34] Names (SHA-256) of AKs that the caller has proved by credential activation (tpm.h) */
     size_t               ak_activated_count;
     /* collateral rollback: highest seen so far; 0: none */
-    uint32_t             seen_tcb_evaluation;
+    uint32_t             seen_tcb_evaluation, seen_qe_evaluation;
     int64_t              seen_tcb_issue, seen_qe_issue, seen_crl; /* seen_crl: crl_this_update; Intel's CRL number is 1 for ever */
 } cmif_attest_policy;
 
@@ -119,7 +119,7 @@ typedef struct cmif_verdict {
     char              advisories[CMIF_ADVISORIES_MAX][32];
     cmif_tcb_status   tcb_status, platform_status, module_status, qe_status;
     int64_t           tcb_date, time;  /* seconds since 1970; tcb_date 0: none */
-    uint32_t          tcb_evaluation;
+    uint32_t          tcb_evaluation, qe_evaluation;
     int64_t           tcb_issue, qe_issue, crl_this_update; /* of the collateral that was used, for rollback protection; 0: none */
     bool              debug;
     cmif_attest_field fields[CMIF_FIELDS_MAX]; /* all that the evidence decodes to, by the names of docs/attestation.md */

@@ -359,9 +359,10 @@ static void check_collateral(cmif_attest_call *call, const cmif_quote *q, const 
         cmif_verdict_unchecked(v, "qe-identity", true);
     } else {
         node                    = check_document(call, identity, "enclaveIdentity", "qe-identity", &json);
-        const cmif_tcb_age seen = {.issue = policy->seen_qe_issue};
+        const cmif_tcb_age seen = {.issue = policy->seen_qe_issue, .evaluation = policy->seen_qe_evaluation};
         if (node != CMIF_JSON_NONE && cmif_tcb_dates(call, &json, node, "qe-identity", seen, &found)) {
-            v->qe_issue = found.issue;
+            v->qe_issue      = found.issue;
+            v->qe_evaluation = found.evaluation;
             cmif_tcb_qe(call, &json, node, q);
         }
         cmif_json_wipe(&json);

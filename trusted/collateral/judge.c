@@ -146,7 +146,8 @@ static cmif_code recall(judging *j, cmif_err *err)
     name_seen(j->verdict, names);
     rc = cmif_store_seen(j->store, names[0], j->time, &number, &j->policy.seen_tcb_issue, err);
     j->policy.seen_tcb_evaluation = (uint32_t) number;
-    rc = rc == CMIF_OK ? cmif_store_seen(j->store, names[1], j->time, &none, &j->policy.seen_qe_issue, err) : rc;
+    rc = rc == CMIF_OK ? cmif_store_seen(j->store, names[1], j->time, &number, &j->policy.seen_qe_issue, err) : rc;
+    j->policy.seen_qe_evaluation = (uint32_t) number;
     return rc == CMIF_OK ? cmif_store_seen(j->store, names[2], j->time, &none, &j->policy.seen_crl, err) : rc;
 }
 
@@ -203,11 +204,12 @@ static bool believed(const cmif_verdict *v)
 /* Nothing is written when there is no news. */
 static cmif_code remember(judging *j, const char *path, cmif_err *err)
 {
-    const cmif_verdict *v    = j->verdict;
-    const int64_t numbers[3] = {v->tcb_evaluation, 0, 0}, issues[3] = {v->tcb_issue, v->qe_issue, v->crl_this_update};
-    char          names[3][96];
-    cmif_store   *store = NULL;
-    cmif_code     rc    = CMIF_OK;
+    const cmif_verdict *v          = j->verdict;
+    const int64_t       numbers[3] = {v->tcb_evaluation, v->qe_evaluation, 0},
+                  issues[3]        = {v->tcb_issue, v->qe_issue, v->crl_this_update};
+    char        names[3][96];
+    cmif_store *store = NULL;
+    cmif_code   rc    = CMIF_OK;
     if (!believed(v)) {
         return CMIF_OK;
     }
@@ -253,7 +255,8 @@ cmif_code cmif_judge(cmif_sorted *sorted, const cmif_attest_policy *policy, int6
         const cmif_attest_policy used = j.policy;
         rc                            = recall(&j, err);
         if (rc == CMIF_OK &&
-            (used.seen_tcb_evaluation != j.policy.seen_tcb_evaluation || used.seen_crl != j.policy.seen_crl ||
+            (used.seen_tcb_evaluation != j.policy.seen_tcb_evaluation ||
+             used.seen_qe_evaluation != j.policy.seen_qe_evaluation || used.seen_crl != j.policy.seen_crl ||
              used.seen_tcb_issue != j.policy.seen_tcb_issue || used.seen_qe_issue != j.policy.seen_qe_issue)) {
             look(&j);
         }

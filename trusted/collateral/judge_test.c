@@ -185,6 +185,31 @@ static void what_was_believed_is_remembered_and_older_is_refused(void)
     CHECK(intel_judged() == CMIF_REJECTED && has_reason("tcb-info-rollback") && has_reason("crl-rollback"));
 }
 
+/* Intel gives out sets of before with dates of today: a later date does not make them newer. */
+static void older_sets_with_later_dates_are_refused(void)
+{
+    static const char *const reasons[] = {"tcb-info-rollback", "qe-identity-rollback"};
+    for (int document = 0; document < RIG_DOCUMENTS; document++) {
+        intel(4, 2);
+        intel_make();
+        CHECK(accepted(intel_judged()));
+        world_edit(&w, document, "2025-06-01T00:00:00Z", "2025-06-10T00:00:00Z");
+        world_edit(&w, document, "DataNumber\":17", "DataNumber\":16");
+        intel_make();
+        CHECK(intel_judged() == CMIF_REJECTED && has_reason(reasons[document]));
+    }
+}
+
+/* Each kind has a memory of its own: an early TCB info says nothing of the QE identity that is out. */
+static void what_was_accepted_once_is_accepted_again(void)
+{
+    intel(4, 2);
+    world_edit(&w, RIG_INFO, "DataNumber\":17", "DataNumber\":18");
+    intel_make();
+    CHECK(accepted(intel_judged()));
+    CHECK(accepted(intel_judged()));
+}
+
 static void roots_of_a_policy_are_without_memory_and_the_verdict_says_so(void)
 {
     bool said = false;
@@ -308,6 +333,8 @@ int main(void)
     RUN(collateral_of_a_later_time_is_not_taken_for_the_newest);
     RUN(a_crl_that_evidence_brings_does_not_hide_the_one_that_is_kept);
     RUN(what_was_believed_is_remembered_and_older_is_refused);
+    RUN(older_sets_with_later_dates_are_refused);
+    RUN(what_was_accepted_once_is_accepted_again);
     RUN(roots_of_a_policy_are_without_memory_and_the_verdict_says_so);
     RUN(amd_crl_is_remembered_and_an_older_one_refused);
     RUN(amd_crl_of_the_store_is_held_against_the_memory_too);
