@@ -314,8 +314,10 @@ static void certified(const cmif_guard *g, char *out, size_t room)
         return;
     }
     cmif_figures_certified(&g->certificate, g->table, figure, sizeof figure);
-    snprintf(out, room, "certified %s for each, between %s", figure,
-             cmif_adjacency_sentence(g->table->claim.adjacency));
+    /* a conversation remembers what it drew, so that equal words stay equal */
+    bool equal = g->kind == CMIF_GUARD_POLICY && !(g->certificate.pure && g->certificate.epsilon_micro == 0);
+    snprintf(out, room, "certified %s for each, between %s%s", figure,
+             cmif_adjacency_sentence(g->table->claim.adjacency), equal ? ", and which words are equal" : "");
 }
 
 /* What a file tells to leave otherwise than as something made up: ", but date and time do not". */

@@ -202,8 +202,11 @@ static cmif_code put_code_point(cmif_stream *s, const uint8_t *p, int n, cmif_er
     }
     s->trim = false;
     if (s->to) {
-        bool control = (n == 1 && (*p < 0x20 || *p == 0x7f) && *p != '\n' && *p != '\t') ||
-                       (n == 2 && p[0] == 0xc2 && p[1] < 0xa0); /* C0, DEL, C1 */
+        bool control =
+            (n == 1 && (*p < 0x20 || *p == 0x7f) && *p != '\n' && *p != '\t') ||
+            (n == 2 && p[0] == 0xc2 && p[1] < 0xa0) || /* C0, DEL, C1 */
+            (n == 3 && p[0] == 0xe2 && /* U+202A..202E, U+2066..2069: they reorder what a person reads */
+             ((p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) || (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9)));
         const uint8_t *shown = control && isatty(fileno(s->to)) ? replacement : p;
         size_t         size  = shown == replacement ? 3 : (size_t) n;
         s->failed            = fwrite(shown, 1, size, s->to) != size || s->failed;

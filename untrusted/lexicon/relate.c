@@ -446,7 +446,8 @@ static const struct {
      "contraceptive cough cyst delusion dementia depression diagnose diagnosed diagnosis dialysis disability "
      "disabled dizziness dizzy donor dosage dose drunk eczema epilepsy epileptic faint fertility fever gonorrhea "
      "gp hallucination handicap handicapped hemorrhoid hepatitis herpes hiv hospice hospital hypertension ill "
-     "illness implant impotence impotent incontinence incontinent incurable infected infection infertile "
+     "illness implant impotence impotent incontinence incontinent incurable infected infection infertile lithium "
+     "erectile "
      "infertility insomnia insulin kidney liver lump lung lupus malignant medication menopause metastasis midwife "
      "miscarriage mri nausea nurse obese obesity opiate opioid overdose overweight painkiller pancreas panic "
      "paralysis paralyzed patient pharmacist pharmacy phobia pill pneumonia pregnant prescribe prescription "
@@ -475,7 +476,7 @@ static const struct {
      "methodist minister monk mormon mosque muslim nun orthodox pastor pray prayer presbyterian priest protestant "
      "quaker quran rabbi ramadan sabbath salvation secular sikh sinner synagogue temple torah worship "},
     {CMIF_TOPIC_SEX,
-     "abstinence adultery affair asexual bisexual boyfriend condom ejaculation erection erotic erotica escort "
+     "trans abstinence adultery affair asexual bisexual boyfriend condom ejaculation erection erotic erotica escort "
      "fetish gay girlfriend heterosexual homosexual homosexuality intimacy intimate lesbian libido lover lust "
      "masturbate masturbation mistress naked nonbinary nude nudity orgasm porn pornography prostitute "
      "prostitution queer seduce sexual sexuality sexually transgender transsexual unfaithful viagra virgin "},
