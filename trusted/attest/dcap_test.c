@@ -1126,9 +1126,10 @@ static void td_and_enclave_attributes_are_policy(void)
         BENT(version, body, CMIF_REJECTED, "tdx-module-mrsigner", "", w.body[CMIF_TD_MRSIGNERSEAM] = 1);
         BENT(version, body, CMIF_REJECTED, "tdx-module-mrsigner", "", w.body[CMIF_TD_MRSIGNERSEAM + 47] = 1);
         BENT(version, body, CMIF_REJECTED, "tdx-module-attributes", "", w.body[CMIF_TD_SEAMATTRIBUTES] = 1);
-        BENT(version, body, CMIF_REJECTED, "tdx-module-attributes", "", w.body[CMIF_TD_SEAMATTRIBUTES + 7] = 128;
-             for (char *at = w.documents[RIG_INFO]; (at = strstr(at, "FFFFFFFFFFFFFFFF")) != NULL;)
-                 memset(at, '0', 16)); /* outside of the mask */
+        BENT(
+            version, body, CMIF_REJECTED, "tdx-module-attributes", "", w.body[CMIF_TD_SEAMATTRIBUTES + 7] = 128;
+            for (char *at = w.documents[RIG_INFO];
+                 (at = strstr(at, "FFFFFFFFFFFFFFFF")) != NULL;) { memset(at, '0', 16); }); /* outside of the mask */
         BENT(version, body, CMIF_REJECTED, "tdx-module-unknown", "", w.body[1] = 2);
         BENT(version, body, CMIF_ACCEPTED, "", "", world_edit(&w, RIG_INFO, "TDX_01", "tdx_01"));
         BENT(version, body, CMIF_REJECTED, "tdx-module-unknown", "", world_edit(&w, RIG_INFO, "TDX_01", "TDX_1"));

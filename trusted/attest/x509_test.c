@@ -8,10 +8,10 @@
 static void pinned_roots_are_what_they_say(void)
 {
     cmif_pool pool;
-    CHECK(cmif_pool_init(&pool, CMIF_ROOT_PINNED, NULL, 0, NULL) == CMIF_OK && pool.root_count == cmif_pinned_root_count &&
-          pool.root_count == 6);
+    CHECK(cmif_pool_init(&pool, CMIF_ROOT_PINNED, NULL, 0, NULL) == CMIF_OK &&
+          pool.root_count == cmif_pinned_root_count && pool.root_count == 6);
     for (size_t i = 0; i < pool.root_count; i++) {
-        uint8_t  hash[32], *der = NULL;
+        uint8_t  hash[32] = {0}, *der = NULL;
         char     text[65];
         int      size = i2d_X509(pool.roots[i], &der);
         unsigned done;
