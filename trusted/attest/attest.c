@@ -36,6 +36,7 @@ void cmif_attest_policy_init(cmif_attest_policy *policy)
         .minimum_tcb_date = INT64_MIN,
         .td_required      = (uint64_t) 1 << 28, /* SEPT_VE_DISABLE */
         .td_forbidden     = (uint64_t) 1 << 29, /* MIGRATABLE */
+        .snp_forbidden    = (uint64_t) 1 << 18, /* MIGRATE_MA: the host may bind an agent that reads the guest out */
         .sgx_isvprodid    = -1,
     };
 }

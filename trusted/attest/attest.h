@@ -66,7 +66,7 @@ typedef struct cmif_attest_policy {
     uint32_t             minimum_tcb_evaluation;
     const char *const   *denied_advisories; /* "INTEL-SA-00615", NULL ends; NULL: none */
     uint64_t             td_required, td_forbidden;   /* TDATTRIBUTES bits; the default requires 28 and forbids 29. Bits 7:0 are always forbidden */
-    uint64_t             snp_required, snp_forbidden; /* POLICY bits; DEBUG is always forbidden unless `debug` */
+    uint64_t             snp_required, snp_forbidden; /* POLICY bits; the default forbids 18, MIGRATE_MA. DEBUG is always forbidden unless `debug` */
     uint8_t              snp_minimum_tcb[8];          /* per component as in COMMITTED_TCB; zeros: none */
     uint32_t             snp_vmpl_max;
     uint64_t             snp_platform_required;       /* PLATFORM_INFO bits, 1 << 5: ALIAS_CHECK_COMPLETE; zero: none */

@@ -998,6 +998,11 @@ size_t cmif_attest_policy_loosened(const cmif_attest_policy *p, char words[][CMI
             snprintf(words[count++], CMIF_LOOSENED_SIZE, "td-%s", td_bits[i].name);
         }
     }
+    for (size_t i = 0; i < COUNT(snp_bits) && count < room; i++) {
+        if ((base.snp_forbidden & ~p->snp_forbidden) >> snp_bits[i].bit & 1) {
+            snprintf(words[count++], CMIF_LOOSENED_SIZE, "snp-%s", snp_bits[i].name);
+        }
+    }
     if (p->snp_vmpl_max > base.snp_vmpl_max && count < room) {
         snprintf(words[count++], CMIF_LOOSENED_SIZE, "snp-vmpl-%u", p->snp_vmpl_max);
     }

@@ -370,6 +370,9 @@ static void policy_bits_are_required_and_forbidden(void)
     world *w               = world_new(MILAN, 3, false);
     w->policy.snp_required = 1 << 20; /* single socket */
     ONLY(w, "policy-bits", NULL);
+    w = world_new(MILAN, 3, false);
+    put(w->report, 8, 0x3001f | 1 << 18, 8); /* MIGRATE_MA: by default */
+    ONLY(w, "policy-bits", NULL);
     w                       = world_new(MILAN, 3, false);
     w->policy.snp_forbidden = 1 << 16; /* SMT */
     ONLY(w, "policy-bits", NULL);
