@@ -55,6 +55,7 @@ void cmif_signals_install(void)
     sigaction(SIGHUP, &act, NULL);
     act.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &act, NULL);
+    sigaction(SIGXFSZ, &act, NULL); /* a file that grows too large is an error of the write */
 }
 
 void cmif_signals_watch(cmif_session *session)

@@ -101,6 +101,12 @@ static const char capital_words[] = "i monday mondays tuesday tuesdays wednesday
                                     "ps vat pin iban bic gps usb url api gmt utc est pst edt cet dna hiv aids covid "
                                     "mri ct icu er gp bp bmi ecg iv adhd ptsd ";
 
+/* Faiths are words of a sensitive topic, although some bear them as a name and some lists have them as places. */
+static const char faith_words[] =
+    "muslim muslims islam islamic hindu hindus hinduism jew jews jewish judaism sikh sikhs sikhism "
+    "buddhist buddhists buddhism mormon mormons catholic catholics protestant protestants "
+    "lutheran lutherans methodist methodists baptist baptists shia sunni quran koran torah ";
+
 /* Names although a rare word has such a form: the maria of the moon. */
 static const char only_names[] = "maria ";
 
@@ -500,11 +506,9 @@ static cmif_code add_words(builder *b, const cmif_lexicon *lex, cmif_err *err)
         if (given & GIVEN_COMMON) {
             known = lower > RARE && !listed(only_names, word); /* john is a toilet, too, but rarely */
         }
-        bool name = given || flags_in(b, PLACE, word) || flags_in(b, PERSON, word) || flags_in(b, ORGANISATION, word);
-        bool faith =
-            lex->topics[i] & CMIF_TOPIC_RELIGION && !(given & GIVEN_COMMON); /* muslim, hindu: some bear it as a name */
-        bool capital = listed(capital_words, word) ||
-                       (lex->topics[i] && lower == 0 && lex->word_class[i] != CMIF_CLASS_UNKNOWN && (faith || !name));
+        bool capital = listed(capital_words, word) || listed(faith_words, word) ||
+                       (lex->topics[i] && lower == 0 && lex->word_class[i] != CMIF_CLASS_UNKNOWN && !given &&
+                        !flags_in(b, PLACE, word) && !flags_in(b, PERSON, word) && !flags_in(b, ORGANISATION, word));
         if (passes || known || capital || listed(extra_words, word)) {
             uint32_t flags = lex->topics[i] | (passes ? WORD_PASSES : 0) | (capital ? WORD_CAPITAL : 0) |
                              (lower <= RARE && !passes && !capital && !listed(extra_words, word) ? WORD_RARE : 0);
