@@ -215,6 +215,17 @@ static double seconds_for(const char *unit, size_t size)
     return (double) (b.tv_sec - a.tv_sec) + (double) (b.tv_nsec - a.tv_nsec) / 1e9;
 }
 
+/* The best of three: what other programs do on the machine is in the others. */
+static double best_seconds_for(const char *unit, size_t size)
+{
+    double best = seconds_for(unit, size);
+    for (int i = 0; i < 2; i++) {
+        double again = seconds_for(unit, size);
+        best         = again < best ? again : best;
+    }
+    return best;
+}
+
 /* Four times the text takes about four times as long, whatever it is made of. */
 static void no_text_is_worse_than_linear(void)
 {
@@ -231,7 +242,7 @@ static void no_text_is_worse_than_linear(void)
                                         "\ufdfa",
                                         "    a()\n"};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        double small = seconds_for(units[i], 1 << 18), large = seconds_for(units[i], 1 << 20);
+        double small = best_seconds_for(units[i], 1 << 18), large = best_seconds_for(units[i], 1 << 20);
         CHECK(large < 12 * small + .05);
         if (i == 0) {
             printf("       %.0f MB/s of English\n", 1.048576 / large);
