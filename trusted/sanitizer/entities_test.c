@@ -498,13 +498,18 @@ static double seconds_for(const char *unit, size_t size)
     }
     struct timespec a, b;
     CHECK(cmif_scan_text(text, size, &scan, NULL) == CMIF_OK);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
-    CHECK(cmif_find_entities(&scan, lists, &spans, NULL) == CMIF_OK);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
-    cmif_spans_wipe(&spans);
+    double best = 1e9; /* of three: what other programs do on the machine is in the others */
+    for (int i = 0; i < 3; i++) {
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+        CHECK(cmif_find_entities(&scan, lists, &spans, NULL) == CMIF_OK);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+        double took = (double) (b.tv_sec - a.tv_sec) + (double) (b.tv_nsec - a.tv_nsec) / 1e9;
+        best        = took < best ? took : best;
+        cmif_spans_wipe(&spans);
+    }
     cmif_scan_wipe(&scan);
     free(text);
-    return (double) (b.tv_sec - a.tv_sec) + (double) (b.tv_nsec - a.tv_nsec) / 1e9;
+    return best;
 }
 
 static void no_text_is_worse_than_linear(void)
