@@ -540,7 +540,11 @@ static void put_code(draft *d, cmif_str s)
         refill(d, e, p, s.size);
         return;
     }
-    size_t size = s.size < 128 ? s.size : 128, keep = kept_bytes(class, p, size);
+    size_t size = s.size < 128 ? s.size : 128, keep;
+    while (size < s.size && (p[size] & 0xc0) == 0x80) { /* no character is cut */
+        size--;
+    }
+    keep = kept_bytes(class, p, size);
     for (int round = 0; round < TRIES && d->rc == CMIF_OK; round++) {
         vault_text t = {0};
         if (any) {

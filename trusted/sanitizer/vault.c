@@ -422,6 +422,13 @@ static cmif_code take_string(cmif_reader *r, cmif_secret *out, cmif_err *err)
 }
 
 /* One object of the array: its four strings, end to end in vault->written, with their ends; then the rest. */
+/* yyyymmdd as surrogate.c makes it: a year or none, a month, a day or none. */
+static bool is_date(uint32_t date)
+{
+    uint32_t month = date / 100 % 100;
+    return month >= 1 && month <= 12 && date % 100 <= 31 && date < 100000000;
+}
+
 static cmif_code take_entry(cmif_vault *vault, cmif_reader *r, cmif_err *err)
 {
     cmif_code   rc      = CMIF_OK;
@@ -452,7 +459,8 @@ static cmif_code take_entry(cmif_vault *vault, cmif_reader *r, cmif_err *err)
         entry.from = take_number(r);
     }
     if (!r->failed && take(r, ",") && take(r, "\"to\"") && take(r, ":")) {
-        entry.to = take_number(r);
+        entry.to  = take_number(r);
+        r->failed = r->failed || ((entry.from || entry.to) && (!is_date(entry.from) || !is_date(entry.to)));
     }
     vault->key.size = 0;
     if (!r->failed && take(r, "}")) {

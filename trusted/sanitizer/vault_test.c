@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <utf8proc.h>
+#include <utf8proc.h>
 
 #ifdef __SANITIZE_ADDRESS__
 #define UNDER_ASAN
@@ -314,6 +316,53 @@ static void nothing_of_the_original_leaves(void)
     CHECK(!strstr(t->sent[0], "\u200b") && !strstr(t->sent[2], "\u00ad") && strcmp(t->sent[1], "\ufffd") == 0);
 }
 
+/* A date that is none would be looked up beyond the months. */
+static void a_saved_vault_with_another_date_than_we_make_is_refused(void)
+{
+    static const struct {
+        unsigned from, to;
+        bool     good;
+    } all[] = {{20240503, 20220603, true},  {503, 603, true},
+               {20240500, 20220600, true},  {0, 0, true},
+               {98988403, 20220603, false}, {20240003, 20220603, false},
+               {20240503, 20221303, false}, {20240532, 20220603, false},
+               {0, 20220603, false},        {20240503, 0, false},
+               {120240503, 20220603, false}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        cmif_vault *vault = NULL;
+        char        json[300];
+        snprintf(json, sizeof json,
+                 "{\"cmif-vault\": 1, \"shift\": 700, \"entries\": [{\"class\": \"date\", \"key\": \"df\", "
+                 "\"original\": \"2024-05-03\", \"surrogate\": \"2022-06-03\", \"match\": \"exact\", \"from\": %u, "
+                 "\"to\": %u}]}",
+                 all[i].from, all[i].to);
+        CHECK(cmif_vault_new(NULL, &vault, NULL) == CMIF_OK);
+        CHECK(cmif_vault_read(vault, json, strlen(json), NULL) == (all[i].good ? CMIF_OK : CMIF_E_FORMAT));
+        cmif_vault_free(vault);
+    }
+}
+
+/* Broken bytes are three each when folded: a long code of them is cut between two. */
+static void a_long_code_is_cut_between_characters(void)
+{
+    for (size_t n = 40; n < 50; n++) {
+        static rig_text t;
+        cmif_vault     *vault     = NULL;
+        char            text[300] = "[secret|a1";
+        memset(text + strlen(text), 0xff, n);
+        strcat(text, "b2]");
+        CHECK(cmif_vault_new(lists, &vault, NULL) == CMIF_OK && rig_send(&t, vault, text, NULL) == CMIF_OK);
+        for (size_t at = 0; at < t.out.size;) {
+            utf8proc_int32_t c;
+            utf8proc_ssize_t used = utf8proc_iterate(t.out.data + at, (utf8proc_ssize_t) (t.out.size - at), &c);
+            CHECK(used > 0);
+            at += used > 0 ? (size_t) used : 1;
+        }
+        rig_wipe(&t);
+        cmif_vault_free(vault);
+    }
+}
+
 static void a_saved_vault_restores_and_goes_on(void)
 {
     static rig_text     t, again;
@@ -456,6 +505,8 @@ int main(void)
     RUN(no_surrogate_is_written_taken_or_an_ordinary_word);
     RUN(a_shape_with_no_value_left_is_refused);
     RUN(nothing_of_the_original_leaves);
+    RUN(a_saved_vault_with_another_date_than_we_make_is_refused);
+    RUN(a_long_code_is_cut_between_characters);
     RUN(a_saved_vault_restores_and_goes_on);
     RUN(a_freed_vault_leaves_nothing_in_memory);
     RUN(the_nth_allocation_may_fail);
