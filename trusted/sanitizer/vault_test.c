@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <utf8proc.h>
-#include <utf8proc.h>
 
 #ifdef __SANITIZE_ADDRESS__
 #define UNDER_ASAN
@@ -348,7 +347,8 @@ static void a_long_code_is_cut_between_characters(void)
     for (size_t n = 40; n < 50; n++) {
         static rig_text t;
         cmif_vault     *vault     = NULL;
-        char            text[300] = "[secret|a1";
+        char            text[300] = "";
+        snprintf(text, sizeof text, "[secret|%.*s", 1 + (int) (n % 3), "a1b");
         memset(text + strlen(text), 0xff, n);
         strcat(text, "b2]");
         CHECK(cmif_vault_new(lists, &vault, NULL) == CMIF_OK && rig_send(&t, vault, text, NULL) == CMIF_OK);
