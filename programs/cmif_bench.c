@@ -470,10 +470,12 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], "verify")) {
         return cmif_bench_verify(argc - 2, argv + 2);
     }
-    cmif_code rc = argc > 1 && !strcmp(argv[1], "split") ? cmif_options_parse(&command, argc - 2, argv + 2, &rest, &err)
-                   : argc > 1 && !strcmp(argv[1], "--help")
-                       ? cmif_options_parse(&command, argc - 1, argv + 1, &rest, &err)
-                       : cmif_fail(&err, CMIF_E_RANGE, "bench measures split or verify: 'cmif bench split -m MODEL', 'cmif bench verify EVIDENCE'");
+    cmif_code rc =
+        argc > 1 && !strcmp(argv[1], "split") ? cmif_options_parse(&command, argc - 2, argv + 2, &rest, &err)
+        : argc > 1 && !strcmp(argv[1], "--help")
+            ? cmif_options_parse(&command, argc - 1, argv + 1, &rest, &err)
+            : cmif_fail(&err, CMIF_E_RANGE,
+                        "bench measures split or verify: 'cmif bench split -m MODEL', 'cmif bench verify EVIDENCE'");
     if (rc == CMIF_OK && rest) {
         rc = cmif_fail(&err, CMIF_E_RANGE, "bench split takes only options: the model goes behind -m");
     }

@@ -586,9 +586,8 @@ static cmif_code give_temporary_name(cmif_gguf_staged *staged, cmif_err *err)
             break;
         }
     }
-    return staged->named
-               ? CMIF_OK
-               : cmif_fail(err, CMIF_E_IO, "cannot give '%s' its name: %s", staged->path, strerror(errno));
+    return staged->named ? CMIF_OK
+                         : cmif_fail(err, CMIF_E_IO, "cannot give '%s' its name: %s", staged->path, strerror(errno));
 }
 
 cmif_code cmif_gguf_commit(cmif_gguf_staged *const *staged, size_t count, cmif_err *err)
@@ -597,13 +596,15 @@ cmif_code cmif_gguf_commit(cmif_gguf_staged *const *staged, size_t count, cmif_e
     for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
         rc = give_temporary_name(staged[i], err);
     }
-    for (size_t i = 0; rc == CMIF_OK && i < count; i++) { /* with nothing between: a kill finds all or none, but for luck */
+    for (size_t i = 0; rc == CMIF_OK && i < count;
+         i++) { /* with nothing between: a kill finds all or none, but for luck */
         if (rename(staged[i]->temporary, staged[i]->path) != 0) {
             rc = cmif_fail(err, CMIF_E_IO, "cannot give '%s' its name: %s", staged[i]->path, strerror(errno));
         }
         staged[i]->named = staged[i]->named && rc != CMIF_OK;
     }
-    for (size_t i = 0; rc == CMIF_OK && i < count; i++) { /* the names should last: best effort, the data is safe already */
+    for (size_t i = 0; rc == CMIF_OK && i < count;
+         i++) { /* the names should last: best effort, the data is safe already */
         char *folder = folder_of(staged[i]->path);
         int   fd     = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
         if (fd >= 0) {

@@ -1,5 +1,5 @@
-/* ask - AMD's intermediate certificates, as AMD publishes them: hints, so that a report and its VCEK or VLEK are enough. Each is still verified up to
- * the pinned ARK, like one that came with the evidence. */
+/* ask - AMD's intermediate certificates, as AMD publishes them: hints, so that a report and its VCEK or VLEK are
+ * enough. Each is still verified up to the pinned ARK, like one that came with the evidence. */
 #include "attest/snp.h"
 
 /* clang-format off */

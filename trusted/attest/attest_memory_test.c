@@ -4,8 +4,9 @@
 #include "base/check_memory.h"
 #include <openssl/crypto.h>
 
-/* The n-th allocation fails, ours or OpenSSL's, for every n of a call (argument "full"; else a sample): what is bad stays
- * refused, and what is good is accepted, INTERNAL or refused (where OpenSSL says only that something did not verify). */
+/* The n-th allocation fails, ours or OpenSSL's, for every n of a call (argument "full"; else a sample): what is bad
+ * stays refused, and what is good is accepted, INTERNAL or refused (where OpenSSL says only that something did not
+ * verify). */
 
 static bool  full;
 static world w;

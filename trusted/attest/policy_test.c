@@ -120,7 +120,8 @@ static void what_stands_in_the_file_is_in_the_policy(void)
         HEAD "accept tdx   # the one we run on\naccept tpm\n"
              "measure tdx mrtd " MRTD "\nmeasure tpm pcr7 " HASH32 "\r\n\tmeasure tpm pcr12 " MRTD "\n"
              "status UpToDate SWHardeningNeeded\nminimum-tcb-date 2024-03-13\nminimum-tcb-evaluation 17\n"
-             "deny-advisory INTEL-SA-00615\ntd-require none\ntd-forbid perfmon\nsnp-require smt\nsnp-forbid single-socket\nsnp-minimum-tcb "
+             "deny-advisory INTEL-SA-00615\ntd-require none\ntd-forbid perfmon\nsnp-require smt\nsnp-forbid "
+             "single-socket\nsnp-minimum-tcb "
              "0A00000000001754\n"
              "snp-platform alias-check-complete\nsnp-mitigations 0,63\nsgx-isvprodid 0\nsgx-minimum-isvsvn 3\n"
              "snp-vmpl-max 1\nreport-data 0102\npcrs 7,12\nak-pin " HASH32
@@ -141,7 +142,8 @@ static void what_stands_in_the_file_is_in_the_policy(void)
     CHECK(p->statuses == (1U << CMIF_TCB_UP_TO_DATE | 1U << CMIF_TCB_SW_HARDENING));
     CHECK(p->minimum_tcb_date == 1710288000 && p->minimum_tcb_evaluation == 17);
     CHECK(!strcmp(p->denied_advisories[0], "INTEL-SA-00615") && !p->denied_advisories[1]);
-    CHECK(p->td_required == 0 && p->td_forbidden == 1ULL << 63 && p->snp_required == 1U << 16 && p->snp_forbidden == 1U << 20);
+    CHECK(p->td_required == 0 && p->td_forbidden == 1ULL << 63 && p->snp_required == 1U << 16 &&
+          p->snp_forbidden == 1U << 20);
     CHECK(p->snp_minimum_tcb[0] == 10 && p->snp_minimum_tcb[7] == 0x54 && p->snp_vmpl_max == 1);
     CHECK(p->snp_platform_required == 1U << 5 && p->snp_mit_required == (1ULL << 63 | 1));
     CHECK(p->sgx_isvprodid == 0 && p->sgx_minimum_isvsvn == 3);

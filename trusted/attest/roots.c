@@ -1,5 +1,6 @@
-/* roots - the certificates that everything ends at, as their makers publish them (docs/attestation.md, "Roots", says where). Each is a PEM block:
- * `cmif` trusts nothing else unless the caller brings roots of his own. The SHA-256 is that of the DER; a test compares it. */
+/* roots - the certificates that everything ends at, as their makers publish them (docs/attestation.md, "Roots", says
+ * where). Each is a PEM block: `cmif` trusts nothing else unless the caller brings roots of his own. The SHA-256 is
+ * that of the DER; a test compares it. */
 #include "attest/x509.h"
 
 /* clang-format off */

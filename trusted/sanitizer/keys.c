@@ -1,18 +1,17 @@
 #include "sanitizer/keys.h"
 
-/* clang-format off: words in lines */
-const char cmif_key_months[] =
-    " january february march april may june july august september october november december "
-    "jan feb mar apr jun jul aug sep sept oct "
-    "nov dec januar februar märz mai juni juli oktober dezember mrz okt dez jänner janvier "
-    "février mars avril juin juillet août septembre "
-    "octobre novembre décembre enero febrero marzo abril mayo junio julio agosto septiembre "
-    "setiembre octubre noviembre diciembre "
-    "gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre janeiro "
-    "fevereiro março maio junho julho setembro outubro "
-    "novembro dezembro januari februari maart mei augustus stycznia lutego marca kwietnia "
-    "maja czerwca lipca sierpnia września "
-    "października listopada grudnia ";
+/* words in lines */
+const char cmif_key_months[] = " january february march april may june july august september october november december "
+                               "jan feb mar apr jun jul aug sep sept oct "
+                               "nov dec januar februar märz mai juni juli oktober dezember mrz okt dez jänner janvier "
+                               "février mars avril juin juillet août septembre "
+                               "octobre novembre décembre enero febrero marzo abril mayo junio julio agosto septiembre "
+                               "setiembre octubre noviembre diciembre "
+                               "gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre janeiro "
+                               "fevereiro março maio junho julho setembro outubro "
+                               "novembro dezembro januari februari maart mei augustus stycznia lutego marca kwietnia "
+                               "maja czerwca lipca sierpnia września "
+                               "października listopada grudnia ";
 const char cmif_key_seasons[] = " spring summer autumn fall winter ";
 const char cmif_key_weekdays[] =
     " monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur "

@@ -753,7 +753,7 @@ static void a_killed_split_leaves_nothing_half_written(void)
     }
     printf("  %d of %d killed before they were done\n", killed, KILLS);
     CHECK(between <= 2); /* three system calls of a whole split */
-    CHECK(killed > 0); /* the first at once; how many more depends on what else the machine does */
+    CHECK(killed > 0);   /* the first at once; how many more depends on what else the machine does */
 }
 
 int main(void)
