@@ -172,7 +172,7 @@ static void captures_are_judged_as_expected(void)
             CHECK(v.debug == !strcmp(case_text(&c.expected, NULL, "debug"), "true"));
             uint32_t group = cmif_json_get(&c.expected.json, 0, "quote_fields"), fields = 0;
             for (uint32_t k = group + 1; k < c.expected.json.nodes[group].next; k = c.expected.json.nodes[k + 1].next) {
-                char name[64];
+                char name[512];
                 snprintf(name, sizeof name, "%s", case_node(&c.expected, k));
                 const char *want = case_node(&c.expected, k + 1);
                 if (!strcmp(want, "null")) {
