@@ -7,8 +7,6 @@
 #include <sys/random.h>
 #include <time.h>
 
-/* What an entry knows at most of a draw from a table that guarantees nothing, or less than e^32. */
-#define MICRO_MOST (32 * (uint64_t) 1000000)
 #define DELTA 1e-6
 
 _Static_assert(CMIF_SPAN_CLASSES <= CMIF_RECEIPT_CLASSES, "a receipt has room for every class");
@@ -100,14 +98,18 @@ void cmif_books_note(cmif_books *b, const cmif_counts *counts, const cmif_releas
     }
 }
 
+uint64_t cmif_books_micro(const cmif_certificate *c)
+{
+    return c->pure && c->epsilon_micro < CMIF_BOOKS_MICRO_MOST ? c->epsilon_micro : CMIF_BOOKS_MICRO_MOST;
+}
+
 /* Draws and their certified epsilon; and what they come to at DELTA, for reports. */
 static cmif_code price(const cmif_books *b, cmif_spend *s, cmif_err *err)
 {
-    const cmif_certificate *c     = &b->certificate;
-    uint64_t                micro = c->pure && c->epsilon_micro < MICRO_MOST ? c->epsilon_micro : MICRO_MOST;
+    const cmif_certificate *c = &b->certificate;
 
     s->delta = s->epsilon_at_delta = 0;
-    if (__builtin_mul_overflow(s->draws, b->table ? micro : 0, &s->epsilon_micro)) {
+    if (__builtin_mul_overflow(s->draws, b->table ? cmif_books_micro(c) : 0, &s->epsilon_micro)) {
         return cmif_fail(err, CMIF_E_RANGE, "%llu words are more than one request can be entered for",
                          (unsigned long long) s->draws);
     }

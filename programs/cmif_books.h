@@ -45,6 +45,9 @@ void cmif_books_note(cmif_books *books, const cmif_counts *counts, const cmif_re
  * Call before anything of it is sent. What fails is not entered, and what was noted stays noted. Errors: BUDGET, IO, FORMAT, RANGE. */
 CMIF_MUST_USE cmif_code cmif_books_enter(cmif_books *books, const cmif_counts *counts, cmif_err *err);
 void                    cmif_books_seal(cmif_books *books, const cmif_released *text);
+/* What one draw is entered as, in millionths of epsilon: at most 32, which is also what a table that guarantees nothing stands for. */
+uint64_t cmif_books_micro(const cmif_certificate *certificate);
+enum { CMIF_BOOKS_MICRO_MOST = 32000000 };
 /* The receipt of what was entered last. Errors: as cmif_receipts_put. */
 CMIF_MUST_USE cmif_code cmif_books_receipt(cmif_books *books, const uint8_t model_id[static 32], const void *answer, size_t size,
                                            cmif_err *err);

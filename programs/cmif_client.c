@@ -421,7 +421,7 @@ static void print_guard(const cmif_client *c)
         line("restored", text);
     }
     if (g->table) {
-        bool known      = g->certificate.pure && g->certificate.epsilon_micro < 32000000;
+        bool known      = cmif_books_micro(&g->certificate) < CMIF_BOOKS_MICRO_MOST;
         char beyond[96] = "";
         if (t->constants) {
             snprintf(beyond, sizeof beyond, "; %" PRIu64 " words beyond the budget left as their block's own word",

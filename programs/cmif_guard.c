@@ -185,8 +185,7 @@ static void total(cmif_guard *g, const cmif_counts *counts, const cmif_sanitized
     t->draws += counts->draws;
     t->repeated += what->repeated;
     t->constants += what->constants;
-    bool known = g->certificate.pure && g->certificate.epsilon_micro < 32000000;
-    t->epsilon_micro += counts->draws * (known ? g->certificate.epsilon_micro : 32000000);
+    t->epsilon_micro += counts->draws * cmif_books_micro(&g->certificate);
 }
 
 /* held: entered with the next one. */

@@ -164,4 +164,20 @@ static inline bool case_field_is(const char *what, case_expected *expected, cons
     return true;
 }
 
+/* Refused, and for this alone: world_judge is the test's own; `error` NULL is a reason of its own, else "invalid-evidence" with this error alone. */
+static inline bool only(const cmif_verdict *v, const char *reason, const char *error)
+{
+    bool good = v->outcome == CMIF_REJECTED && v->reason_count == 1 && !strcmp(v->reasons[0], reason) &&
+                v->error_count == (error != NULL) && (!error || !strcmp(v->errors[0], error));
+    if (!good) {
+        case_tell(error ? error : reason, v);
+    }
+    return good;
+}
+#define ONLY(world, reason, error)                                                                                     \
+    do {                                                                                                               \
+        cmif_verdict only_v = world_judge(world);                                                                      \
+        CHECK(only(&only_v, reason, error));                                                                           \
+    } while (0)
+
 #endif

@@ -194,22 +194,6 @@ static cmif_verdict world_judge(world *w)
     return v;
 }
 
-/* Refused, and for this alone: `error` NULL is a reason of its own, else "invalid-evidence" with this error alone. */
-static bool only(const cmif_verdict *v, const char *reason, const char *error)
-{
-    bool good = v->outcome == CMIF_REJECTED && v->reason_count == 1 && !strcmp(v->reasons[0], reason) &&
-                v->error_count == (error != NULL) && (!error || !strcmp(v->errors[0], error));
-    if (!good) {
-        case_tell(error ? error : reason, v);
-    }
-    return good;
-}
-#define ONLY(world, reason, error)                                                                                     \
-    do {                                                                                                               \
-        cmif_verdict only_v = world_judge(world);                                                                      \
-        CHECK(only(&only_v, reason, error));                                                                           \
-    } while (0)
-
 static void good_reports_of_every_version_and_product_are_accepted(void)
 {
     for (int product = 0; product < PRODUCTS; product++) {

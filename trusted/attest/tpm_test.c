@@ -456,22 +456,6 @@ static cmif_verdict world_judge(world *w)
     return v;
 }
 
-/* Refused, and for this alone: `error` NULL is a reason of its own, else "invalid-evidence" with this error alone. */
-static bool only(const cmif_verdict *v, const char *reason, const char *error)
-{
-    bool good = v->outcome == CMIF_REJECTED && v->reason_count == 1 && !strcmp(v->reasons[0], reason) &&
-                v->error_count == (error != NULL) && (!error || !strcmp(v->errors[0], error));
-    if (!good) {
-        case_tell(error ? error : reason, v);
-    }
-    return good;
-}
-#define ONLY(world, reason, error)                                                                                     \
-    do {                                                                                                               \
-        cmif_verdict only_v = world_judge(world);                                                                      \
-        CHECK(only(&only_v, reason, error));                                                                           \
-    } while (0)
-
 static world *rsa_world(void)
 {
     return world_new(rsa, CMIF_TPM_RSASSA, CMIF_TPM_SHA256);
