@@ -48,6 +48,27 @@ typedef struct cmif_binding {
 /* Errors: RANGE (a role, nonce or exporter that is none), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_binding_hash(const cmif_binding *binding, uint8_t out[static CMIF_REPORT_DATA_SIZE], cmif_err *err);
 
+/* ---- a proof: what EVIDENCE frames carry, in pieces. u32 size of the claims, claims, bundle. ---- */
+typedef struct cmif_claims { /* what a program says of itself, bound by the hash of these bytes: "CMIFCL01", u8 size, program, [32] model id, [32] policy hash */
+    char    program[64];     /* "cmif-server 0.1.0", printable ASCII */
+    uint8_t model_id[32];    /* zeros: none */
+    uint8_t policy_hash[32]; /* of the policy by which it judges others; zeros: none */
+} cmif_claims;
+
+typedef struct cmif_proof { /* pointers into the bytes it was read from */
+    cmif_claims    claims;
+    const uint8_t *claims_bytes, *bundle;
+    size_t         claims_size, bundle_size;
+} cmif_proof;
+
+typedef struct cmif_maker cmif_maker;
+
+/* Claims, and evidence over them for this binding (its claims are set here). *bytes is the caller's (free). Errors: as cmif_maker_make. */
+CMIF_MUST_USE cmif_code cmif_proof_make(cmif_maker *maker, const cmif_claims *claims, const cmif_binding *binding, uint8_t **bytes, size_t *size,
+                                        cmif_err *err);
+/* Take it apart; nothing is believed yet. Errors: FORMAT (offset, expected, found). */
+CMIF_MUST_USE cmif_code cmif_proof_read(const void *bytes, size_t size, cmif_proof *out, cmif_err *err);
+
 /* ---- making ---- (maker.c, maker_tsm.c, maker_sgx.c, maker_tpm.c, maker_sim.c: library cmif_maker; the above is cmif_evidence) */
 typedef enum cmif_maker_kind { CMIF_MAKER_TDX = 1, CMIF_MAKER_SNP, CMIF_MAKER_SGX, CMIF_MAKER_TPM, CMIF_MAKER_SIM } cmif_maker_kind;
 
@@ -59,9 +80,7 @@ typedef struct cmif_maker_options {
     int             insecure; /* SIM: asked for with a flag of its own; refused without, and where it was not compiled in (CMIF_SIMULATOR) */
 } cmif_maker_options;
 
-typedef struct cmif_maker cmif_maker; /* of one thread */
-
-/* Nothing is made yet, but the device is looked at. Errors: IO (no such device: which, what to do), UNSUPPORTED (not compiled in), RANGE, MEMORY. */
+/* A maker is of one thread. Nothing is made yet, but the device is looked at. Errors: IO (no such device: which, what to do), UNSUPPORTED (not compiled in), RANGE, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_maker_open(const cmif_maker_options *options, cmif_maker **out, cmif_err *err);
 void                    cmif_maker_free(cmif_maker *maker); /* NULL is welcome */
 /* Items over this report data are appended to out, all or none. Races with others are retried (configfs-tsm's generation; PCRs that change) for some seconds. What

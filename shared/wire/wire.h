@@ -16,6 +16,11 @@
  *   CLOSE                                                     drop the cache, also in mid-stream; the server closes
  *   PING                                  PONG                at any time after WELCOME
  *                                         ERROR               then the server closes
+ *   CHALLENGE nonce                       EVIDENCE ...        first of all, or between two BEGINs: who is there, proved
+ *
+ * A key server speaks the same frames, and these only:
+ *   UNSEAL key id                         CHALLENGE nonce     who wants the key?
+ *   EVIDENCE ...                          KEY                 or ERROR; then the server closes
  *
  * Sees    what may leave the machine. */
 #ifndef CMIF_WIRE_WIRE_H
@@ -38,12 +43,18 @@
 #define CMIF_WIRE_PINGS_MAX    64 /* PINGs without their PONG */
 #define CMIF_WIRE_TEMPERATURE_MAX 1e6f
 #define CMIF_WIRE_ROW_LIMIT    1e4f  /* no element of a row is larger in size: the engine would not notice */
+#define CMIF_WIRE_NONCE_SIZE   32
+#define CMIF_WIRE_KEY_SIZE     32
+#define CMIF_WIRE_PROOF_MAX    ((1u << 20) + 4096) /* bytes of a proof (evidence/evidence.h): claims and bundle */
+#define CMIF_WIRE_EXPORTER     "EXPORTER-CMIF-attest-v1" /* RFC 8446 7.5, no context, 32 bytes */
 
 typedef enum cmif_frame_kind {
     CMIF_FRAME_HELLO = 1, CMIF_FRAME_OPEN, CMIF_FRAME_BEGIN, CMIF_FRAME_ROWS, CMIF_FRAME_CANCEL, CMIF_FRAME_CLOSE,
-    CMIF_FRAME_PING,                                                                       /* client to server */
+    CMIF_FRAME_PING, CMIF_FRAME_UNSEAL,                                                    /* client to server */
     CMIF_FRAME_WELCOME = 64, CMIF_FRAME_OPENED, CMIF_FRAME_RESET, CMIF_FRAME_PROGRESS, CMIF_FRAME_TOKEN,
-    CMIF_FRAME_LOGITS, CMIF_FRAME_VECTOR, CMIF_FRAME_DONE, CMIF_FRAME_PONG, CMIF_FRAME_ERROR /* server to client */
+    CMIF_FRAME_LOGITS, CMIF_FRAME_VECTOR, CMIF_FRAME_DONE, CMIF_FRAME_PONG, CMIF_FRAME_ERROR,
+    CMIF_FRAME_KEY,                                                                        /* server to client */
+    CMIF_FRAME_CHALLENGE = 128, CMIF_FRAME_EVIDENCE                                        /* either way */
 } cmif_frame_kind;
 
 typedef enum cmif_mode { CMIF_MODE_GENERATE = 0, CMIF_MODE_ENCODE } cmif_mode;
@@ -123,6 +134,10 @@ typedef struct cmif_frame {
         struct { uint32_t count; const uint8_t *bytes; } vector;                   /* f32 LE, borrowed */
         struct { uint8_t reason; uint32_t position, tokens, prefill_us, decode_us; uint8_t hash[CMIF_WIRE_HASH_SIZE]; } done;
         struct { uint32_t value; } ping; /* and pong */
+        struct { uint8_t nonce[CMIF_WIRE_NONCE_SIZE]; } challenge;
+        struct { uint32_t total, offset; const uint8_t *bytes; size_t size; } evidence; /* a piece of a proof, >= 1 byte, borrowed */
+        struct { uint8_t id[32]; } unseal;          /* of the sealed file's key (seal/seal.h) */
+        struct { uint8_t key[CMIF_WIRE_KEY_SIZE]; } key; /* wipe it */
         struct { uint16_t code; uint8_t size; char text[CMIF_WIRE_TEXT_MAX]; } error;
     };
 } cmif_frame;
@@ -162,7 +177,8 @@ typedef enum cmif_wire_state {
     CMIF_WIRE_PROMPT,    /* ROWS until row_count, CANCEL; PROGRESS, RESET */
     CMIF_WIRE_STREAM,    /* PROGRESS, LOGITS, TOKEN, VECTOR, DONE, RESET; CANCEL, and a ROWS per TOKEN without LOOP */
     CMIF_WIRE_CANCELLING,/* CANCEL was: what the server had under way, then DONE or RESET */
-    CMIF_WIRE_ENDED      /* after ERROR or CLOSE: nothing */
+    CMIF_WIRE_UNSEALING, /* UNSEAL was: the server's CHALLENGE, EVIDENCE of the client, KEY */
+    CMIF_WIRE_ENDED      /* after ERROR, CLOSE or KEY: nothing */
 } cmif_wire_state;
 
 typedef struct cmif_wire {      /* all zeros but for: */
@@ -175,6 +191,7 @@ typedef struct cmif_wire {      /* all zeros but for: */
     uint16_t        flags;      /* of the BEGIN, as is mode */
     uint8_t         mode, pings;
     bool            may_cancel; /* no CANCEL yet since the BEGIN */
+    struct { bool open; uint32_t next, total; } proofs[2]; /* that the server, the client owes: EVIDENCE of one CHALLENGE, in order */
 } cmif_wire;
 
 /* Is this frame allowed now, from this side? Then the machine moves on; else it stays as it was.

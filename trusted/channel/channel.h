@@ -38,6 +38,10 @@ CMIF_MUST_USE cmif_code cmif_channel_send(cmif_channel *channel, const void *byt
 /* Receive 1..room bytes into buffer; *size on success. Errors: as above; IO also when the peer closed. */
 CMIF_MUST_USE cmif_code cmif_channel_receive(cmif_channel *channel, void *buffer, size_t room, size_t *size, int seconds,
                                              int wake, cmif_err *err);
+/* What binds evidence to this very connection (evidence/evidence.h): TLS exporter value, SHA-256 of our own SubjectPublicKeyInfo (zeros without a
+ * certificate) and of the peer's. Errors: UNSUPPORTED (a unix socket: "evidence needs TLS"), IO. */
+CMIF_MUST_USE cmif_code cmif_channel_binding(cmif_channel *channel, uint8_t exporter[static 32], uint8_t own_key[static 32],
+                                             uint8_t peer_key[static 32], cmif_err *err);
 /* Would a receive return at once, with bytes or an error? (A readable socket may hold half a TLS record only.) */
 bool     cmif_channel_ready(cmif_channel *channel);
 uint64_t cmif_channel_sent(const cmif_channel *channel); /* bytes so far, before TLS */

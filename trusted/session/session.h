@@ -12,6 +12,7 @@
 
 #include "channel/channel.h"
 #include "embed/embed.h"
+#include "session/peer.h"
 #include "wire/wire.h"
 
 typedef struct cmif_session_options {
@@ -20,6 +21,8 @@ typedef struct cmif_session_options {
     cmif_row_type row_type;    /* how prompt rows travel */
     bool          no_loop;     /* feed rows even if the server could loop */
     int           patience_seconds; /* how long a server may stay away, or fail again and again, before we give up */
+    const cmif_peer_rule *rule;   /* NULL: no evidence is asked for. Else it is judged on every new connection before HELLO, and again before a BEGIN when the
+                                   * last verdict is older than rule->minutes; its claims must name model_id. Borrowed until cmif_session_free */
 } cmif_session_options;
 
 typedef struct cmif_generation {
@@ -54,6 +57,7 @@ CMIF_MUST_USE cmif_code cmif_session_open(const cmif_session_options *options, c
                                           cmif_session **out, cmif_err *err);
 void                    cmif_session_free(cmif_session *session); /* tells the server to drop the cache */
 const cmif_frame_welcome *cmif_session_server(const cmif_session *session);
+const cmif_peer_verdict  *cmif_session_peer(const cmif_session *session); /* the last one; not judged where no rule was given */
 
 /* Generate after prompt (all of it, history included). On success, and on CANCELLED, the generated ids are appended to
  * prompt when keep is true. Errors: RANGE (empty, or does not fit the context: both numbers), IO, PEER, FORMAT, ... */
