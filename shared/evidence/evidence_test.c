@@ -161,6 +161,119 @@ static void a_binding_without_role_nonce_or_exporter_is_refused(void)
     CHECK(cmif_binding_hash(&b, out, NULL) == CMIF_E_RANGE && out[0] == 7);
 }
 
+/* ---- proofs: claims and evidence in one piece ---- */
+
+static const cmif_claims claims = {.program = "cmif-server 0.1.0", .model_id = {1, 2, 3}, .policy_hash = {[31] = 9}};
+enum { CLAIMS_SIZE = 8 + 1 + 17 + 64, FIRST_BYTE_OF_PROGRAM = 4 + 9, BUNDLE_AT = 4 + CLAIMS_SIZE };
+
+/* Freed by the caller; NULL: this build has no simulator. */
+static uint8_t *proof_of(const cmif_claims *what, size_t *size)
+{
+    const cmif_maker_options o     = {.kind = CMIF_MAKER_SIM, .insecure = 1};
+    const cmif_binding       b     = binding(); /* with claims that are not ours */
+    cmif_maker              *maker = NULL;
+    uint8_t                 *bytes = NULL;
+    if (cmif_maker_open(&o, &maker, NULL) == CMIF_OK) {
+        CHECK(cmif_proof_make(maker, what, &b, &bytes, size, NULL) == CMIF_OK);
+    }
+    cmif_maker_free(maker);
+    return bytes;
+}
+
+static void a_proof_has_the_bytes_that_its_header_tells(void)
+{
+    static const uint8_t begins[] = {CLAIMS_SIZE, 0, 0, 0, 'C', 'M', 'I', 'F', 'C', 'L', '0', '1', 17, 'c', 'm', 'i'};
+    size_t               size, count = 1;
+    cmif_evidence_item   item;
+    cmif_proof           p;
+    uint8_t              hash[64], *bytes = proof_of(&claims, &size);
+    cmif_binding         b = binding();
+    CHECK(bytes && !memcmp(bytes, begins, sizeof begins) && !memcmp(bytes + 30, claims.model_id, 32) &&
+          !memcmp(bytes + 62, claims.policy_hash, 32));
+    CHECK(cmif_proof_read(bytes, size, &p, NULL) == CMIF_OK && !memcmp(&p.claims, &claims, sizeof claims));
+    CHECK(p.claims_bytes == bytes + 4 && p.claims_size == CLAIMS_SIZE && p.bundle == bytes + BUNDLE_AT &&
+          p.bundle_size == size - BUNDLE_AT);
+    b.claims      = p.claims_bytes;
+    b.claims_size = p.claims_size;
+    CHECK(cmif_binding_hash(&b, hash, NULL) == CMIF_OK);
+    CHECK(cmif_evidence_read(p.bundle, p.bundle_size, &item, &count, NULL) == CMIF_OK && count == 1 &&
+          item.kind == CMIF_EVIDENCE_SIM && item.size > 108 && !memcmp(item.data + 44, hash, 64));
+    free(bytes);
+}
+
+static int no_proof(const uint8_t *bytes, size_t size, const char *why)
+{
+    cmif_proof p   = {.bundle_size = 7};
+    cmif_err   err = {0};
+    return cmif_proof_read(bytes, size, &p, &err) == CMIF_E_FORMAT && p.bundle_size == 7 && strstr(err.text, why);
+}
+
+static void what_is_not_a_proof_is_refused_with_offset_expected_and_found(void)
+{
+    static const struct {
+        size_t      at;
+        uint8_t     byte;
+        const char *why;
+    } bad[] = {{0, 73, "74 to 136 bytes of claims at offset 0, found a size of 73"},
+               {0, 137, "found a size of 137"},
+               {3, 0x80, "found a size of 21474837"},
+               {0, CLAIMS_SIZE + 1, "name of 18 bytes at offset 12, found 17"},
+               {4, 'c', "'CMIFCL01' at offset 4"},
+               {11, '2', "'CMIFCL01' at offset 4"},
+               {12, 16, "name of 17 bytes at offset 12, found 16"},
+               {12, 255, "name of 17 bytes at offset 12, found 255"},
+               {FIRST_BYTE_OF_PROGRAM, 0, "printable ASCII at offset 13, found byte 0x00"},
+               {FIRST_BYTE_OF_PROGRAM + 16, 0x7f, "printable ASCII at offset 29, found byte 0x7f"},
+               {FIRST_BYTE_OF_PROGRAM, 0x1b, "0x1b"},
+               {FIRST_BYTE_OF_PROGRAM, 0xc3, "0xc3"}};
+    size_t   size;
+    uint8_t *bytes = proof_of(&claims, &size);
+    for (size_t i = 0; bytes && i < sizeof bad / sizeof *bad; i++) {
+        const uint8_t was = bytes[bad[i].at];
+        bytes[bad[i].at]  = bad[i].byte;
+        CHECK(no_proof(bytes, size, bad[i].why));
+        bytes[bad[i].at] = was;
+    }
+    for (size_t shorter = 0; bytes && shorter <= BUNDLE_AT; shorter++) {
+        uint8_t *exact = malloc(shorter ? shorter : 1);
+        memcpy(exact, bytes, shorter);
+        CHECK(no_proof(exact, shorter, "proof: expected"));
+        free(exact);
+    }
+    uint8_t *much = bytes ? realloc(bytes, BUNDLE_AT + CMIF_EVIDENCE_SIZE_MAX + 1) : NULL;
+    if (much) {
+        cmif_proof p;
+        CHECK(cmif_proof_read(much, BUNDLE_AT + CMIF_EVIDENCE_SIZE_MAX, &p, NULL) == CMIF_OK);
+        CHECK(no_proof(much, BUNDLE_AT + CMIF_EVIDENCE_SIZE_MAX + 1, "1 to 1048576 bytes of evidence at offset 94"));
+    }
+    free(much);
+}
+
+static void claims_that_would_not_be_read_are_not_made(void)
+{
+    const cmif_maker_options o     = {.kind = CMIF_MAKER_SIM, .insecure = 1};
+    const cmif_binding       b     = binding();
+    cmif_binding             none  = b;
+    cmif_maker              *maker = NULL;
+    uint8_t                 *bytes = NULL;
+    size_t                   size  = 7;
+    cmif_claims              c     = {.program = ""};
+    CHECK(cmif_maker_open(&o, &maker, NULL) == CMIF_OK);
+    CHECK(cmif_proof_make(maker, &c, &b, &bytes, &size, NULL) == CMIF_E_RANGE);
+    c.program[0] = '\n';
+    CHECK(cmif_proof_make(maker, &c, &b, &bytes, &size, NULL) == CMIF_E_RANGE);
+    memset(c.program, 'a', sizeof c.program);
+    CHECK(cmif_proof_make(maker, &c, &b, &bytes, &size, NULL) == CMIF_E_RANGE);
+    none.nonce = NULL;
+    CHECK(cmif_proof_make(maker, &claims, &none, &bytes, &size, NULL) == CMIF_E_RANGE && !bytes && size == 7);
+    c.program[63] = '\0';
+    CHECK(cmif_proof_make(maker, &c, &b, &bytes, &size, NULL) == CMIF_OK);
+    cmif_proof p;
+    CHECK(bytes && cmif_proof_read(bytes, size, &p, NULL) == CMIF_OK && !strcmp(p.claims.program, c.program));
+    free(bytes);
+    cmif_maker_free(maker);
+}
+
 int main(void)
 {
     RUN(a_bundle_has_the_bytes_that_its_header_tells);
@@ -170,5 +283,15 @@ int main(void)
     RUN(a_binding_is_the_hash_that_another_program_computes);
     RUN(a_change_of_any_field_changes_a_binding);
     RUN(a_binding_without_role_nonce_or_exporter_is_refused);
+    size_t   size;
+    uint8_t *any = proof_of(&claims, &size);
+    free(any);
+    if (any) {
+        RUN(a_proof_has_the_bytes_that_its_header_tells);
+        RUN(what_is_not_a_proof_is_refused_with_offset_expected_and_found);
+        RUN(claims_that_would_not_be_read_are_not_made);
+    } else {
+        printf("proofs skipped: this build has no simulator to make them with\n");
+    }
     return check_report();
 }

@@ -196,6 +196,56 @@ cmif_code cmif_maker_make(cmif_maker *maker, const uint8_t report_data[static CM
     return rc;
 }
 
+/* The layout is in evidence.h; proof.c reads it. */
+cmif_code cmif_proof_make(cmif_maker *maker, const cmif_claims *claims, const cmif_binding *binding, uint8_t **bytes,
+                          size_t *size, cmif_err *err)
+{
+    cmif_code     rc      = CMIF_OK;
+    cmif_evidence bundle  = {0};
+    cmif_binding  bound   = *binding;
+    const size_t  program = strnlen(claims->program, sizeof claims->program);
+    uint8_t       text[8 + 1 + sizeof claims->program + 32 + 32];
+    uint8_t       report_data[CMIF_REPORT_DATA_SIZE];
+    bool          printable = program > 0 && program < sizeof claims->program;
+    for (size_t i = 0; i < program; i++) {
+        printable = printable && claims->program[i] >= ' ' && claims->program[i] <= '~';
+    }
+    if (!printable) {
+        return cmif_fail(err, CMIF_E_RANGE, "proof: a program's name is 1 to %zu bytes of printable ASCII, found %zu",
+                         sizeof claims->program - 1, program);
+    }
+    cmif_writer w = cmif_writer_over(text, sizeof text);
+    cmif_write_bytes(&w, "CMIFCL01", 8);
+    cmif_write_u8(&w, (uint8_t) program);
+    cmif_write_bytes(&w, claims->program, program);
+    cmif_write_bytes(&w, claims->model_id, sizeof claims->model_id);
+    cmif_write_bytes(&w, claims->policy_hash, sizeof claims->policy_hash);
+    bound.claims      = text;
+    bound.claims_size = w.at;
+
+    rc = cmif_binding_hash(&bound, report_data, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_maker_make(maker, report_data, &bundle, err);
+    }
+    if (rc == CMIF_OK) {
+        const size_t total = 4 + w.at + bundle.size;
+        uint8_t     *proof = malloc(total);
+        if (!proof) {
+            rc = cmif_fail(err, CMIF_E_MEMORY, "proof: no memory for %zu bytes", total);
+            goto done;
+        }
+        cmif_writer all = cmif_writer_over(proof, total);
+        cmif_write_u32(&all, (uint32_t) w.at);
+        cmif_write_bytes(&all, text, w.at);
+        cmif_write_bytes(&all, bundle.bytes, bundle.size);
+        *bytes = proof;
+        *size  = total;
+    }
+done:
+    cmif_evidence_free(&bundle);
+    return rc;
+}
+
 cmif_code cmif_maker_endorsement(cmif_maker *maker, uint8_t ek[static CMIF_MAKER_KEY_SIZE_MAX], size_t *ek_size,
                                  cmif_err *err)
 {
