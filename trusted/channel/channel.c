@@ -2,6 +2,7 @@
 #include "channel/channel.h"
 
 #include "base/bytes.h"
+#include "wire/wire.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -554,6 +555,43 @@ cmif_code cmif_channel_receive(cmif_channel *channel, void *buffer, size_t room,
     }
     channel->received += moved;
     *size = moved;
+    return CMIF_OK;
+}
+
+/* SHA-256 over the DER SubjectPublicKeyInfo: the whole of it, algorithm included. */
+static bool key_hash(const X509 *cert, uint8_t out[static 32])
+{
+    unsigned char *der  = NULL;
+    const int      size = cert ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der) : 0;
+    const bool     good = size > 0 && EVP_Digest(der, (size_t) size, out, NULL, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    return good;
+}
+
+cmif_code cmif_channel_binding(cmif_channel *channel, uint8_t exporter[static 32], uint8_t own_key[static 32],
+                               uint8_t peer_key[static 32], cmif_err *err)
+{
+    static const char label[] = CMIF_WIRE_EXPORTER;
+    uint8_t           value[32], own[32] = {0}, peer[32];
+    int               signature;
+    if (!channel->ssl) {
+        return cmif_fail(err, CMIF_E_UNSUPPORTED,
+                         "evidence needs TLS, since it is bound to a TLS connection: found a unix socket");
+    }
+    if (channel->fault.code != CMIF_OK) {
+        return tls_broken(channel, err);
+    }
+    ERR_clear_error();
+    /* Ours counts only if the server asked for it and we signed with it: else it has seen none. */
+    const bool shown = SSL_get_signature_nid(channel->ssl, &signature) == 1;
+    if (SSL_export_keying_material(channel->ssl, value, sizeof value, label, sizeof label - 1, NULL, 0, 0) != 1 ||
+        !key_hash(SSL_get0_peer_certificate(channel->ssl), peer) ||
+        (shown && !key_hash(SSL_get_certificate(channel->ssl), own))) {
+        return cmif_fail(err, CMIF_E_IO, "cannot tell what binds evidence to this connection: %s", reason());
+    }
+    memcpy(exporter, value, sizeof value);
+    memcpy(own_key, own, sizeof own);
+    memcpy(peer_key, peer, sizeof peer);
     return CMIF_OK;
 }
 

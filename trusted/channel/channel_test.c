@@ -122,6 +122,7 @@ typedef struct server {
     pthread_t       thread;
     char            port[8], path[100];
     bool            greeted, saw_client; /* what happened */
+    uint8_t         exporter[32];        /* as the server sees it */
 } server;
 
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *in,
@@ -222,6 +223,8 @@ static void serve(server *s, int fd)
         SSL_set_fd(ssl, fd);
         s->greeted    = SSL_accept(ssl) == 1;
         s->saw_client = SSL_get0_peer_certificate(ssl) != NULL;
+        (void) SSL_export_keying_material(ssl, s->exporter, sizeof s->exporter, "EXPORTER-CMIF-attest-v1", 23, NULL, 0,
+                                          0);
         if (!s->greeted) {
             goto done;
         }
@@ -850,6 +853,70 @@ static void a_socket_of_another_user_is_refused(void)
     unlink(path);
 }
 
+/* ---- what evidence is bound to ---- */
+
+static bool is_key_of(const uint8_t hash[static 32], const identity *id)
+{
+    unsigned char *der = NULL;
+    uint8_t        expected[32];
+    const int      size = i2d_PUBKEY(id->key, &der);
+    const bool     same = size > 0 && EVP_Digest(der, (size_t) size, expected, NULL, EVP_sha256(), NULL) == 1 &&
+                      !memcmp(hash, expected, sizeof expected);
+    OPENSSL_free(der);
+    return same;
+}
+
+static void a_binding_is_of_this_connection_and_of_the_keys_that_it_was_made_with(void)
+{
+    static const uint8_t none[32] = {0};
+    uint8_t              exporter[3][32], own[32], other_key[32];
+    for (int i = 0; i < 3; i++) { /* asked for our certificate; not asked; having none */
+        server s = tls_server(ECHO, &good);
+        s.ask    = i == 0;
+        start(&s);
+        cmif_peer peer        = peer_of(&s);
+        peer.pin              = good.pin;
+        peer.cert             = i < 2 ? client.cert_path : NULL;
+        peer.key              = i < 2 ? client.key_path : NULL;
+        cmif_channel *channel = opened(&peer);
+        CHECK(cmif_channel_binding(channel, exporter[i], own, other_key, NULL) == CMIF_OK);
+        CHECK(is_key_of(other_key, &good) && (i == 0 ? is_key_of(own, &client) : !memcmp(own, none, 32)));
+        CHECK(talks(channel));
+        cmif_channel_free(channel);
+        end(&s);
+        CHECK(s.saw_client == (i == 0) && !memcmp(exporter[i], s.exporter, 32));
+    }
+    CHECK(memcmp(exporter[0], exporter[1], 32) != 0 && memcmp(exporter[1], exporter[2], 32) != 0 &&
+          memcmp(exporter[2], none, 32) != 0);
+}
+
+static void what_is_no_tls_or_broke_binds_nothing(void)
+{
+    uint8_t  exporter[32] = {7}, own[32] = {7}, other_key[32] = {7}, byte;
+    size_t   size;
+    cmif_err err = {0};
+    server   s   = {.what = ECHO, .amount = 1};
+    start(&s);
+    cmif_peer     peer    = peer_of(&s);
+    cmif_channel *channel = opened(&peer);
+    CHECK(cmif_channel_binding(channel, exporter, own, other_key, &err) == CMIF_E_UNSUPPORTED &&
+          strstr(err.text, "evidence needs TLS"));
+    cmif_channel_free(channel);
+    end(&s);
+
+    s = tls_server(CLOSE, &good);
+    start(&s);
+    peer     = peer_of(&s);
+    peer.pin = good.pin;
+    channel  = opened(&peer);
+    CHECK(cmif_channel_send(channel, "x", 1, 5, -1, NULL) == CMIF_OK &&
+          cmif_channel_receive(channel, &byte, 1, &size, 5, -1, NULL) == CMIF_E_IO);
+    CHECK(cmif_channel_binding(channel, exporter, own, other_key, NULL) == CMIF_E_IO);
+    CHECK(exporter[0] == 7 && own[0] == 7 && other_key[0] == 7);
+    cmif_channel_free(channel);
+    end(&s);
+}
+
 int main(void)
 {
     strcpy(folder, "/tmp/cmif-channel-XXXXXX");
@@ -874,6 +941,8 @@ int main(void)
     RUN(ready_means_that_a_receive_will_not_wait);
     RUN(a_socket_that_is_not_there_or_cannot_be_is_named);
     RUN(a_socket_of_another_user_is_refused);
+    RUN(a_binding_is_of_this_connection_and_of_the_keys_that_it_was_made_with);
+    RUN(what_is_no_tls_or_broke_binds_nothing);
     identity *all[] = {&ca, &other_ca, &good, &other, &expired, &stranger, &client};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         unmake(all[i]);
