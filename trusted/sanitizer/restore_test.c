@@ -320,6 +320,14 @@ static void parts_titles_possessives_and_plurals_come_back(void)
                  "any@acme.com and http://acme.com/login");
 }
 
+static void time_stamps_come_back_whole(void)
+{
+    conversation(false, "[date|2024-05-17T08:12:44Z] [date|2024-05-17]", "From %0, <%0>; that day is %1.",
+                 "From 2024-05-17T08:12:44Z, <2024-05-17T08:12:44Z>; that day is 2024-05-17.");
+    conversation(true, "[date|2024-05-17T08:12:44+02:00]", "{\"at\": \"%0\"}",
+                 "{\"at\": \"2024-05-17T08:12:44+02:00\"}");
+}
+
 static void json_stays_json(void)
 {
     conversation(true, "[org|Bob \"The Boss\" Halcyon]", "{\"a\": \"%0\"}",
@@ -731,6 +739,7 @@ int main(void)
     lists = rig_lists();
     RUN(five_hundred_answers_come_back_whatever_their_splits);
     RUN(parts_titles_possessives_and_plurals_come_back);
+    RUN(time_stamps_come_back_whole);
     RUN(json_stays_json);
     RUN(dates_and_numbers_come_back_in_the_form_of_the_answer);
     RUN(look_alikes_are_not_restored);

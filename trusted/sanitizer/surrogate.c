@@ -752,6 +752,27 @@ static uint32_t shifted(uint32_t date, int32_t shift)
     return cmif_date_of_days(cmif_date_days(date) + shift);
 }
 
+/* Whether the time of day of an ISO 8601 time stamp is behind its date. */
+static bool time_follows(cmif_str s, size_t at)
+{
+    return at + 1 < s.size && (s.data[at] | 32) == 't' && vault_is_digit((uint8_t) s.data[at + 1]);
+}
+
+/* A stamp comes back as a whole, as it was written; its date and its time of day do by themselves, too. */
+static void keep_stamp(draft *d, cmif_str s, size_t out_from)
+{
+    vault_text t = {0};
+    if (d->rc == CMIF_OK) {
+        text_put(&t, d->out->data + out_from, d->out->size - out_from);
+    }
+    key_start(d, 'i');
+    key_put(d, s.data, s.size);
+    if (!find(d) && d->rc == CMIF_OK && !t.full) {
+        const vault_entry entry = {.class = CMIF_SPAN_TIME, .match = VAULT_EXACT};
+        d->rc                   = vault_add(d->v, entry, s.data, s.size, t.data, t.size, d->err);
+    }
+}
+
 static void put_date(draft *d, cmif_str s)
 {
     cmif_date form;
@@ -775,6 +796,7 @@ static void put_date(draft *d, cmif_str s)
     cmif_str rest = {s.data + from, s.size - from};
     size_t   end  = char_bytes(&rest, form.size);
     out_put(d, s.data, from);
+    const size_t out_from = d->out->size;
     key_start(d, 'd');
     key_put(d, rest.data, end);
     const vault_entry *e = find(d);
@@ -808,7 +830,13 @@ static void put_date(draft *d, cmif_str s)
     if (!done) {
         none_left(d);
     }
-    out_put(d, rest.data + end, rest.size - end);
+    if (time_follows(rest, end)) {
+        out_put(d, rest.data + end, 1);
+        put_measured(d, (cmif_str){rest.data + end + 1, rest.size - end - 1}, true);
+        keep_stamp(d, rest, out_from);
+    } else {
+        out_put(d, rest.data + end, rest.size - end);
+    }
 }
 
 /* ---- addresses of machines ---- */
