@@ -1,6 +1,7 @@
 #include "wire/wire.h"
 
 #include <math.h>
+#include <openssl/crypto.h>
 
 /* Bounds of the payload without its padding, so that a header alone shows most lies. */
 typedef struct frame_kind {
@@ -16,6 +17,7 @@ static const frame_kind client_kinds[] = {
     [CMIF_FRAME_CANCEL] = {"CANCEL", 0, 0},
     [CMIF_FRAME_CLOSE]  = {"CLOSE", 0, 0},
     [CMIF_FRAME_PING]   = {"PING", 4, 4},
+    [CMIF_FRAME_UNSEAL] = {"UNSEAL", 32, 32},
 };
 static const frame_kind server_kinds[] = {
     [CMIF_FRAME_WELCOME - CMIF_FRAME_WELCOME]  = {"WELCOME", 61, 61 + 63},
@@ -28,15 +30,23 @@ static const frame_kind server_kinds[] = {
     [CMIF_FRAME_DONE - CMIF_FRAME_WELCOME]     = {"DONE", 49, 49},
     [CMIF_FRAME_PONG - CMIF_FRAME_WELCOME]     = {"PONG", 4, 4},
     [CMIF_FRAME_ERROR - CMIF_FRAME_WELCOME]    = {"ERROR", 3, 3 + CMIF_WIRE_TEXT_MAX},
+    [CMIF_FRAME_KEY - CMIF_FRAME_WELCOME]      = {"KEY", CMIF_WIRE_KEY_SIZE, CMIF_WIRE_KEY_SIZE},
+};
+static const frame_kind mutual_kinds[] = {
+    [CMIF_FRAME_CHALLENGE - CMIF_FRAME_CHALLENGE] = {"CHALLENGE", CMIF_WIRE_NONCE_SIZE, CMIF_WIRE_NONCE_SIZE},
+    [CMIF_FRAME_EVIDENCE - CMIF_FRAME_CHALLENGE]  = {"EVIDENCE", 8 + 1, CMIF_WIRE_PAYLOAD_MAX},
 };
 
 static const frame_kind *kind_find(unsigned kind)
 {
-    if (kind >= CMIF_FRAME_HELLO && kind <= CMIF_FRAME_PING) {
+    if (kind >= CMIF_FRAME_HELLO && kind <= CMIF_FRAME_UNSEAL) {
         return &client_kinds[kind];
     }
-    if (kind >= CMIF_FRAME_WELCOME && kind <= CMIF_FRAME_ERROR) {
+    if (kind >= CMIF_FRAME_WELCOME && kind <= CMIF_FRAME_KEY) {
         return &server_kinds[kind - CMIF_FRAME_WELCOME];
+    }
+    if (kind >= CMIF_FRAME_CHALLENGE && kind <= CMIF_FRAME_EVIDENCE) {
+        return &mutual_kinds[kind - CMIF_FRAME_CHALLENGE];
     }
     return NULL;
 }
@@ -217,6 +227,20 @@ static void layout(codec *c, cmif_frame *f)
     case CMIF_FRAME_PONG:
         field_u32(c, &f->ping.value);
         break;
+    case CMIF_FRAME_CHALLENGE:
+        field_copy(c, f->challenge.nonce, sizeof f->challenge.nonce);
+        break;
+    case CMIF_FRAME_EVIDENCE:
+        field_u32(c, &f->evidence.total);
+        field_u32(c, &f->evidence.offset);
+        f->evidence.size = field_rest(c, &f->evidence.bytes, f->evidence.size);
+        break;
+    case CMIF_FRAME_UNSEAL:
+        field_copy(c, f->unseal.id, sizeof f->unseal.id);
+        break;
+    case CMIF_FRAME_KEY:
+        field_copy(c, f->key.key, sizeof f->key.key);
+        break;
     case CMIF_FRAME_ERROR:
         field_u16(c, &f->error.code);
         field_u8(c, &f->error.size);
@@ -351,23 +375,38 @@ static cmif_code check(const cmif_frame *f, cmif_code code, cmif_err *err)
         within(&c, "DONE position", f->done.position, 0, CMIF_WIRE_POSITIONS);
         within(&c, "DONE tokens", f->done.tokens, 0, CMIF_WIRE_POSITIONS);
         break;
+    case CMIF_FRAME_EVIDENCE:
+        within(&c, "EVIDENCE total", f->evidence.total, 1, CMIF_WIRE_PROOF_MAX);
+        within(&c, "EVIDENCE size", f->evidence.size, 1, CMIF_WIRE_PAYLOAD_MAX - 8);
+        within(&c, "EVIDENCE offset + size", (uint64_t) f->evidence.offset + f->evidence.size, 1, f->evidence.total);
+        break;
     case CMIF_FRAME_ERROR:
         within(&c, "ERROR code", f->error.code, CMIF_WIRE_E_PROTOCOL, CMIF_WIRE_E_SHUTDOWN);
         within(&c, "ERROR text length", f->error.size, 0, sizeof f->error.text);
         must(&c, c.rc != CMIF_OK || is_printable(f->error.text, f->error.size), "ERROR text must be printable ASCII");
         break;
-    default: /* OPEN, CANCEL, CLOSE, PING and PONG can say nothing wrong */
+    default: /* OPEN, CANCEL, CLOSE, PING, PONG, CHALLENGE, UNSEAL and KEY can say nothing wrong */
         break;
     }
     return c.rc;
 }
 
 /* ---- the three ways in ---- */
+
+/* A copy of ours that holds a key leaves none behind. */
+static void forget(cmif_frame *copy)
+{
+    if (copy->kind == CMIF_FRAME_KEY) {
+        OPENSSL_cleanse(copy, sizeof *copy);
+    }
+}
+
 size_t cmif_frame_size(const cmif_frame *frame)
 {
     codec      c    = {0};
     cmif_frame copy = *frame;
     layout(&c, &copy);
+    forget(&copy);
     return CMIF_WIRE_HEADER_SIZE + c.size + frame->pad;
 }
 
@@ -396,6 +435,7 @@ cmif_code cmif_frame_encode(const cmif_frame *frame, void *bytes, size_t size, s
     cmif_write_u16(&out, frame->kind);
     cmif_write_u16(&out, frame->pad);
     layout(&c, &copy);
+    forget(&copy);
     memset(out.data + out.at, 0, frame->pad);
     *used = total;
     return CMIF_OK;
@@ -465,6 +505,7 @@ cmif_code cmif_frame_decode(const void *bytes, size_t size, cmif_frame *frame, s
         *frame = f;
         *used  = total;
     }
+    forget(&f);
     return rc;
 }
 

@@ -26,6 +26,9 @@ static void feed(cmif_wire *wire, const cmif_frame *frame)
     }
     MUST(wire->state <= CMIF_WIRE_ENDED && wire->first <= wire->next && wire->logits_next <= wire->vocab);
     MUST(wire->next <= CMIF_WIRE_POSITIONS + 1 && wire->pings <= CMIF_WIRE_PINGS_MAX);
+    for (int p = 0; p < 2; p++) {
+        MUST(wire->proofs[p].next <= wire->proofs[p].total && wire->proofs[p].total <= CMIF_WIRE_PROOF_MAX);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -33,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t again[CMIF_WIRE_HEADER_SIZE + CMIF_WIRE_PAYLOAD_MAX];
     cmif_wire      server = {.server = true}, client = {.state = CMIF_WIRE_GREETED};
+    cmif_wire      keys = {.server = true}, asking = {.state = CMIF_WIRE_START}; /* a key server; who asks for proofs */
 
     for (size_t at = 0; at < size;) {
         cmif_frame frame = {.kind = 4711};
@@ -58,7 +62,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         } else if (frame.kind == CMIF_FRAME_VECTOR) {
             must_be_inside(frame.vector.bytes, (size_t) frame.vector.count * 4, data + at, used);
         }
-        feed(frame.kind < CMIF_FRAME_WELCOME ? &server : &client, &frame);
+        if (frame.kind == CMIF_FRAME_EVIDENCE) {
+            must_be_inside(frame.evidence.bytes, frame.evidence.size, data + at, used);
+            MUST(frame.evidence.size >= 1 && frame.evidence.total <= CMIF_WIRE_PROOF_MAX);
+        }
+        if (frame.kind < CMIF_FRAME_WELCOME || frame.kind >= CMIF_FRAME_CHALLENGE) {
+            feed(&server, &frame);
+            feed(&keys, &frame);
+        }
+        if (frame.kind >= CMIF_FRAME_WELCOME) {
+            feed(&client, &frame);
+            feed(&asking, &frame);
+        }
+        if (keys.state == CMIF_WIRE_UNSEALING && !keys.proofs[1].open && keys.proofs[1].total == 0) {
+            MUST(cmif_wire_sent(&keys, &(cmif_frame){.kind = CMIF_FRAME_KEY}, NULL) != CMIF_OK);
+            MUST(cmif_wire_sent(&keys, &(cmif_frame){.kind = CMIF_FRAME_CHALLENGE}, NULL) == CMIF_OK);
+        }
+        if (asking.state == CMIF_WIRE_START && !asking.proofs[0].open) { /* it asks again and again */
+            MUST(cmif_wire_sent(&asking, &(cmif_frame){.kind = CMIF_FRAME_CHALLENGE}, NULL) == CMIF_OK);
+        }
         if (client.state == CMIF_WIRE_KNOWN || client.state == CMIF_WIRE_OPENING || client.state == CMIF_WIRE_READY) {
             /* let the client go on by itself, so that later frames of the server are looked at, too */
             cmif_frame next = {.kind = client.state == CMIF_WIRE_READY ? CMIF_FRAME_BEGIN : CMIF_FRAME_OPEN};

@@ -68,6 +68,12 @@ static const wire_sample wire_samples[] = {
     {"CLOSE", {.kind = CMIF_FRAME_CLOSE}},
     {"PING", {.kind = CMIF_FRAME_PING, .ping = {.value = 7}}},
     {"PONG", {.kind = CMIF_FRAME_PONG, .ping = {.value = 7}}},
+    {"CHALLENGE", {.kind = CMIF_FRAME_CHALLENGE, .challenge = {.nonce = BYTES_32(0x4e)}}},
+    {"EVIDENCE",
+     {.kind     = CMIF_FRAME_EVIDENCE,
+      .evidence = {.total = 40000, .offset = 39992, .bytes = (const uint8_t *) "CMIFCL01", .size = 8}}},
+    {"UNSEAL", {.kind = CMIF_FRAME_UNSEAL, .unseal = {.id = BYTES_32(0x1d)}}},
+    {"KEY", {.kind = CMIF_FRAME_KEY, .key = {.key = BYTES_32(0x6b)}}},
     {"ERROR",
      {.kind = CMIF_FRAME_ERROR, .error = {.code = CMIF_WIRE_E_BUSY, .size = 19, .text = "every seat is taken"}}},
 };

@@ -3,6 +3,7 @@
 #define IN(state) (1u << CMIF_WIRE_##state)
 #define WORKING (IN(PROMPT) | IN(STREAM) | IN(CANCELLING))
 #define AFTER_HELLO (IN(KNOWN) | IN(OPENING) | IN(READY) | WORKING)
+#define PROVING (IN(START) | IN(READY)) /* where a client may ask for the server's proof */
 #define STAY (-1)
 
 /* Which frame is allowed in which states, and the state after it. Two rows say less than all: the last ROWS of a prompt
@@ -28,20 +29,74 @@ static const struct rule {
     [CMIF_FRAME_CLOSE]    = {IN(READY) | WORKING, CMIF_WIRE_ENDED, false},
     [CMIF_FRAME_PING]     = {AFTER_HELLO, STAY, false},
     [CMIF_FRAME_PONG]     = {AFTER_HELLO, STAY, false},
-    [CMIF_FRAME_ERROR]    = {IN(START) | IN(GREETED) | AFTER_HELLO, CMIF_WIRE_ENDED, false},
+    [CMIF_FRAME_ERROR]    = {IN(START) | IN(GREETED) | AFTER_HELLO | IN(UNSEALING), CMIF_WIRE_ENDED, false},
+    [CMIF_FRAME_UNSEAL]   = {IN(START), CMIF_WIRE_UNSEALING, false},
+    [CMIF_FRAME_KEY]      = {IN(UNSEALING), CMIF_WIRE_ENDED, false},
+};
+
+/* The two kinds that both sides send: CHALLENGE and EVIDENCE, and where each side may. */
+enum { SERVER = 0, CLIENT = 1 }; /* as in cmif_wire.proofs */
+static const struct rule mutual_rules[2][2] = {
+    {[SERVER] = {IN(UNSEALING), STAY, false}, [CLIENT] = {PROVING, STAY, false}},
+    {[SERVER] = {PROVING, STAY, false}, [CLIENT] = {IN(UNSEALING), STAY, false}},
 };
 
 const char *cmif_wire_state_name(cmif_wire_state state)
 {
-    static const char *const names[] = {"START",  "GREETED", "KNOWN",      "OPENING", "READY",
-                                        "PROMPT", "STREAM",  "CANCELLING", "ENDED"};
+    static const char *const names[] = {"START",  "GREETED", "KNOWN",      "OPENING",   "READY",
+                                        "PROMPT", "STREAM",  "CANCELLING", "UNSEALING", "ENDED"};
     return (unsigned) state < sizeof names / sizeof *names ? names[state] : "unknown";
 }
 
-/* What the table cannot say: counts and positions. Moves them on in w, a copy; NULL, or what is wrong. */
-static const char *advance(cmif_wire *w, const cmif_frame *f)
+/* The next piece of the proof that this side owes. */
+static const char *advance_proof(cmif_wire *w, int side, const cmif_frame *f)
 {
+    if (!w->proofs[side].open) {
+        return "no CHALLENGE is open";
+    }
+    if (w->proofs[side].next == 0) {
+        w->proofs[side].total = f->evidence.total;
+    }
+    if (f->evidence.total != w->proofs[side].total) {
+        return "another total than in the piece before";
+    }
+    if (f->evidence.offset != w->proofs[side].next || f->evidence.size == 0 ||
+        f->evidence.size > w->proofs[side].total - w->proofs[side].next) {
+        return "a piece that does not follow the piece before";
+    }
+    w->proofs[side].next += (uint32_t) f->evidence.size;
+    w->proofs[side].open = w->proofs[side].next < w->proofs[side].total;
+    return NULL;
+}
+
+/* What the table cannot say: counts and positions. Moves them on in w, a copy; NULL, or what is wrong. */
+static const char *advance(cmif_wire *w, const cmif_frame *f, bool by_server)
+{
+    const int owes = by_server ? CLIENT : SERVER; /* who answers a CHALLENGE of this sender */
+
+    if (w->proofs[SERVER].open &&
+        (by_server ? f->kind != CMIF_FRAME_EVIDENCE && f->kind != CMIF_FRAME_PONG && f->kind != CMIF_FRAME_ERROR
+                   : f->kind != CMIF_FRAME_PING && f->kind != CMIF_FRAME_CLOSE)) {
+        return "the server owes a proof first";
+    }
     switch (f->kind) {
+    case CMIF_FRAME_CHALLENGE:
+        if (by_server && (w->proofs[CLIENT].open || w->proofs[CLIENT].total)) {
+            return "the client was asked before";
+        }
+        w->proofs[owes].open  = true;
+        w->proofs[owes].total = 0;
+        w->proofs[owes].next  = 0;
+        w->rows_left          = 0; /* as at a BEGIN: what crossed the end before came before this, too */
+        w->may_cancel         = false;
+        break;
+    case CMIF_FRAME_EVIDENCE:
+        return advance_proof(w, by_server ? SERVER : CLIENT, f);
+    case CMIF_FRAME_KEY:
+        if (w->proofs[CLIENT].open || w->proofs[CLIENT].total == 0) {
+            return "the client has not proved itself";
+        }
+        break;
     case CMIF_FRAME_WELCOME:
         w->vocab = f->welcome.vocab;
         break;
@@ -153,17 +208,19 @@ static cmif_code step(cmif_wire *wire, const cmif_frame *frame, bool sent, cmif_
     if (!name) {
         return cmif_fail(err, CMIF_E_FORMAT, "there is no frame of kind %u", frame->kind);
     }
-    const bool by_server = frame->kind >= CMIF_FRAME_WELCOME;
+    const bool mutual    = frame->kind >= CMIF_FRAME_CHALLENGE;
+    const bool by_server = mutual ? sent == wire->server : frame->kind >= CMIF_FRAME_WELCOME;
     if (by_server != (sent == wire->server)) {
         return cmif_fail(err, CMIF_E_FORMAT, "%s is not for the %s to send", name, by_server ? "client" : "server");
     }
-    const struct rule *rule = &rules[frame->kind];
-    const bool         late = rule->late && wire->server && wire->state == CMIF_WIRE_READY;
+    const struct rule *rule =
+        mutual ? &mutual_rules[frame->kind - CMIF_FRAME_CHALLENGE][by_server ? SERVER : CLIENT] : &rules[frame->kind];
+    const bool late = rule->late && wire->server && wire->state == CMIF_WIRE_READY;
     if (!late && !(rule->states & 1u << wire->state)) {
         return cmif_fail(err, CMIF_E_FORMAT, "%s is not allowed in state %s", name, cmif_wire_state_name(wire->state));
     }
     cmif_wire   next  = *wire;
-    const char *wrong = advance(&next, frame);
+    const char *wrong = advance(&next, frame, by_server);
     if (wrong) {
         return cmif_fail(err, CMIF_E_FORMAT, "%s in state %s: %s", name, cmif_wire_state_name(wire->state), wrong);
     }

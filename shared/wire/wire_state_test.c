@@ -46,23 +46,43 @@ static cmif_frame done(uint8_t reason, uint32_t position)
     return (cmif_frame){.kind = CMIF_FRAME_DONE, .done = {.reason = reason, .position = position}};
 }
 
+static cmif_frame evidence(uint32_t total, uint32_t offset, size_t size)
+{
+    return (cmif_frame){.kind = CMIF_FRAME_EVIDENCE, .evidence = {.total = total, .offset = offset, .size = size}};
+}
+
 static cmif_frame progress(uint32_t rows_done)
 {
     return (cmif_frame){.kind = CMIF_FRAME_PROGRESS, .progress = {.rows = rows_done}};
 }
 
-/* One frame as w sees it: sent when its kind is w's own to send, else received. */
-static cmif_code happens(cmif_wire *w, cmif_frame f)
+/* One frame of this side as w sees it: sent when w is that side, else received. */
+static cmif_code happens_by(cmif_wire *w, cmif_frame f, bool server)
 {
     cmif_err        err    = {0};
     const cmif_wire before = *w;
-    const bool      own    = (f.kind >= CMIF_FRAME_WELCOME) == w->server;
-    const cmif_code rc     = own ? cmif_wire_sent(w, &f, &err) : cmif_wire_received(w, &f, &err);
+    const cmif_code rc     = server == w->server ? cmif_wire_sent(w, &f, &err) : cmif_wire_received(w, &f, &err);
     CHECK(rc == CMIF_OK || (rc == CMIF_E_FORMAT && err.text[0] && memcmp(w, &before, sizeof before) == 0));
     return rc;
 }
 
+static bool is_mutual(unsigned kind)
+{
+    return kind >= CMIF_FRAME_CHALLENGE;
+}
+
+/* The same for kinds that one side only may send. */
+static cmif_code happens(cmif_wire *w, cmif_frame f)
+{
+    CHECK(!is_mutual(f.kind));
+    return happens_by(w, f, f.kind >= CMIF_FRAME_WELCOME);
+}
+
 #define YES(w, frame) CHECK(happens(w, frame) == CMIF_OK)
+#define CLIENT_MAY(w, frame) CHECK(happens_by(w, frame, false) == CMIF_OK)
+#define CLIENT_MAY_NOT(w, frame) CHECK(happens_by(w, frame, false) == CMIF_E_FORMAT)
+#define SERVER_MAY(w, frame) CHECK(happens_by(w, frame, true) == CMIF_OK)
+#define SERVER_MAY_NOT(w, frame) CHECK(happens_by(w, frame, true) == CMIF_E_FORMAT)
 #define NO(w, frame) CHECK(happens(w, frame) == CMIF_E_FORMAT)
 
 static cmif_wire ready(bool server)
@@ -82,7 +102,9 @@ static cmif_wire in_state(bool server, cmif_wire_state state)
     cmif_wire w;
     memset(&w, 0, sizeof w);
     w.server = server;
-    if (state >= CMIF_WIRE_READY) {
+    if (state == CMIF_WIRE_UNSEALING) {
+        YES(&w, simple(CMIF_FRAME_UNSEAL));
+    } else if (state >= CMIF_WIRE_READY) {
         w = ready(server);
         if (state > CMIF_WIRE_READY && state < CMIF_WIRE_ENDED) {
             YES(&w, begin(CMIF_MODE_GENERATE, 0, 5, 2, 3));
@@ -106,7 +128,8 @@ static cmif_wire in_state(bool server, cmif_wire_state state)
     return w;
 }
 
-/* The line of the table in docs/wire.md for this frame: y, L (late, at the server only) or - for each of the states. */
+/* The line of the table in docs/wire.md for this frame: y, L (late, at the server only), c, s (that side alone) or -
+ * for each of the states. */
 static void documented(const char *text, const char *name, char states[static CMIF_WIRE_ENDED + 1])
 {
     char start[32];
@@ -118,7 +141,7 @@ static void documented(const char *text, const char *name, char states[static CM
     for (size_t i = 0; i <= CMIF_WIRE_ENDED; i++) {
         at += strspn(at, " ");
         states[i] = *at;
-        CHECK(*at == 'y' || *at == 'L' || *at == '-');
+        CHECK(*at && strchr("yLcs-", *at));
         at += *at != '\0';
     }
 }
@@ -126,7 +149,7 @@ static void documented(const char *text, const char *name, char states[static CM
 static void each_state_takes_the_frames_of_the_documented_table_and_no_other(void)
 {
     const char *text = wire_document();
-    for (unsigned kind = 0; kind <= CMIF_FRAME_ERROR; kind++) {
+    for (unsigned kind = 0; kind < 256; kind++) {
         char states[CMIF_WIRE_ENDED + 1];
         if (!cmif_frame_name(kind)) {
             continue;
@@ -158,12 +181,28 @@ static void each_state_takes_the_frames_of_the_documented_table_and_no_other(voi
                     f = done(CMIF_DONE_STOP, 5);
                     break;
                 case CMIF_FRAME_PONG:
-                    if (state >= CMIF_WIRE_KNOWN && state < CMIF_WIRE_ENDED) {
+                    if (state >= CMIF_WIRE_KNOWN && state < CMIF_WIRE_UNSEALING) {
                         YES(&w, simple(CMIF_FRAME_PING));
                     }
                     break;
                 default:
                     break;
+                }
+                if (is_mutual(f.kind)) {
+                    for (int by_server = 0; by_server < 2; by_server++) {
+                        w = in_state(server, state);
+                        if (f.kind == CMIF_FRAME_EVIDENCE) { /* whoever can be asked was asked, and owes it */
+                            f                = evidence(1, 0, 1);
+                            w.proofs[0].open = by_server;
+                            w.proofs[1].open = !by_server;
+                        }
+                        CHECK(happens_by(&w, f, by_server) == (e == (by_server ? 's' : 'c') ? CMIF_OK : CMIF_E_FORMAT));
+                    }
+                    continue;
+                }
+                if (f.kind == CMIF_FRAME_KEY && state == CMIF_WIRE_UNSEALING) {
+                    SERVER_MAY(&w, simple(CMIF_FRAME_CHALLENGE));
+                    CLIENT_MAY(&w, evidence(1, 0, 1));
                 }
                 if (state == CMIF_WIRE_READY && e == 'L') { /* READY because a BEGIN was reset */
                     YES(&w, begin(CMIF_MODE_GENERATE, 0, 5, 2, 3));
@@ -184,14 +223,19 @@ static void nobody_may_send_the_frames_of_the_other_side(void)
                 cmif_wire         w = in_state(server, state), before = w;
                 const cmif_frame *f   = &wire_samples[i].frame;
                 bool              own = (f->kind >= CMIF_FRAME_WELCOME) == w.server;
+                if (is_mutual(f->kind)) {
+                    continue;
+                }
                 CHECK((own ? cmif_wire_received(&w, f, NULL) : cmif_wire_sent(&w, f, NULL)) == CMIF_E_FORMAT);
                 CHECK(memcmp(&w, &before, sizeof w) == 0);
             }
         }
     }
-    cmif_frame unknown = simple((cmif_frame_kind) 8);
-    cmif_wire  w       = in_state(true, CMIF_WIRE_START);
-    CHECK(cmif_wire_received(&w, &unknown, NULL) == CMIF_E_FORMAT);
+    for (unsigned kind = 0; kind < 65536; kind++) {
+        cmif_frame unknown = simple((cmif_frame_kind) kind);
+        cmif_wire  w       = in_state(true, CMIF_WIRE_START);
+        CHECK(cmif_frame_name(kind) || cmif_wire_received(&w, &unknown, NULL) == CMIF_E_FORMAT);
+    }
 }
 
 /* ---- what the table cannot say; each for both sides ---- */
@@ -391,13 +435,127 @@ static void every_pong_answers_a_ping(void)
     }
 }
 
+/* ---- proofs ---- */
+
+#define CHALLENGE simple(CMIF_FRAME_CHALLENGE)
+
+static void a_proof_is_shown_whole_and_in_order_by_the_side_that_owes_it(void)
+{
+    static const cmif_wire_state askable[] = {CMIF_WIRE_START, CMIF_WIRE_READY};
+    for (int n = 0; n < 4; n++) {
+        const cmif_wire_state state = askable[n / 2];
+        cmif_wire             w     = in_state(n % 2, state);
+        SERVER_MAY_NOT(&w, evidence(9, 0, 9)); /* nobody asked */
+        CLIENT_MAY_NOT(&w, evidence(9, 0, 9));
+        SERVER_MAY_NOT(&w, CHALLENGE);
+        CLIENT_MAY(&w, CHALLENGE);
+        CLIENT_MAY_NOT(&w, CHALLENGE); /* one is open */
+        CLIENT_MAY_NOT(&w, evidence(9, 0, 9));
+        SERVER_MAY_NOT(&w, evidence(9, 1, 8));
+        SERVER_MAY_NOT(&w, evidence(9, 0, 10));
+        SERVER_MAY_NOT(&w, evidence(9, 0, 0));
+        SERVER_MAY(&w, evidence(9, 0, 4));
+        SERVER_MAY_NOT(&w, evidence(9, 0, 4)); /* again; with a gap; another total; beyond it */
+        SERVER_MAY_NOT(&w, evidence(9, 5, 4));
+        SERVER_MAY_NOT(&w, evidence(8, 4, 4));
+        SERVER_MAY_NOT(&w, evidence(10, 4, 4));
+        SERVER_MAY_NOT(&w, evidence(9, 4, 6));
+        SERVER_MAY_NOT(&w, evidence(9, 4, SIZE_MAX));
+        CLIENT_MAY_NOT(&w, CHALLENGE);
+        CHECK(w.proofs[0].open && !w.proofs[1].open && w.state == state);
+        SERVER_MAY(&w, evidence(9, 4, 5));
+        CHECK(!w.proofs[0].open && w.proofs[0].next == 9);
+        SERVER_MAY_NOT(&w, evidence(9, 0, 9));
+        SERVER_MAY_NOT(&w, evidence(10, 9, 1));
+        CLIENT_MAY(&w, CHALLENGE); /* and so anew */
+        SERVER_MAY_NOT(&w, evidence(9, 9, 1));
+        SERVER_MAY(&w, evidence(3, 0, 3));
+        CHECK(!w.proofs[0].open && w.state == state);
+    }
+}
+
+static void nothing_goes_on_while_the_server_owes_a_proof(void)
+{
+    for (int server = 0; server < 2; server++) {
+        cmif_wire w = in_state(server, CMIF_WIRE_START);
+        CLIENT_MAY(&w, CHALLENGE);
+        for (int piece = 0; piece < 2; piece++) {
+            NO(&w, simple(CMIF_FRAME_HELLO));
+            NO(&w, simple(CMIF_FRAME_UNSEAL));
+            NO(&w, simple(CMIF_FRAME_PING));
+            NO(&w, simple(CMIF_FRAME_CLOSE));
+            SERVER_MAY(&w, evidence(2, (uint32_t) piece, 1));
+        }
+        YES(&w, simple(CMIF_FRAME_HELLO));
+
+        w = ready(server);
+        YES(&w, begin(CMIF_MODE_GENERATE, 0, 7, 4, 9));
+        YES(&w, simple(CMIF_FRAME_RESET)); /* rows and a CANCEL of this BEGIN could be late now */
+        CLIENT_MAY(&w, CHALLENGE);
+        for (int piece = 0; piece < 2; piece++) {
+            NO(&w, begin(CMIF_MODE_GENERATE, 0, 0, 1, 1));
+            NO(&w, rows(7, 1));
+            NO(&w, simple(CMIF_FRAME_CANCEL));
+            YES(&w, simple(CMIF_FRAME_PING));
+            YES(&w, simple(CMIF_FRAME_PONG));
+            SERVER_MAY(&w, evidence(2, (uint32_t) piece, 1));
+        }
+        NO(&w, rows(7, 1)); /* the CHALLENGE came after all that was late */
+        NO(&w, simple(CMIF_FRAME_CANCEL));
+        YES(&w, begin(CMIF_MODE_GENERATE, 0, 0, 1, 1));
+        CLIENT_MAY_NOT(&w, CHALLENGE); /* not in a prompt */
+
+        w = ready(server);
+        CLIENT_MAY(&w, CHALLENGE);
+        cmif_wire other = w;
+        YES(&w, simple(CMIF_FRAME_CLOSE));
+        SERVER_MAY_NOT(&w, evidence(1, 0, 1));
+        YES(&other, simple(CMIF_FRAME_ERROR));
+        CHECK(w.state == CMIF_WIRE_ENDED && other.state == CMIF_WIRE_ENDED);
+    }
+}
+
+static void a_key_comes_after_the_clients_whole_proof_only(void)
+{
+    for (int server = 0; server < 2; server++) {
+        cmif_wire w = in_state(server, CMIF_WIRE_START);
+        CLIENT_MAY(&w, CHALLENGE); /* who is the key server? */
+        SERVER_MAY(&w, evidence(5, 0, 5));
+        NO(&w, simple(CMIF_FRAME_KEY));
+        YES(&w, simple(CMIF_FRAME_UNSEAL));
+        NO(&w, simple(CMIF_FRAME_UNSEAL));
+        NO(&w, simple(CMIF_FRAME_HELLO));
+        NO(&w, simple(CMIF_FRAME_PING));
+        NO(&w, simple(CMIF_FRAME_KEY));
+        CLIENT_MAY_NOT(&w, CHALLENGE);
+        CLIENT_MAY_NOT(&w, evidence(5, 0, 5));
+        SERVER_MAY(&w, CHALLENGE);
+        SERVER_MAY_NOT(&w, CHALLENGE);
+        SERVER_MAY_NOT(&w, evidence(5, 0, 5));
+        NO(&w, simple(CMIF_FRAME_KEY));
+        CLIENT_MAY_NOT(&w, evidence(5, 1, 4));
+        CLIENT_MAY(&w, evidence(5, 0, 4));
+        SERVER_MAY_NOT(&w, CHALLENGE);
+        NO(&w, simple(CMIF_FRAME_KEY));
+        CLIENT_MAY(&w, evidence(5, 4, 1));
+        SERVER_MAY_NOT(&w, CHALLENGE); /* once */
+        CLIENT_MAY_NOT(&w, evidence(5, 0, 5));
+        CHECK(w.state == CMIF_WIRE_UNSEALING && strcmp(cmif_wire_state_name(w.state), "UNSEALING") == 0);
+        cmif_wire other = w;
+        YES(&w, simple(CMIF_FRAME_KEY));
+        NO(&w, simple(CMIF_FRAME_KEY));
+        YES(&other, simple(CMIF_FRAME_ERROR));
+        CHECK(w.state == CMIF_WIRE_ENDED && other.state == CMIF_WIRE_ENDED);
+    }
+}
+
 /* ---- both sides and the line between them: every interleaving of a small conversation ----
  *
  * Each side may do at any moment whatever its own machine lets it; frames arrive in order, any time later. Then for
  * every reachable moment: the receiver's machine takes what the sender's let out; what belongs to one BEGIN is never
  * taken for another's; and once nothing is under way both sides are in the same state. */
 
-enum { LINE_MAX = 4, BEGINS_MAX = 2, ROW_COUNT = 2, TOKEN_COUNT = 2 };
+enum { LINE_MAX = 4, BEGINS_MAX = 2, ROW_COUNT = 2, TOKEN_COUNT = 2, PROOF_SIZE = 2 };
 
 typedef struct in_flight {
     cmif_frame_kind kind;
@@ -408,6 +566,7 @@ typedef struct in_flight {
 typedef struct moment {
     cmif_wire side[2];          /* client, server */
     uint8_t   epoch[2], pinged; /* BEGINs sent or received; PINGs sent */
+    uint8_t   challenged;       /* CHALLENGEs that the client sent */
     uint8_t   count[2];         /* of line[i]: what side i has sent and the other has not received */
     in_flight line[2][LINE_MAX];
 } moment;
@@ -415,6 +574,7 @@ typedef struct moment {
 typedef struct config {
     uint8_t  mode;
     uint16_t flags;
+    uint8_t  challenges; /* of the client; UNSEAL is tried, too, when there are any */
 } config;
 
 static config  model_config;
@@ -438,6 +598,8 @@ static cmif_frame frame_of(const in_flight *f)
         return logits(f->a, f->b, f->c);
     case CMIF_FRAME_PROGRESS:
         return progress(f->a);
+    case CMIF_FRAME_EVIDENCE:
+        return evidence(PROOF_SIZE, f->a, f->b);
     case CMIF_FRAME_DONE:
         return done((uint8_t) f->a, f->b);
     default:
@@ -455,7 +617,10 @@ static size_t moment_key(const moment *m, uint32_t key[static 128])
             (uint32_t) w->state | (uint32_t) w->may_cancel << 8 | (uint32_t) w->pings << 16 | (uint32_t) w->mode << 24;
         key[n++] = w->rows_left | w->tokens_left << 8 | w->logits_next << 16 | w->vocab << 24;
         key[n++] = w->first | w->next << 16;
-        key[n++] = (uint32_t) (m->epoch[s] | m->count[s] << 8 | m->pinged << 16);
+        key[n++] = (uint32_t) (m->epoch[s] | m->count[s] << 8 | m->pinged << 16 | m->challenged << 24);
+        for (int p = 0; p < 2; p++) {
+            key[n++] = (uint32_t) w->proofs[p].open | w->proofs[p].next << 8 | w->proofs[p].total << 16;
+        }
         for (int i = 0; i < m->count[s]; i++) {
             const in_flight *f = &m->line[s][i];
             key[n++]           = (uint32_t) f->kind | (uint32_t) f->epoch << 8;
@@ -498,14 +663,29 @@ static void send_it(const moment *from, int side, in_flight f)
     }
     m.epoch[side]                 = (uint8_t) (m.epoch[side] + (f.kind == CMIF_FRAME_BEGIN));
     m.pinged                      = (uint8_t) (m.pinged + (f.kind == CMIF_FRAME_PING));
+    m.challenged                  = (uint8_t) (m.challenged + (side == 0 && f.kind == CMIF_FRAME_CHALLENGE));
     f.epoch                       = m.epoch[side];
     m.line[side][m.count[side]++] = f;
     reach(&m);
 }
 
+static void shows_a_piece(const moment *m, int side)
+{
+    const uint32_t next = m->side[side].proofs[side ? 0 : 1].next;
+    send_it(m, side, (in_flight){.kind = CMIF_FRAME_EVIDENCE, .a = next, .b = 1});
+    send_it(m, side, (in_flight){.kind = CMIF_FRAME_EVIDENCE, .a = next, .b = PROOF_SIZE});
+}
+
 static void client_acts(const moment *m)
 {
     const cmif_wire *w = &m->side[0];
+    if (m->challenged < model_config.challenges) {
+        send_it(m, 0, (in_flight){.kind = CMIF_FRAME_CHALLENGE});
+    }
+    if (model_config.challenges) {
+        send_it(m, 0, (in_flight){.kind = CMIF_FRAME_UNSEAL});
+        shows_a_piece(m, 0);
+    }
     send_it(m, 0, (in_flight){.kind = CMIF_FRAME_HELLO});
     send_it(m, 0, (in_flight){.kind = CMIF_FRAME_OPEN});
     if (m->epoch[0] < BEGINS_MAX) {
@@ -526,6 +706,11 @@ static void server_acts(const moment *m)
 {
     const cmif_wire *w = &m->side[1];
     send_it(m, 1, (in_flight){.kind = CMIF_FRAME_WELCOME});
+    if (model_config.challenges) {
+        send_it(m, 1, (in_flight){.kind = CMIF_FRAME_CHALLENGE});
+        shows_a_piece(m, 1);
+        send_it(m, 1, (in_flight){.kind = CMIF_FRAME_KEY});
+    }
     send_it(m, 1, (in_flight){.kind = CMIF_FRAME_OPENED});
     send_it(m, 1, (in_flight){.kind = CMIF_FRAME_PROGRESS, .a = w->next});
     send_it(m, 1, (in_flight){.kind = CMIF_FRAME_LOGITS, .a = w->next, .b = w->logits_next, .c = 1});
@@ -579,6 +764,11 @@ static bool both_agree(const moment *m)
     if (m->epoch[0] != m->epoch[1] || c->pings != s->pings) {
         return false;
     }
+    for (int p = 0; p < 2; p++) {
+        if (c->proofs[p].open != s->proofs[p].open || c->proofs[p].next != s->proofs[p].next) {
+            return false;
+        }
+    }
     return c->state <= CMIF_WIRE_READY ||
            (c->rows_left == s->rows_left && c->next == s->next && c->tokens_left == s->tokens_left &&
             c->logits_next == s->logits_next && c->may_cancel == s->may_cancel);
@@ -587,11 +777,12 @@ static bool both_agree(const moment *m)
 static void both_sides_agree_whatever_crosses_on_the_line(void)
 {
     static const config configs[] = {
-        {CMIF_MODE_GENERATE, 0},
-        {CMIF_MODE_GENERATE, CMIF_BEGIN_LOOP},
-        {CMIF_MODE_GENERATE, CMIF_BEGIN_LOGITS},
-        {CMIF_MODE_GENERATE, CMIF_BEGIN_LOGITS | CMIF_BEGIN_LOOP},
-        {CMIF_MODE_ENCODE, 0},
+        {CMIF_MODE_GENERATE, 0, 0},
+        {CMIF_MODE_GENERATE, CMIF_BEGIN_LOOP, 0},
+        {CMIF_MODE_GENERATE, CMIF_BEGIN_LOGITS, 0},
+        {CMIF_MODE_GENERATE, CMIF_BEGIN_LOGITS | CMIF_BEGIN_LOOP, 0},
+        {CMIF_MODE_ENCODE, 0, 0},
+        {CMIF_MODE_ENCODE, 0, 3},
     };
     moments_capacity = 1 << 19;
     table_size       = 1 << 21;
@@ -619,8 +810,8 @@ static void both_sides_agree_whatever_crosses_on_the_line(void)
         }
         CHECK(faults == 0);
         CHECK(moments_count > 10000 && agreements > 50 && lates > 100);
-        printf("       mode %u flags %u: %zu moments, %zu of them quiet, %zu late frames\n", model_config.mode,
-               model_config.flags, moments_count, agreements, lates);
+        printf("       mode %u flags %u challenges %u: %zu moments, %zu of them quiet, %zu late frames\n",
+               model_config.mode, model_config.flags, model_config.challenges, moments_count, agreements, lates);
     }
     free(moments);
     free(table);
@@ -638,6 +829,9 @@ int main(void)
     RUN(after_an_end_the_server_ignores_what_was_under_way_and_nothing_more);
     RUN(after_a_cancel_the_client_sends_no_rows_and_no_other_cancel);
     RUN(every_pong_answers_a_ping);
+    RUN(a_proof_is_shown_whole_and_in_order_by_the_side_that_owes_it);
+    RUN(nothing_goes_on_while_the_server_owes_a_proof);
+    RUN(a_key_comes_after_the_clients_whole_proof_only);
     RUN(both_sides_agree_whatever_crosses_on_the_line);
     return check_report();
 }

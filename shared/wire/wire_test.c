@@ -98,8 +98,9 @@ static void the_running_hash_is_the_documented_one(void)
 static void every_kind_has_a_sample_and_a_name(void)
 {
     for (unsigned kind = 0; kind < 65536; kind++) {
-        bool        known = (kind >= 1 && kind <= 7) || (kind >= 64 && kind <= 73), sampled = false;
-        const char *name = cmif_frame_name(kind);
+        bool        known   = (kind >= 1 && kind <= 8) || (kind >= 64 && kind <= 74) || kind == 128 || kind == 129;
+        bool        sampled = false;
+        const char *name    = cmif_frame_name(kind);
         for (size_t i = 0; i < WIRE_SAMPLES; i++) {
             sampled |=
                 wire_samples[i].frame.kind == kind && name && strncmp(wire_samples[i].label, name, strlen(name)) == 0;
@@ -144,6 +145,10 @@ static void fields_come_back_as_they_were(void)
         case CMIF_FRAME_DONE:
             CHECK(f.done.position == 68 && f.done.tokens == 64 && f.done.prefill_us == 70000 &&
                   f.done.hash[31] == 0x9c);
+            break;
+        case CMIF_FRAME_EVIDENCE:
+            CHECK(f.evidence.total == 40000 && f.evidence.offset == 39992 && f.evidence.size == 8);
+            CHECK(f.evidence.bytes == encoded + 16);
             break;
         case CMIF_FRAME_ERROR:
             CHECK(f.error.code == CMIF_WIRE_E_BUSY && f.error.size == 19 && memcmp(f.error.text, "every", 5) == 0);
@@ -194,7 +199,8 @@ static void every_length_lie_is_refused(void)
     for (size_t i = 0; i < WIRE_SAMPLES; i++) {
         const cmif_frame *f       = &wire_samples[i].frame;
         size_t            size    = encode(f);
-        bool              elastic = f->kind == CMIF_FRAME_ROWS; /* its length says how many bytes a row has */
+        bool              elastic = f->kind == CMIF_FRAME_ROWS;     /* its length says how many bytes a row has */
+        bool              shorter = f->kind == CMIF_FRAME_EVIDENCE; /* a piece may be any; this one is the last */
         memset(scratch, 0, sizeof scratch);
         memcpy(scratch, encoded, size);
         for (uint32_t claim = 0; claim <= 2048; claim++) {
@@ -202,7 +208,7 @@ static void every_length_lie_is_refused(void)
                 scratch[b] = (uint8_t) (claim >> (8 * b));
             }
             bool good = decodes_to_itself(scratch, sizeof scratch);
-            CHECK(claim == size - 8 ? good : (elastic || !good));
+            CHECK(claim == size - 8 ? good : (elastic || (shorter && claim > 8 && claim < size - 8) || !good));
         }
         static const uint32_t large[] = {CMIF_WIRE_PAYLOAD_MAX + 1, 0x7fffffff, 0x80000000, 0xfffffff7, 0xffffffff};
         for (size_t l = 0; l < sizeof large / sizeof *large; l++) {
@@ -340,6 +346,14 @@ static void every_field_has_its_bounds(void)
     BOUND(DONE, done.reason, 3, 4);
     BOUND(DONE, done.position, 0, CMIF_WIRE_POSITIONS + 1);
     BOUND(DONE, done.tokens, 0, CMIF_WIRE_POSITIONS + 1);
+    BOUND(EVIDENCE, evidence.total, 40000, 39999);
+    BOUND(EVIDENCE, evidence.total, CMIF_WIRE_PROOF_MAX, CMIF_WIRE_PROOF_MAX + 1);
+    BOUND(EVIDENCE, evidence.total, 40000, 0);
+    BOUND(EVIDENCE, evidence.offset, 0, 39993);
+    BOUND(EVIDENCE, evidence.offset, 39992, 0xfffffff8); /* wraps to 0 in 32 bits */
+    BOUND(EVIDENCE, evidence.size, 1, 0);
+    BOUND(EVIDENCE, evidence.size, 8, 9);
+    BOUND(EVIDENCE, evidence.size, 8, SIZE_MAX);
     BOUND(ERROR, error.code, 9, 10);
     BOUND(ERROR, error.code, 1, 0);
     BOUND(ERROR, error.size, 19, 201);
@@ -404,6 +418,11 @@ static void the_decoder_refuses_what_the_encoder_refuses(void)
         {CMIF_FRAME_TOKEN, 8, 4, 0xff800000},
         {CMIF_FRAME_DONE, 0, 1, 4},
         {CMIF_FRAME_RESET, 0, 1, 3},
+        {CMIF_FRAME_EVIDENCE, 0, 4, 39999},
+        {CMIF_FRAME_EVIDENCE, 0, 4, 0},
+        {CMIF_FRAME_EVIDENCE, 0, 4, CMIF_WIRE_PROOF_MAX + 1},
+        {CMIF_FRAME_EVIDENCE, 4, 4, 39993},
+        {CMIF_FRAME_EVIDENCE, 4, 4, 0xfffffff8},
         {CMIF_FRAME_ERROR, 2, 1, 18},
         {CMIF_FRAME_ERROR, 2, 1, 20},
         {CMIF_FRAME_ERROR, 3, 1, 0x1b},
@@ -445,6 +464,13 @@ static void the_largest_frame_passes_and_a_larger_one_does_not(void)
                      .logits = {.position = 1, .count = CMIF_WIRE_LOGITS_MAX, .bytes = rows}};
     memcpy(scratch, encoded, encode(&f));
     CHECK(decodes_to_itself(scratch, cmif_frame_size(&f)));
+
+    f = (cmif_frame){.kind     = CMIF_FRAME_EVIDENCE,
+                     .evidence = {.total = CMIF_WIRE_PROOF_MAX, .bytes = rows, .size = CMIF_WIRE_PAYLOAD_MAX - 8}};
+    memcpy(scratch, encoded, encode(&f));
+    CHECK(cmif_frame_size(&f) == ROOM && decodes_to_itself(scratch, ROOM));
+    f.evidence.size++;
+    CHECK(refused(&f));
 
     f                  = sample(CMIF_FRAME_BEGIN);
     f.begin.stop_count = CMIF_WIRE_STOPS_MAX;
