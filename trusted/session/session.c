@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +31,10 @@ struct cmif_session {
     cmif_frame_welcome welcome;
     uint8_t            handle[CMIF_WIRE_HANDLE_SIZE];
     uint64_t           past_sent, past_received; /* by channels that are gone */
+
+    cmif_peer_verdict peer;    /* of the last proof */
+    uint64_t          peer_us; /* when it was judged, by a clock that goes on while the machine sleeps */
+    bool              peer_refused;
 
     cmif_ids fed;    /* ids whose rows the server's cache holds, as far as we know */
     uint8_t *hashes; /* running hash of fed[0 .. i), for i in [0, fed.count] */
@@ -136,6 +141,96 @@ static void disconnect(cmif_session *s)
     s->in_at = s->in_end = 0;
 }
 
+/* ---- who is there ---- */
+
+static uint64_t awake_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
+}
+
+/* The answer to a CHALLENGE: a proof, whole. *proof is the caller's. */
+static cmif_code receive_proof(cmif_session *s, uint8_t **proof, size_t *size, cmif_err *err)
+{
+    const uint64_t deadline_us = in_seconds(SESSION_RECEIVE_SECONDS);
+    cmif_code      rc          = CMIF_OK;
+    uint8_t       *bytes       = NULL;
+    size_t         have = 0, total = 0;
+    do {
+        cmif_frame frame;
+        rc = receive_frame(s, &frame, deadline_us, s->wake, err);
+        if (rc == CMIF_OK && (frame.kind != CMIF_FRAME_EVIDENCE || frame.evidence.offset != have ||
+                              (bytes && frame.evidence.total != total) ||
+                              frame.evidence.size > frame.evidence.total - frame.evidence.offset)) {
+            rc = cmif_fail(err, CMIF_E_FORMAT,
+                           "the server was asked for evidence; expected it from byte %zu on, found %s", have,
+                           frame.kind == CMIF_FRAME_EVIDENCE ? "another piece" : cmif_frame_name(frame.kind));
+        }
+        if (rc == CMIF_OK && !bytes) {
+            total = frame.evidence.total;
+            bytes = total <= CMIF_WIRE_PROOF_MAX ? malloc(total) : NULL;
+            rc    = bytes ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu bytes of evidence", total);
+        }
+        if (rc == CMIF_OK) {
+            memcpy(bytes + have, frame.evidence.bytes, frame.evidence.size);
+            have += frame.evidence.size;
+        }
+    } while (rc == CMIF_OK && have < total);
+    if (rc == CMIF_OK) {
+        *proof = bytes;
+        *size  = total;
+        bytes  = NULL;
+    }
+    free(bytes);
+    return rc;
+}
+
+/* Ask for evidence over a nonce of ours and judge it. Whatever else is to be sent waits for that; after any error
+ * nothing more may be. */
+static cmif_code know_peer(cmif_session *s, cmif_err *err)
+{
+    cmif_peer_binding binding   = {.role = 's'};
+    cmif_frame        challenge = {.kind = CMIF_FRAME_CHALLENGE};
+    const uint64_t    now       = awake_us();
+    uint8_t          *proof     = NULL;
+    size_t            size      = 0;
+    cmif_code         rc = cmif_channel_binding(s->channel, binding.exporter, binding.own_key, binding.shown_key, err);
+    if (rc == CMIF_OK && getrandom(binding.nonce, sizeof binding.nonce, 0) != sizeof binding.nonce) {
+        rc = cmif_fail(err, CMIF_E_IO, "cannot draw a nonce: %s", strerror(errno));
+    }
+    if (rc == CMIF_OK) {
+        memcpy(challenge.challenge.nonce, binding.nonce, sizeof binding.nonce);
+        rc = send_frame(s, &challenge, err);
+    }
+    if (rc == CMIF_OK) {
+        rc = receive_proof(s, &proof, &size, err);
+    }
+    if (rc == CMIF_OK) {
+        rc              = cmif_peer_judge(s->options.rule, &binding, proof, size, &s->peer, err);
+        s->peer_refused = rc != CMIF_OK;
+    }
+    if (rc == CMIF_OK && memcmp(s->peer.claims.model_id, s->options.model_id, 32) != 0) {
+        s->peer_refused = true;
+        rc              = cmif_fail(err, CMIF_E_TRUST,
+                                    "the server's evidence speaks of another model (id %02x%02x%02x%02x) than the client file (id "
+                                                 "%02x%02x%02x%02x)",
+                                    s->peer.claims.model_id[0], s->peer.claims.model_id[1], s->peer.claims.model_id[2],
+                                    s->peer.claims.model_id[3], s->options.model_id[0], s->options.model_id[1],
+                                    s->options.model_id[2], s->options.model_id[3]);
+    }
+    s->peer_us = now;
+    free(proof);
+    return rc;
+}
+
+/* Before a BEGIN: a verdict is good for so long, and never longer than the connection. */
+static bool must_know_again(const cmif_session *s)
+{
+    const cmif_peer_rule *rule = s->options.rule;
+    return rule && (rule->minutes == 0 || awake_us() - s->peer_us >= (uint64_t) rule->minutes * 60000000);
+}
+
 /* ---- what the server's cache holds ---- */
 
 static uint8_t *hash_at(const cmif_session *s, size_t position)
@@ -237,6 +332,9 @@ static cmif_code connect_session(cmif_session *s, cmif_err *err)
 {
     cmif_frame frame = {.kind = CMIF_FRAME_HELLO, .hello = {CMIF_WIRE_VERSION, CMIF_WIRE_VERSION, 0}};
     cmif_code  rc    = cmif_channel_open(&s->options.peer, &s->channel, err);
+    if (rc == CMIF_OK && s->options.rule) {
+        rc = know_peer(s, err);
+    }
     if (rc == CMIF_OK) {
         rc = send_frame(s, &frame, err);
     }
@@ -354,6 +452,11 @@ void cmif_session_free(cmif_session *s)
 const cmif_frame_welcome *cmif_session_server(const cmif_session *s)
 {
     return &s->welcome;
+}
+
+const cmif_peer_verdict *cmif_session_peer(const cmif_session *s)
+{
+    return &s->peer;
 }
 
 void cmif_session_cancel(cmif_session *s)
@@ -528,7 +631,10 @@ static cmif_code attempt(cmif_session *s, run *r, cmif_err *err)
     uint64_t  cancel_us = 0;
     bool      done = false, asked = false;
     size_t    chunk = SESSION_CHUNK_BYTES / s->row_size;
-    cmif_code rc    = begin(s, r, &left, err);
+    cmif_code rc    = must_know_again(s) ? know_peer(s, err) : CMIF_OK;
+    if (rc == CMIF_OK) {
+        rc = begin(s, r, &left, err);
+    }
 
     chunk = chunk < 1 ? 1 : chunk > s->welcome.rows_max ? s->welcome.rows_max : chunk;
     while (rc == CMIF_OK && !done) {
@@ -589,7 +695,7 @@ static cmif_code try_until_done(cmif_session *s, run *r, cmif_err *err)
         if (atomic_load(&s->cancelled) || has_everything(r)) {
             return CMIF_OK; /* the person wanted out, or only the DONE got lost */
         }
-        if (!r->reset && rc != CMIF_E_IO) {
+        if (!r->reset && (rc != CMIF_E_IO || s->peer_refused)) {
             return rc;
         }
         const uint64_t now      = now_us();
@@ -616,8 +722,9 @@ static cmif_code run_all(cmif_session *s, run *r, cmif_err *err)
     uint64_t sent     = s->past_sent + (s->channel ? cmif_channel_sent(s->channel) : 0);
     uint64_t received = s->past_received + (s->channel ? cmif_channel_received(s->channel) : 0);
 
-    r->start_us  = now_us();
-    cmif_code rc = try_until_done(s, r, err);
+    r->start_us     = now_us();
+    s->peer_refused = false;
+    cmif_code rc    = try_until_done(s, r, err);
     if (s->channel && rc != CMIF_OK) {
         disconnect(s); /* in an unknown state: the next call starts afresh */
     }
