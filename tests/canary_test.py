@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""canary_test BUILD SHARED [WORD]: a prompt full of canaries through every command that reads a person's text, and then the search
-for them: output, files, command lines and environments, core files, the wire, and the memory of what still runs or just ended.
-With WORD only the promises whose name has it.
+"""canary_test: a prompt full of canaries through every command that reads a person's text, and then the search
+for them: output, files, command lines and environments, core files, the wire, and the memory of what still runs or just ended. See rig.py.
 
 The policy `words` is used with a table of our own whose words have epsilon 1, so that budgets can refuse. What it lets out (the
 account says what left) is no leak; everything else is, wherever it is found. Memory needs root: the programs are not dumpable."""
@@ -12,31 +11,26 @@ import pty
 import re
 import resource
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
+import rig
+from rig import BUILD, CMIF, SERVER, WORK, end, promise, within
 from uplink import Tap, vocabulary
 
-BUILD, SHARED = map(os.path.abspath, sys.argv[1:3])
-CMIF, SERVER = f"{BUILD}/bin/cmif", f"{BUILD}/bin/cmif-server"
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cmif")
 MODEL = f"{CACHE}/models/smollm2.gguf"
 LISTS = next((path for path in (f"{BUILD}/tests/lists.gguf", f"{CACHE}/lists.gguf") if os.path.exists(path)), None)
 
 if not os.path.exists(MODEL):
-    print(f"skipped: no {MODEL} ('cmif pull smollm2')")
-    sys.exit(77)
+    rig.skip(f"no {MODEL} ('cmif pull smollm2')")
 if not LISTS:
-    print("skipped: no lists of names here ('cmif setup')")
-    sys.exit(77)
+    rig.skip("no lists of names here ('cmif setup')")
 
-WORK = tempfile.mkdtemp(prefix="cmif-canary-")
-for name in ("home", "cache/cmif", "run", "tmp", "data", "state", "config", "here"):
+for name in ("home", "cache/cmif", "tmp", "data", "state", "config", "here"):
     os.makedirs(f"{WORK}/{name}", 0o700)
 os.symlink(os.path.abspath(LISTS), f"{WORK}/cache/cmif/lists.gguf")
 ENV = {"PATH": os.environ["PATH"], "HOME": f"{WORK}/home", "TMPDIR": f"{WORK}/tmp", "TERM": "xterm", "LANG": "C.UTF-8",
@@ -57,23 +51,6 @@ PROMPT = ("My name is Ottoline Quarrington, write to ottoline.quarrington@zephyr
           "I have leukemia, a zorbleflux and an umbrella. Say hello to Ottoline Quarrington in one sentence.")
 NEUTRAL = ("My name is Marmaduke Hollingberry, write to marmaduke.hollingberry@tamarisk-post.com. My card is 4012 8888 8888 1881. "
            "I have asthma, a quorbicle and a lantern. Say hello to Marmaduke Hollingberry in one sentence.")
-
-passed = failed = 0
-
-
-def promise(function):
-    global passed, failed
-    name = function.__name__
-    if len(sys.argv) > 3 and sys.argv[3] not in name:
-        return function
-    try:
-        print(f"ok     {name}{function() or ''}", flush=True)
-        passed += 1
-    except Exception as error:  # a test that breaks is a test that fails
-        print(f"FAILED {name}: {'' if isinstance(error, AssertionError) else repr(error)}{error}", flush=True)
-        failed += 1
-    return function
-
 
 # ---- searching ----
 
@@ -164,15 +141,6 @@ def children(pid):
     except OSError:
         return []
     return direct + [c for d in direct for c in children(d)]
-
-
-def within(seconds, condition):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
 
 
 def state(pid):
@@ -579,6 +547,4 @@ def no_file_has_it():
 
 server.kill()
 server.wait()
-shutil.rmtree(WORK)
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed != 0 or passed == 0)
+end()

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""channel_cli_test BUILD SHARED [WORD]: `cmif lexicon` and `cmif channel` as a person meets them, on made-up words.
-With WORD only the promises whose name has it.
+"""channel_cli_test: `cmif lexicon` and `cmif channel` as a person meets them, on made-up words. See rig.py.
 
 A canary is in texts that are refused or released and must not leave."""
 
@@ -11,67 +10,24 @@ import random
 import re
 import subprocess
 import sys
-import tempfile
 import time
 
-BUILD, SHARED = sys.argv[1], sys.argv[2]
-CMIF = f"{BUILD}/bin/cmif"
+import rig
+from rig import CANARY, CMIF, ENV, SHARED, WORK, Skip, end, promise, refused, small_files, succeeded
+
 SST2 = f"{SHARED}/models/minilm-sst2/minilm-sst2-f16.gguf"
 STORIES = f"{SHARED}/models/stories260K/stories260K.gguf"
-CANARY = "zebrafinch"
-WORK = tempfile.mkdtemp(prefix="cmif-channel-")
-ENV = {**os.environ, "XDG_CACHE_HOME": f"{WORK}/cache", "XDG_RUNTIME_DIR": WORK, "XDG_DATA_HOME": f"{WORK}/data"}
 MECHANISMS = ["rnm", "subset", "krr", "general", "metric", "full", "paper", "custext", "custext+", "santext", "santext+"]
 
-passed = failed = 0
 
-
-class Skip(Exception):
-    """What is not here, and what brings it."""
-
-
-def promise(function):
-    global passed, failed
-    name = function.__name__
-    if len(sys.argv) > 3 and sys.argv[3] not in name:
-        return function
-    try:
-        function()
-        print(f"ok     {name}", flush=True)
-        passed += 1
-    except Skip as reason:
-        print(f"skip   {name}: {reason}", flush=True)
-    except Exception as error:  # a test that breaks is a test that fails
-        print(f"FAILED {name}: {type(error).__name__} {error}", flush=True)
-        failed += 1
-    return function
-
-
-def cmif(*args, text="", env=ENV, **more):
+def cmif(*args, **more):
     if args[0] in ("classify", "run") and "--policy" not in args:  # the channel alone, without entities
         args = (args[0], "--policy", "channel", *args[1:])
-    done = subprocess.run([CMIF, *args], input=text.encode(), capture_output=True, env=env, timeout=120, **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    return done
+    return rig.cmif(*args, **more)
 
 
 def good(*args, **more):
-    done = cmif(*args, **more)
-    assert done.returncode == 0, f"cmif {' '.join(args)}: exit {done.returncode}: {done.err}"
-    return done
-
-
-def refused(exit_code, sentence, done):
-    said = done.err.strip()
-    assert done.returncode == exit_code, f"exit code {done.returncode}, expected {exit_code}; it said: {said}"
-    assert re.search(sentence, said), f"it said '{said}', expected /{sentence}/"
-    assert said.count("\n") == 0 and said.startswith("cmif: "), f"not one sentence: {said}"
-    assert CANARY not in done.err, "the text is in the message"
-
-
-def small_files():
-    import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    return succeeded(cmif(*args, **more))
 
 
 def digest(path):
@@ -523,5 +479,4 @@ def setup_that_fails_leaves_nothing_half_done():
     refused(1, "cannot make", cmif("setup", env={**env, "XDG_CACHE_HOME": LIST}))
 
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed or not passed else 0)
+end()

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""sanitize_cli_test BUILD [WORD]: `cmif sanitize`, `policy`, `budget` and `audit` as a person meets them, in a small public world of their own.
-With WORD only the promises whose name has it.
+"""sanitize_cli_test: `cmif sanitize`, `policy`, `budget` and `audit` as a person meets them, in a small public world of their own.
+See rig.py.
 
 A canary is in every text that is refused or released, and must not leave, nor be in any message, ledger or receipt."""
 
@@ -18,55 +18,9 @@ import signal
 import stat
 import struct
 import subprocess
-import sys
-import tempfile
 import time
 
-BUILD = sys.argv[1]
-CMIF = f"{BUILD}/bin/cmif"
-CANARY = "zebrafinch"
-WORK = tempfile.mkdtemp(prefix="cmif-sanitize-")
-ENV = {**os.environ, "XDG_CACHE_HOME": f"{WORK}/cache", "XDG_RUNTIME_DIR": WORK, "XDG_DATA_HOME": f"{WORK}/data", "TERM": "xterm"}
-ENV.pop("NO_COLOR", None)
-
-passed = failed = 0
-
-
-def promise(function):
-    global passed, failed
-    name = function.__name__
-    if len(sys.argv) > 2 and sys.argv[2] not in name:
-        return function
-    try:
-        function()
-        print(f"ok     {name}", flush=True)
-        passed += 1
-    except Exception as error:  # a test that breaks is a test that fails
-        print(f"FAILED {name}: {type(error).__name__} {error}", flush=True)
-        failed += 1
-    return function
-
-
-def cmif(*args, text="", env=ENV, **more):
-    text = text.encode() if isinstance(text, str) else text
-    done = subprocess.run([CMIF, *args], input=text, capture_output=True, env=env, timeout=120, **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    return done
-
-
-def good(*args, **more):
-    done = cmif(*args, **more)
-    assert done.returncode == 0, f"cmif {' '.join(args)}: exit {done.returncode}: {done.err}"
-    return done
-
-
-def refused(exit_code, sentence, done):
-    said = done.err.strip()
-    assert done.returncode == exit_code, f"exit code {done.returncode}, expected {exit_code}; it said: {said}"
-    assert re.search(sentence, said), f"it said '{said}', expected /{sentence}/"
-    assert said.count("\n") == 0 and said.startswith("cmif: "), f"not one sentence: {said}"
-    assert CANARY not in done.err, "the text is in the message"
-    assert not done.out, f"on stdout: {done.out[:200]}"
+from rig import CANARY, CMIF, ENV, WORK, cmif, end, good, promise, refused, write
 
 
 def fresh(name, **more):
@@ -76,13 +30,6 @@ def fresh(name, **more):
 
 def entries(env=ENV):
     return json.loads(good("budget", "history", "--json", env=env).out)["entries"]
-
-
-def file(name, text):
-    path = f"{WORK}/{name}"
-    with open(path, "wb") as out:
-        out.write(text.encode() if isinstance(text, str) else text)
-    return path
 
 
 # ---- a small public world: words with topics, names, a channel between the words ----
@@ -117,8 +64,8 @@ def put_lists(path):
 def make_world():
     random.seed(7)
     words = STOP + PLAIN + ILL + BANK
-    file("words.txt", "".join(f"{w}\t{1000000 // (rank + 3)}\n" for rank, w in enumerate(words)))
-    file("vectors.txt", "".join(w + "".join(f" {random.gauss(0, 1):.4f}" for _ in range(8)) + "\n" for w in words))
+    write("words.txt", "".join(f"{w}\t{1000000 // (rank + 3)}\n" for rank, w in enumerate(words)))
+    write("vectors.txt", "".join(w + "".join(f" {random.gauss(0, 1):.4f}" for _ in range(8)) + "\n" for w in words))
     os.makedirs(f"{WORK}/cache/cmif")
     put_lists(f"{WORK}/cache/cmif/lists.gguf")
     good("lexicon", "build", "--from", f"{WORK}/words.txt", "-o", f"{WORK}/lexicon.gguf")
@@ -210,7 +157,7 @@ def only_this_maps_surrogates_are_put_back():
     good("sanitize", "--policy", "names", "--map", two, text="Dear Maria, call")
     assert good("sanitize", "--restore", two, text=released).out == released, "restored from another map"
     for wrong in ("", "{}", "[1", '{"cmif-vault": 1}', f'{{"cmif-vault": 1, "shift": 0, "entries": [{{"class": "{CANARY}"}}]}}'):
-        refused(1, "not a vault|map '", cmif("sanitize", "--restore", file("wrong.map", wrong), text=released))
+        refused(1, "not a vault|map '", cmif("sanitize", "--restore", write("wrong.map", wrong), text=released))
     refused(1, "cannot open map", cmif("sanitize", "--restore", f"{WORK}/none.map", text=released))
 
 
@@ -254,14 +201,14 @@ def explaining_is_beside_the_text_never_in_it():
     assert lines[2].startswith("+ [") and CANARY not in lines[2], lines[2]
     assert re.search(r"^person +.*names of people\n +\[Maria\] -> \[\w+\]$", done.err, re.M), done.err
     assert "{}: drawn from the channel" in done.err and "[]: made up" in done.err and "\033" not in done.err, done.err
-    allowed = good("sanitize", "--explain", "--policy", file("allow.policy", 'policy topics\nallow "Maria"\n'), "Maria and Peter")
+    allowed = good("sanitize", "--explain", "--policy", write("allow.policy", 'policy topics\nallow "Maria"\n'), "Maria and Peter")
     assert "<Maria> and [Peter]" in allowed.err and "<>: as it is, by the policy" in allowed.err, allowed.err
 
 
 @promise
 def the_sentence_tells_what_a_file_lets_out():
     def sentence(text):
-        return json.loads(good("policy", "show", "--json", file("sentence.policy", text)).out)["guarantee"]
+        return json.loads(good("policy", "show", "--json", write("sentence.policy", text)).out)["guarantee"]
     assert "otherwise" not in sentence("policy words\n") and "no sensitive topic" not in sentence("policy words\n")
     assert "type and shape (your file says otherwise of: 1 name that it allows);" in sentence('policy topics\nallow "Maria Lopez"\n')
     assert "(your file says otherwise of: time, person, and of 2 names that it allows);" in \
@@ -332,7 +279,7 @@ def help_fits_a_screen():
 @promise
 def what_the_policy_refuses_is_named_by_class_and_place():
     env = fresh("refused")
-    policy = file("refuse.policy", "policy names\nclass email refuse\n")
+    policy = write("refuse.policy", "policy names\nclass email refuse\n")
     refused(1, r"at byte 4 \(class email\).*nothing was released", cmif("sanitize", "--policy", policy, text=f"the {CANARY}@mail.com", env=env))
     assert entries(env) == [], "a refusal was entered"
 
@@ -383,7 +330,7 @@ def a_wrong_line_of_a_policy_is_named_and_not_repeated():
                                  ("policy topics\nclass unknown pass\n", 2, "never pass"),
                                  ("policy topics\nbudget day lots\n", 2, "a number"),
                                  ("", 1, "policy names")):
-        path = file("wrong.policy", text)
+        path = write("wrong.policy", text)
         refused(1, f"wrong.policy.*line {line}: .*{sentence}", cmif("policy", "check", path))
         refused(1, f"line {line}: .*{sentence}", cmif("sanitize", "--policy", path, CANARY))
         refused(1, f"line {line}: .*{sentence}", cmif("policy", "show", path))
@@ -403,7 +350,7 @@ def no_policy_is_asked_for_and_said():
 def stop_words_are_protected_or_the_channel_is_refused():
     good("sanitize", "--stop-words", "pass", "the house")
     refused(2, "lets them pass: build one with .*--protect-all", cmif("sanitize", "--stop-words", "protect", f"the {CANARY}"))
-    refused(2, "lets them pass: build one with .*--protect-all", cmif("sanitize", "--policy", file("stop.policy", "policy topics\nstop-words protect\n"), CANARY))
+    refused(2, "lets them pass: build one with .*--protect-all", cmif("sanitize", "--policy", write("stop.policy", "policy topics\nstop-words protect\n"), CANARY))
     table = f"{WORK}/all.cmifch"
     good("channel", "build", "-l", f"{WORK}/lexicon.gguf", "--vectors", f"{WORK}/vectors.txt", "--mechanism", "rnm", "-k", "8", "--protect-all", "-o", table)
     report = json.loads(good("sanitize", "--policy", "names", "--stop-words", "protect", "--channel", table, "--json", "the house of Maria is not fine").out)
@@ -443,11 +390,11 @@ def a_spent_budget_says_when_it_renews_and_prints_nothing():
     good("budget", "set", "--day", "none", "--request", "0.5", env=env)
     refused(1, "budget of the request is spent", cmif("sanitize", "--policy", "words", text=text, env=env))
     good("budget", "set", "--request", "none", env=env)
-    thrifty = file("thrifty.policy", f"policy words\nbudget request {1.5 * EPSILON:.6f}\n")  # one word of three
+    thrifty = write("thrifty.policy", f"policy words\nbudget request {1.5 * EPSILON:.6f}\n")  # one word of three
     done = json.loads(good("sanitize", "--policy", thrifty, "--json", text=text, env=env).out)["sanitizer"]
     assert done["drawn"] == 1 and done["constants"] == 2, done
     assert "2 words beyond" in good("sanitize", "--policy", thrifty, text=text, env=env).err
-    policy = file("daily.policy", f"policy words\nbudget day {EPSILON:.6f}\n")
+    policy = write("daily.policy", f"policy words\nbudget day {EPSILON:.6f}\n")
     report = cmif("sanitize", "--policy", policy, "--json", text=text, env=env)
     assert report.returncode == 1 and json.loads(report.err)["error"]["code"] == "budget" and not report.out, report.err
 
@@ -516,7 +463,7 @@ def what_show_prints_is_the_policy_itself():
         shown = good("policy", "show", name).out
         report = json.loads(good("policy", "show", name, "--json").out)
         assert report["policy"] == name and f"# hash       {report['policy_sha256']}" in shown, shown
-        checked = json.loads(good("policy", "check", file("shown.policy", shown), "--json").out)["policies"][0]
+        checked = json.loads(good("policy", "check", write("shown.policy", shown), "--json").out)["policies"][0]
         assert checked["policy_sha256"] == report["policy_sha256"] and checked["looser"] == [], checked
         assert len(report["classes"]) == 27 and all(re.search(rf"^class {c} {a} +# \w", shown, re.M) for c, a in report["classes"].items() if c != "stop"), shown
         assert "nothing is promised" in report["guarantee"] and report["guarantee"] in shown, report["guarantee"]
@@ -532,14 +479,14 @@ def what_show_prints_is_the_policy_itself():
 
 @promise
 def check_names_what_a_file_loosens():
-    loose = file("loose.policy", f'policy topics\nclass person pass\nclass date refuse\nclass topic pass\nallow "Acme"\nallow "{CANARY}"\ndeny "Halcyon" place\nweight law 2\nbudget day 3\n')
-    tight = file("tight.policy", "policy topics\nclass word channel\nbudget day 3\n")
+    loose = write("loose.policy", f'policy topics\nclass person pass\nclass date refuse\nclass topic pass\nallow "Acme"\nallow "{CANARY}"\ndeny "Halcyon" place\nweight law 2\nbudget day 3\n')
+    tight = write("tight.policy", "policy topics\nclass word channel\nbudget day 3\n")
     done = good("policy", "check", loose, tight)
     said = [line.strip() for line in done.out.splitlines()]
     assert said[1:5] == ["looser  class topic: pass, not channel", "looser  class person: pass, not surrogate", "looser  weight law: not that of the base", "looser  allow: 2 names pass"], said
     assert said[6] == "lets out nothing that topics does not" and re.search(r"tight.policy: good, from topics, hash [0-9a-f]{64}", said[5]), said
     assert CANARY not in done.out, "a name of the file was repeated"
-    wrong = file("bad.policy", f"policy topics\n{CANARY}\n")
+    wrong = write("bad.policy", f"policy topics\n{CANARY}\n")
     mixed = cmif("policy", "check", tight, wrong, loose)
     assert mixed.returncode == 1 and mixed.out.count("good") == 2 and "bad.policy': line 2" in mixed.err and CANARY not in mixed.err, mixed.err
     refused(2, "which file", cmif("policy", "check"))
@@ -557,7 +504,7 @@ def a_policy_file_begins_as_its_base_and_is_never_written_over():
         text = open(path).read()
         every = re.sub(r"(?m)^#(stop-words|class|allow|deny|budget|weight) ", r"\1 ", text)
         assert every.count("\nclass ") == 26, every
-        report = json.loads(good("policy", "check", file("every.policy", every), "--json").out)["policies"][0]
+        report = json.loads(good("policy", "check", write("every.policy", every), "--json").out)["policies"][0]
         assert report["looser"] == ["weight health: not that of the base", "allow: 1 name passes"], report  # every line that is in comments is a good one
         os.remove(path)
     refused(2, "where to", cmif("policy", "init"))
@@ -674,7 +621,7 @@ def a_chain_of_receipts_is_checked_offline():
     refused(1, "", cmif("audit", f"{WORK}/nothing-here", env=env))
     path = f"{folder}/receipts.jsonl"
     lines = open(path, "rb").read().splitlines(True)
-    alone = file("alone.jsonl", b"".join(lines))
+    alone = write("alone.jsonl", b"".join(lines))
     assert "nothing says whether there were more" in good("audit", alone, env=env).out
     for name, changed in (("the last is cut", lines[:2]), ("the first is cut", lines[1:]), ("the middle is cut", [lines[0], lines[2]]),
                           ("two are exchanged", [lines[1], lines[0], lines[2]]), ("one is there twice", lines + lines[2:]),
@@ -694,6 +641,4 @@ def a_chain_of_receipts_is_checked_offline():
         assert done.returncode == 1 and not done.out, f"byte {at} of the second: {done.out}"
 
 
-shutil.rmtree(WORK, ignore_errors=True)
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed or not passed else 0)
+end()

@@ -1,58 +1,35 @@
 #!/usr/bin/env python3
-"""swtpm_test BUILD [WORD]: evidence of a real (software) TPM, made by us, and judged by `cmif verify`; and what tpm2-tools make on the same TPM in bad
-faith. The TPM, its state and the CA that vouches for it are this test's own, on loopback. With WORD only the promises whose name has it."""
+"""swtpm_test: evidence of a real (software) TPM, made by us, and judged by `cmif verify`; and what tpm2-tools make on the same TPM in bad
+faith. The TPM, its state and the CA that vouches for it are this test's own, on loopback. See rig.py."""
 
 import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 
-BUILD = sys.argv[1]
-RIG, CMIF = f"{BUILD}/tests/swtpm_rig", f"{BUILD}/bin/cmif"
+import rig as base
+from rig import BUILD, CMIF, WORK, end, promise, read, skip, succeeded, write
+
+RIG = f"{BUILD}/tests/swtpm_rig"
 TOOLS = ("swtpm", "swtpm_setup", "swtpm_localca", "swtpm_ioctl", "tpm2_quote", "openssl")
 PCRS = "0,1,2,3,4,5,6,7"
 NONCE, OTHER = bytes(range(64)).hex(), bytes(range(1, 65)).hex()
 ENDLESS = "1000"
 
 
-def skip(why):
-    print(f"skipped: {why}")
-    sys.exit(77)
-
-
 missing = [tool for tool in TOOLS if not shutil.which(tool)]
 if missing:
     skip(f"{', '.join(missing)}: not installed (Debian packages swtpm, swtpm-tools, tpm2-tools)")
-WORK = tempfile.mkdtemp(prefix="cmif-swtpm-")
 ROOT, CA = f"{WORK}/ca/swtpm-localca-rootca-cert.pem", f"{WORK}/ca/issuercert.pem"
-passed = failed = 0
 
 
 def run(*command, env=None):
-    done = subprocess.run(command, capture_output=True, timeout=120, stdin=subprocess.DEVNULL, cwd=WORK, env={**ENV, **(env or {})})
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    return done
+    return base.run(*command, cwd=WORK, env={**ENV, **(env or {})})
 
 
 def good(*command, env=None):
-    done = run(*command, env=env)
-    assert done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}: {done.err}{done.out}"
-    return done.out
-
-
-def write(name, text):
-    with open(f"{WORK}/{name}", "wb" if isinstance(text, bytes) else "w") as file:
-        file.write(text)
-    return f"{WORK}/{name}"
-
-
-def read(name):
-    with open(f"{WORK}/{name}", "rb") as file:
-        return file.read()
+    return succeeded(run(*command, env=env)).out
 
 
 def free_ports():
@@ -137,19 +114,6 @@ def refused(reason, *files, rules, nonce=NONCE):
     code, verdict = verify(*files, nonce=nonce, rules=rules)
     assert code == 10 and reason in verdict["reasons"], (code, verdict["reasons"])
     return verdict["reasons"]
-
-
-def promise(function):
-    global passed, failed
-    if len(sys.argv) > 2 and sys.argv[2] not in function.__name__:
-        return
-    try:
-        function()
-        print(f"ok     {function.__name__}", flush=True)
-        passed += 1
-    except Exception as error:  # a test that breaks is a test that fails
-        print(f"FAILED {function.__name__}: {type(error).__name__} {error}", flush=True)
-        failed += 1
 
 
 def promises():
@@ -324,7 +288,7 @@ def promises():
 
 PORT = free_ports()
 TCTI = f"swtpm:host=127.0.0.1,port={PORT}"
-ENV = {**os.environ, "TPM2TOOLS_TCTI": TCTI, "TSS2_LOG": "all+NONE", "HOME": f"{WORK}/home", "XDG_DATA_HOME": f"{WORK}/home", "XDG_CONFIG_HOME": f"{WORK}/home"}
+ENV = {**base.ENV, "TPM2TOOLS_TCTI": TCTI, "TSS2_LOG": "all+NONE", "HOME": f"{WORK}/home", "XDG_DATA_HOME": f"{WORK}/home", "XDG_CONFIG_HOME": f"{WORK}/home"}
 try:
     start()
     first = rig("make", PCRS, NONCE, f"{WORK}/first")
@@ -333,6 +297,4 @@ try:
     promises()
 finally:
     stop()
-    shutil.rmtree(WORK, ignore_errors=True)
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed != 0 or passed == 0)
+end()

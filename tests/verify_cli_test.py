@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""verify_cli_test BUILD SHARED [WORD]: `cmif verify` and `cmif collateral` as a person meets them, on real captures.
-With WORD only the promises whose name has it."""
+"""verify_cli_test: `cmif verify` and `cmif collateral` as a person meets them, on real captures. See rig.py."""
 
 import json
 import os
@@ -8,48 +7,30 @@ import re
 import resource
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
 
-BUILD, SHARED = sys.argv[1], sys.argv[2]
-CMIF, CASES = f"{BUILD}/bin/cmif", f"{SHARED}/attestation"
-WORK = tempfile.mkdtemp(prefix="cmif-verify-")
+import rig
+from rig import CANARY, ENV, SHARED, WORK, end, promise, read, small_files, write
+
+CASES = f"{SHARED}/attestation"
 os.chmod(WORK, 0o755)
 TDX, TDX_TIME = f"{CASES}/tdx/v4-uptodate", "2025-06-20T00:00:00Z"
 EARLY, LATER, BOTH_TIME = f"{CASES}/tdx/v5-td15-migratable-outofdate", f"{CASES}/tdx/v4-gcp-uptodate-2026", "2026-07-01"  # evaluations 21 and 19 of one FMSPC
 DATA = ("9a9d48e7f6799642d3d1b34e1e5e1742d4bb02dd6ddd551862c1211d35c304f9"
         "eca3efdbb481601c163cf52493d6e44aed55d51ec39b7e518fadb92c2b523f20")
-SECRET = "zebrafinch"
-passed = failed = stores = 0
-
-
-def promise(function):
-    global passed, failed
-    name = function.__name__
-    if len(sys.argv) > 3 and sys.argv[3] not in name:
-        return function
-    try:
-        function()
-        print(f"ok     {name}", flush=True)
-        passed += 1
-    except Exception as error:  # a test that breaks is a test that fails
-        print(f"FAILED {name}: {type(error).__name__} {error}", flush=True)
-        failed += 1
-    return function
+stores = 0
 
 
 def fresh():
     """An environment with a store of its own."""
     global stores
     stores += 1
-    return {**os.environ, "XDG_DATA_HOME": f"{WORK}/data{stores}", "XDG_CACHE_HOME": f"{WORK}/cache"}
+    return {**ENV, "XDG_DATA_HOME": f"{WORK}/data{stores}"}
 
 
 def cmif(*args, env=None, **more):
-    done = subprocess.run([CMIF, *args], capture_output=True, env=env or fresh(), timeout=60, stdin=subprocess.DEVNULL, **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    assert SECRET not in done.out + done.err, "bytes of a file are in what it says"
+    done = rig.cmif(*args, env=env or fresh(), **more)
+    assert CANARY not in done.out + done.err, "bytes of a file are in what it says"
     return done
 
 
@@ -62,11 +43,7 @@ def exits(code, *args, says=None, **more):
 
 
 def refused(code, sentence, *args, **more):
-    """One sentence, on stderr."""
-    done = exits(code, *args, **more)
-    assert re.search(sentence, done.err), f"it said '{done.err}', expected /{sentence}/"
-    assert done.err.startswith("cmif: ") and done.err.count("\n") == 1 and not done.out, (done.err, done.out)
-    return done
+    return rig.refused(code, sentence, cmif(*args, **more))
 
 
 def verdict(code, *args, **more):
@@ -77,21 +54,8 @@ def verdict_of(*args):
     return json.loads(cmif("verify", "--json", *args).out)
 
 
-def write(name, text):
-    path = f"{WORK}/{name}"
-    with open(path, "wb" if isinstance(text, bytes) else "w") as file:
-        file.write(text)
-    return path
-
-
-def read(path):
-    with open(path, "rb") as file:
-        return file.read()
-
-
 if not os.path.exists(f"{CASES}/cases.json"):
-    print("skipped: the captures are not beside the repository (shared/attestation)")
-    sys.exit(77)
+    rig.skip("the captures are not beside the repository (shared/attestation)")
 FIELDS = json.load(open(f"{TDX}/expected.json"))["quote_fields"]
 POLICY = f"attestation-policy 1\naccept tdx\nmeasure tdx mrtd {FIELDS['mrtd']}\nmeasure tdx rtmr1 {FIELDS['rtmr1']}\n"
 GOOD = write("good.policy", POLICY)
@@ -141,7 +105,7 @@ def without_a_policy_it_shows_and_never_accepts():
 
 @promise
 def what_is_no_evidence_is_malformed():
-    letter = write("letter.txt", f"Dear nurse, {SECRET}!\n")
+    letter = write("letter.txt", f"Dear nurse, {CANARY}!\n")
     exits(30, "verify", letter, says="found none of them in the 24 bytes of .*letter.txt")
     exits(30, "verify", TDX, letter, "--time", TDX_TIME, says="letter.txt")
     os.makedirs(f"{WORK}/empty")
@@ -242,7 +206,7 @@ def a_folder_of_collateral_may_be_for_many_platforms():
 def only_collateral_is_kept():
     env = fresh()
     refused(1, "is no collateral \\(Intel quote", "collateral", "add", f"{TDX}/tcb_info.json", f"{TDX}/quote.bin", env=env)
-    refused(1, "is no collateral", "collateral", "add", write("letter.txt", SECRET), env=env)
+    refused(1, "is no collateral", "collateral", "add", write("letter.txt", CANARY), env=env)
     exits(0, "collateral", "list", says="no collateral is kept", env=env)
     refused(1, "cannot open", "collateral", "add", f"{WORK}/nowhere", env=env)
     refused(1, "expected|without", "collateral", "add", write("half.json", read(f"{TDX}/tcb_info.json")[:500]), env=env)
@@ -325,10 +289,6 @@ def a_damaged_store_stops_everything_and_says_so():
     exits(0, "verify", "--collateral", "none", "--policy", GOOD, "--report-data", DATA, "--time", TDX_TIME, TDX, env=env)
 
 
-def small_files():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
-
 @promise
 def a_full_disk_accepts_nothing_unremembered():
     good = ["--policy", GOOD, "--report-data", DATA, "--time", TDX_TIME, TDX]
@@ -391,7 +351,7 @@ SCHEMA = {"schema": str, "outcome": str, "exit_code": int, "technology": (str, t
 
 @promise
 def the_json_of_a_verdict_has_one_form():
-    letter = write("letter.txt", SECRET)
+    letter = write("letter.txt", CANARY)
     for args in (["--policy", GOOD, "--report-data", DATA, "--time", TDX_TIME, TDX], ["--time", TDX_TIME, TDX], [letter], [f"{CASES}/sgx/v3-cert-type-3-eppid"],
                  [f"{CASES}/snp/milan-v2-debug"], [f"{CASES}/tpm/swtpm-rsa-ak"]):
         done = cmif("verify", "--json", *args)
@@ -447,6 +407,4 @@ def a_verdict_is_quick():
     assert time.monotonic() - start < 2
 
 
-shutil.rmtree(WORK, ignore_errors=True)
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed or not passed else 0)
+end()
