@@ -1,16 +1,23 @@
 /* cmif-model - what `cmif split`, `cmif inspect` and `cmif template` run: work on public model files, with the engine's
  * code, outside the trusted process. */
+#include "base/bytes.h"
 #include "cmif_options.h"
 #include "cmif_tool.h"
 #include "model/chatcut.h"
 #include "model/split.h"
 #include "model/template_main.h"
+#include "seal/seal.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- what is shown ---- */
 
@@ -65,83 +72,97 @@ static json_t *plan_json(const cmif_split_plan *plan)
                      "server_bytes", (json_int_t) plan->server_size);
 }
 
-/* Whether the client's file got chat pieces, in words; *refused says which. */
-static const char *chat_sentence(const cmif_gguf *client, bool *refused)
-{
-    *refused = cmif_gguf_find(client, "cmif.chat.refused") != NULL;
-    return *refused ? shown_str(client, "cmif.chat.refused", "") : "the chat template was cut into pieces";
-}
-
 static int print_split(const char *folder, const cmif_split_options *options, const cmif_split_plan *plan,
-                       cmif_err *err)
+                       const char *key_file, bool key_made, cmif_err *err)
 {
-    size_t     size   = strlen(folder) + 16;
-    char      *path   = malloc(size);
-    cmif_gguf *client = NULL;
-    int        code   = 1;
-    if (!path) {
-        (void) !cmif_fail(err, CMIF_E_MEMORY, "no memory for a path");
-        return tool_report(err, 1);
+    const bool  refused = plan->chat_refused[0];
+    const char *name    = options->seal ? CMIF_SPLIT_SEALED : CMIF_SPLIT_CLIENT;
+    char        key_id[65];
+    if (options->seal) {
+        uint8_t id[CMIF_SEAL_ID_SIZE];
+        cmif_seal_key_id(options->seal, id);
+        cmif_hex(id, sizeof id, key_id);
     }
-    snprintf(path, size, "%s/client.gguf", folder);
-    if (cmif_gguf_open(path, &client, err) != CMIF_OK) {
-        free(path);
-        return tool_report(err, 1);
-    }
-    bool        refused;
-    const char *chat = chat_sentence(client, &refused);
     if (tool_json) {
         json_t *object = plan_json(plan);
         json_object_set_new(object, "folder", json_string(folder));
-        json_object_set_new(object, "model_id", json_string(shown_str(client, "cmif.model_id", "")));
+        json_object_set_new(object, "model_id", json_string(plan->model_id));
         json_object_set_new(object, "chat", json_boolean(!refused));
-        json_object_set_new(object, "chat_refused", refused ? json_string(chat) : json_null());
-        code = tool_print_json(object, err);
-    } else {
-        const char *scale = scale_sentence(plan);
-        printf("%s/client.gguf  %s  embedding table (%s), tokenizer%s\n", folder, tool_size(plan->client_size),
-               cmif_row_type_name(plan->table_type), refused ? "" : ", chat pieces");
-        printf("%s/server.gguf  %s  %u layers of %s\n", folder, tool_size(plan->server_size), plan->layers,
-               plan->arch->name);
-        printf("%s\n", table_sentence(plan, options->keep_embeddings));
-        if (scale) {
-            printf("%s\n", scale);
-        }
-        if (plan->arch->output == CMIF_OUTPUT_NONE) {
-            printf("an encoder: for `cmif classify` and `cmif embed`\n");
-        } else if (refused) {
-            printf("no chat (%s); text completion works\n", chat);
-        }
-        code = fflush(stdout) == 0 ? 0 : 1;
+        json_object_set_new(object, "chat_refused", refused ? json_string(plan->chat_refused) : json_null());
+        json_object_set_new(object, "key_id", options->seal ? json_string(key_id) : json_null());
+        json_object_set_new(object, "key_made", options->seal ? json_boolean(key_made) : json_null());
+        return tool_print_json(object, err);
     }
-    cmif_gguf_free(client);
-    free(path);
-    return code;
+    const char *scale = scale_sentence(plan);
+    printf("%s/%s  %s  embedding table (%s), tokenizer%s\n", folder, name, tool_size(plan->client_size),
+           cmif_row_type_name(plan->table_type), refused ? "" : ", chat pieces");
+    printf("%s/%s  %s  %u layers of %s\n", folder, CMIF_SPLIT_SERVER, tool_size(plan->server_size), plan->layers,
+           plan->arch->name);
+    printf("%s\n", table_sentence(plan, options->keep_embeddings));
+    if (scale) {
+        printf("%s\n", scale);
+    }
+    if (plan->arch->output == CMIF_OUTPUT_NONE) {
+        printf("an encoder: for `cmif classify` and `cmif embed`\n");
+    } else if (refused) {
+        printf("no chat (%s); text completion works\n", plan->chat_refused);
+    }
+    if (options->seal) {
+        printf(
+            "sealed with the key in %s%s, id %s; without it nobody reads the client's file, nor do you: keep a copy\n",
+            key_file, key_made ? ", which was made now" : "", key_id);
+    }
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+/* This process holds a key from here on: it leaves no core, is looked into by nobody, and keeps the key out of swap. */
+static void keep_secret(const uint8_t *key, size_t size)
+{
+    const struct rlimit none = {0, 0};
+    (void) setrlimit(RLIMIT_CORE, &none);
+    (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (mlock(key, size) != 0 && !tool_json) {
+        fputs("cmif: note: the system does not let us lock memory (ulimit -l), so the key may be swapped to disk\n",
+              stderr);
+    }
+}
+
+/* The key of the file, which is made when there is none. */
+static cmif_code take_key(const char *path, uint8_t key[static CMIF_SEAL_KEY_SIZE], bool *made, cmif_err *err)
+{
+    *made = access(path, F_OK) != 0 && errno == ENOENT;
+    return *made ? cmif_seal_key_make(path, key, err) : cmif_seal_key_read(path, key, err);
 }
 
 static int split_main(int argc, char **argv)
 {
-    const char        *folder = NULL, *table = NULL;
-    cmif_split_options options = {0};
-    const cmif_option  list[]  = {
-          {'o', "output", "DIR", CMIF_OPTION_TEXT, &folder, 0, 0, "the folder for both files; made if need be"},
-          {0, "table", "TYPE", CMIF_OPTION_TEXT, &table, 0, 0, "f32, f16 or q8_0 rows for the client (else as stored)"},
-          {0, "keep-embeddings", NULL, CMIF_OPTION_FLAG, &options.keep_embeddings, 0, 0,
-           "leave the table on the server, too"},
-          {0, "json", NULL, CMIF_OPTION_FLAG, &tool_json, 0, 0, "print the result as JSON"},
+    static uint8_t     key[CMIF_SEAL_KEY_SIZE];
+    const char        *folder = NULL, *table = NULL, *key_file = NULL;
+    bool               key_made = false;
+    cmif_split_options options  = {0};
+    const cmif_option  list[]   = {
+           {'o', "output", "DIR", CMIF_OPTION_TEXT, &folder, 0, 0, "the folder for both files; made if need be"},
+           {0, "table", "TYPE", CMIF_OPTION_TEXT, &table, 0, 0, "f32, f16 or q8_0 rows for the client (else as stored)"},
+           {0, "keep-embeddings", NULL, CMIF_OPTION_FLAG, &options.keep_embeddings, 0, 0,
+            "leave the table on the server, too"},
+           {0, "seal", "KEYFILE", CMIF_OPTION_TEXT, &key_file, 0, 0, "seal the client's file; the key is made if need be"},
+           {0, "json", NULL, CMIF_OPTION_FLAG, &tool_json, 0, 0, "print the result as JSON"},
     };
-    const cmif_command command = {"split",
-                                  "MODEL -o DIR [options]",
-                                  "cut a model into the half you keep and the half a server runs",
-                                  list,
-                                  sizeof list / sizeof *list,
-                                  "DIR/client.gguf holds the embedding table, the tokenizer and the chat format; "
-                                  "DIR/server.gguf everything else.\n"
-                                  "Files of these names are replaced only when both new ones are complete.\n"
-                                  "A table of another type than f32, f16, bf16 and q8_0 is written as f32, exactly.\n"};
-    cmif_err           err;
-    cmif_split_plan    plan;
-    int                rest = 0;
+    const cmif_command command = {
+        "split",
+        "MODEL -o DIR [options]",
+        "cut a model into the half you keep and the half a server runs",
+        list,
+        sizeof list / sizeof *list,
+        "DIR/client.gguf holds the embedding table, the tokenizer and the chat format; "
+        "DIR/server.gguf everything else.\n"
+        "Files of these names are replaced only when both new ones are complete.\n"
+        "A table of another type than f32, f16, bf16 and q8_0 is written as f32, exactly.\n"
+        "--seal writes DIR/client.gguf.sealed in place of client.gguf: run it with --unseal KEYFILE, or from a\n"
+        "key server ('cmif keyserver'). The model itself stays where it is, in the clear.\n"};
+    cmif_err        err;
+    cmif_split_plan plan;
+    int             rest = 0;
 
     cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
     if (rc == CMIF_E_CANCELLED) {
@@ -161,10 +182,19 @@ static int split_main(int argc, char **argv)
     if (rc != CMIF_OK) {
         return tool_report(&err, 2);
     }
-    tool_bar bar = tool_bar_new();
-    rc           = cmif_split(argv[0], folder, &options, tool_bar_draw, &bar, &plan, &err);
-    tool_bar_end(&bar);
-    return rc == CMIF_OK ? print_split(folder, &options, &plan, &err) : tool_report(&err, 1);
+    if (key_file) {
+        keep_secret(key, sizeof key);
+        rc           = take_key(key_file, key, &key_made, &err);
+        options.seal = key;
+    }
+    if (rc == CMIF_OK) {
+        tool_bar bar = tool_bar_new();
+        rc           = cmif_split(argv[0], folder, &options, tool_bar_draw, &bar, &plan, &err);
+        tool_bar_end(&bar);
+    }
+    int code = rc == CMIF_OK ? print_split(folder, &options, &plan, key_file, key_made, &err) : tool_report(&err, 1);
+    explicit_bzero(key, sizeof key);
+    return code;
 }
 
 /* ---- inspect ---- */
@@ -239,6 +269,31 @@ static void inspect_model(const cmif_split_plan *plan)
     }
 }
 
+/* What a sealed file says to anybody. */
+static int inspect_sealed(const char *path, cmif_err *err)
+{
+    cmif_seal *file = NULL;
+    char       key_id[65], model_id[65];
+    if (cmif_seal_open(path, &file, err) != CMIF_OK) {
+        cmif_err_context(err, "sealed file '%s'", path);
+        return tool_report(err, 1);
+    }
+    const cmif_seal_header header = *cmif_seal_about(file);
+    cmif_seal_free(file);
+    cmif_hex(header.key_id, sizeof header.key_id, key_id);
+    cmif_hex(header.model_id, sizeof header.model_id, model_id);
+    if (tool_json) {
+        return tool_print_json(json_pack("{s:s, s:s, s:I, s:s, s:s}", "file", path, "role", "client (sealed)", "bytes",
+                                         (json_int_t) header.plain_size, "model_id", model_id, "key_id", key_id),
+                               err);
+    }
+    printf("file          sealed (AES-256-GCM), %s inside\n", tool_size(header.plain_size));
+    printf("half          the client's half of a split, as its header says; only the key can tell\n");
+    printf("of model      %s\n", model_id);
+    printf("key id        %s\n", key_id);
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
 static int inspect_main(int argc, char **argv)
 {
     const cmif_option  list[]  = {{0, "json", NULL, CMIF_OPTION_FLAG, &tool_json, 0, 0, "print it as JSON"}};
@@ -261,6 +316,9 @@ static int inspect_main(int argc, char **argv)
     }
     if (rc != CMIF_OK) {
         return tool_report(&err, 2);
+    }
+    if (cmif_seal_is(argv[0])) {
+        return inspect_sealed(argv[0], &err);
     }
     if (cmif_gguf_open(argv[0], &file, &err) != CMIF_OK) {
         return tool_report(&err, 1);

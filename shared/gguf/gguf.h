@@ -112,7 +112,11 @@ const cmif_gguf_value  *cmif_gguf_out_find(const cmif_gguf_out *out, const char 
 CMIF_MUST_USE cmif_code cmif_gguf_put_tensor(cmif_gguf_out *out, const char *name, uint32_t type, uint32_t dims,
                                              const uint64_t shape[4], cmif_gguf_source source, void *context,
                                              cmif_err *err);
-/* Errors: IO (the folder, the disk: with bytes needed and free), CANCELLED, MEMORY, and what a source returns. */
+/* What stands between the writer and its file, as seal/seal.h does: it gets all bytes in order, holes as zeros, `total` in all, and emits what the file holds. */
+typedef cmif_code (*cmif_gguf_emit)(void *to, const uint8_t *bytes, size_t size, cmif_err *err);
+typedef cmif_code (*cmif_gguf_filter)(void *context, uint64_t total, const uint8_t *bytes, size_t size, cmif_gguf_emit emit, void *to, cmif_err *err);
+void cmif_gguf_put_through(cmif_gguf_out *out, cmif_gguf_filter filter, void *context); /* context is borrowed until the write */
+/* Errors: IO (the folder, the disk: with bytes needed and free), CANCELLED, MEMORY, and what a source or filter returns. */
 CMIF_MUST_USE cmif_code cmif_gguf_write(cmif_gguf_out *out, const char *path, cmif_gguf_progress progress,
                                         void *context, cmif_err *err);
 

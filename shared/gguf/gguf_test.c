@@ -615,6 +615,50 @@ static void holes_take_no_room(void)
     unlink(path);
 }
 
+/* Turns every bit, and looks at what it is told. context: bytes so far. */
+static cmif_code turned(void *context, uint64_t total, const uint8_t *bytes, size_t size, cmif_gguf_emit emit, void *to,
+                        cmif_err *err)
+{
+    static uint8_t other[4 << 20];
+    uint64_t      *so_far = context;
+    if (size > sizeof other || *so_far + size > total) {
+        return cmif_fail(err, CMIF_E_RANGE, "more than was said");
+    }
+    for (size_t i = 0; i < size; i++) {
+        other[i] = (uint8_t) ~bytes[i];
+    }
+    *so_far += size;
+    return emit(to, other, size, err);
+}
+
+/* A filter gets the same bytes that the file would have had, holes too, knows from the start how many, and only what it
+ * emits is written. */
+static void a_filter_sees_all_and_the_file_holds_what_it_emits(void)
+{
+    uint64_t       so_far = 0;
+    cmif_gguf_out *out    = collected();
+    cmif_gguf     *file   = NULL;
+    struct stat    info;
+    cmif_gguf_put_through(out, turned, &so_far);
+    CHECK(cmif_gguf_write(out, path, NULL, NULL, NULL) == CMIF_OK);
+    CHECK(stat(path, &info) == 0 && (uint64_t) info.st_size == so_far);
+    uint8_t *bytes  = malloc((size_t) info.st_size);
+    FILE    *stream = fopen(path, "r");
+    CHECK(fread(bytes, 1, (size_t) info.st_size, stream) == (size_t) info.st_size);
+    fclose(stream);
+    for (off_t i = 0; i < info.st_size; i++) {
+        bytes[i] = (uint8_t) ~bytes[i];
+    }
+    CHECK(cmif_gguf_open_memory(bytes, (size_t) info.st_size, &file, NULL) == CMIF_OK);
+    if (file) {
+        check_collected(file);
+    }
+    cmif_gguf_free(file);
+    free(bytes);
+    cmif_gguf_out_free(out);
+    unlink(path);
+}
+
 static int progress_calls;
 
 static bool stop_at_third(void *context, uint64_t done, uint64_t total)
@@ -740,6 +784,7 @@ int main(void)
     RUN(each_failed_allocation_is_a_memory_error);
     RUN(what_is_written_is_read);
     RUN(holes_take_no_room);
+    RUN(a_filter_sees_all_and_the_file_holds_what_it_emits);
     RUN(a_stopped_write_leaves_the_old_file);
     RUN(a_file_too_large_is_one_sentence);
     RUN(a_full_disk_is_known_before);

@@ -37,6 +37,9 @@ struct cmif_gguf_out {
     size_t      value_count;
     out_tensor *tensors;
     size_t      tensor_count;
+
+    cmif_gguf_filter filter; /* NULL: none */
+    void            *filter_context;
 };
 
 struct cmif_gguf_staged {
@@ -425,10 +428,14 @@ typedef struct writing {
     uint64_t           done, total; /* bytes of the file, holes included */
     cmif_gguf_progress progress;
     void              *context;
+    cmif_gguf_filter   filter;
+    void              *filter_context;
 } writing;
 
-static cmif_code write_all(writing *w, const uint8_t *bytes, size_t size, cmif_err *err)
+/* What the file holds. to: the writing. */
+static cmif_code write_out(void *to, const uint8_t *bytes, size_t size, cmif_err *err)
 {
+    const writing *w = to;
     while (size > 0) {
         ssize_t n = write(w->staged->fd, bytes, size < PIECE ? size : PIECE);
         if (n < 0 && errno == EINTR) {
@@ -439,16 +446,32 @@ static cmif_code write_all(writing *w, const uint8_t *bytes, size_t size, cmif_e
         }
         bytes += n;
         size -= (size_t) n;
-        w->done += (uint64_t) n;
-    }
-    if (w->progress && !w->progress(w->context, w->done, w->total)) {
-        return cmif_fail(err, CMIF_E_CANCELLED, "stopped; nothing was written");
     }
     return CMIF_OK;
 }
 
+static cmif_code write_all(writing *w, const uint8_t *bytes, size_t size, cmif_err *err)
+{
+    cmif_code rc = w->filter ? w->filter(w->filter_context, w->total, bytes, size, write_out, w, err)
+                             : write_out(w, bytes, size, err);
+    w->done += size;
+    if (rc == CMIF_OK && w->progress && !w->progress(w->context, w->done, w->total)) {
+        rc = cmif_fail(err, CMIF_E_CANCELLED, "stopped; nothing was written");
+    }
+    return rc;
+}
+
 static cmif_code write_hole(writing *w, uint64_t size, cmif_err *err)
 {
+    static const uint8_t zeros[1 << 16];
+    while (w->filter && size > 0) { /* what is not zero any more leaves no hole */
+        const size_t    take = size < sizeof zeros ? (size_t) size : sizeof zeros;
+        const cmif_code rc   = write_all(w, zeros, take, err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
+        size -= take;
+    }
     if (size && lseek(w->staged->fd, (off_t) size, SEEK_CUR) < 0) {
         return cmif_fail(err, CMIF_E_IO, "cannot leave a hole of %llu bytes in '%s': %s", (unsigned long long) size,
                          w->staged->path, strerror(errno));
@@ -530,7 +553,8 @@ static cmif_code write_file(cmif_gguf_out *out, writing *w, cmif_err *err)
     for (size_t i = 0; i < out->tensor_count && rc == CMIF_OK; i++) {
         rc = write_tensor(w, &out->tensors[i], alignment, buffer, err);
     }
-    if (rc == CMIF_OK && ftruncate(w->staged->fd, (off_t) w->total) != 0) { /* a hole at the end counts only now */
+    if (rc == CMIF_OK && !w->filter &&
+        ftruncate(w->staged->fd, (off_t) w->total) != 0) { /* a hole at the end counts only now */
         rc = no_room(w->staged, errno, w->total, err);
     }
     if (rc == CMIF_OK && (fsync(w->staged->fd) != 0)) {
@@ -540,6 +564,12 @@ done:
     free(header);
     free(buffer);
     return rc;
+}
+
+void cmif_gguf_put_through(cmif_gguf_out *out, cmif_gguf_filter filter, void *context)
+{
+    out->filter         = filter;
+    out->filter_context = context;
 }
 
 cmif_code cmif_gguf_stage(cmif_gguf_out *out, const char *path, cmif_gguf_progress progress, void *context,
@@ -563,7 +593,11 @@ cmif_code cmif_gguf_stage(cmif_gguf_out *out, const char *path, cmif_gguf_progre
     if (rc != CMIF_OK) {
         goto done;
     }
-    writing w = {.staged = made, .progress = progress, .context = context};
+    writing w = {.staged         = made,
+                 .progress       = progress,
+                 .context        = context,
+                 .filter         = out->filter,
+                 .filter_context = out->filter_context};
     rc        = write_file(out, &w, err);
     if (rc != CMIF_OK) {
         goto done;

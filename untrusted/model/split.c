@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "model/chatcut.h"
+#include "seal/seal.h"
 
 #include <errno.h>
 #include <ggml.h>
@@ -399,6 +400,32 @@ static cmif_code conversion_init(conversion *c, const cmif_gguf_tensor *table, c
                                : cmif_fail(err, CMIF_E_MEMORY, "no memory for a row of %zu numbers", c->width);
 }
 
+/* ---- sealing ---- */
+
+typedef struct sealing {
+    const uint8_t *key;
+    uint8_t        model_id[32];
+    cmif_sealer   *sealer; /* made when the size is known */
+} sealing;
+
+static cmif_code seal(void *context, uint64_t total, const uint8_t *bytes, size_t size, cmif_gguf_emit emit, void *to,
+                      cmif_err *err)
+{
+    sealing  *s  = context;
+    cmif_code rc = s->sealer ? CMIF_OK : cmif_sealer_new(s->key, s->model_id, total, 0, &s->sealer, err);
+    return rc ? rc : cmif_sealer_put(s->sealer, bytes, size, emit, to, err);
+}
+
+/* The client's file of an earlier split, of the other kind: it is of no use with the new server's file, and in the
+ * clear it would be what sealing is against. */
+static cmif_code remove_old(const char *path, cmif_err *err)
+{
+    return unlink(path) == 0 || errno == ENOENT
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_IO, "the split is done, but the earlier '%s' cannot be removed: %s", path,
+                           strerror(errno));
+}
+
 cmif_code cmif_split(const char *path, const char *folder, const cmif_split_options *options,
                      cmif_split_progress progress, void *context, cmif_split_plan *out, cmif_err *err)
 {
@@ -406,14 +433,16 @@ cmif_code cmif_split(const char *path, const char *folder, const cmif_split_opti
     cmif_gguf        *model  = NULL;
     cmif_gguf_out    *client = NULL, *server = NULL;
     cmif_gguf_staged *files[2]    = {NULL, NULL}; /* the server's, the client's */
-    char             *client_path = path_in(folder, "client.gguf"), *server_path = path_in(folder, "server.gguf");
-    conversion        c    = {0};
-    work              w    = {.progress = progress, .context = context, .what = "reading"};
-    uint64_t          size = 0;
-    char              id[65];
+    char             *client_path = path_in(folder, options->seal ? CMIF_SPLIT_SEALED : CMIF_SPLIT_CLIENT);
+    char             *server_path = path_in(folder, CMIF_SPLIT_SERVER);
+    char             *old_path    = path_in(folder, options->seal ? CMIF_SPLIT_CLIENT : CMIF_SPLIT_SEALED);
+    conversion        c           = {0};
+    work              w           = {.progress = progress, .context = context, .what = "reading"};
+    sealing           sealed      = {.key = options->seal};
+    uint64_t          size        = 0;
     cmif_split_plan   plan;
 
-    if (!client_path || !server_path) {
+    if (!client_path || !server_path || !old_path) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a path");
         goto done;
     }
@@ -431,22 +460,31 @@ cmif_code cmif_split(const char *path, const char *folder, const cmif_split_opti
     rc      = rc ? rc : make_folder(folder, err);
     rc      = rc ? rc : refuse_to_overwrite(path, client_path, err);
     rc      = rc ? rc : refuse_to_overwrite(path, server_path, err);
-    rc      = rc ? rc : hash_file(path, &w, id, &size, err);
+    rc      = rc ? rc : refuse_to_overwrite(path, old_path, err);
+    rc      = rc ? rc : hash_file(path, &w, plan.model_id, &size, err);
     rc      = rc ? rc : conversion_init(&c, cmif_gguf_find_tensor(model, table_name), &plan, err);
     rc      = rc ? rc : cmif_gguf_out_new(&client, err);
-    rc      = rc ? rc : put_client(client, model, &plan, id, &c, err);
+    rc      = rc ? rc : put_client(client, model, &plan, plan.model_id, &c, err);
     rc      = rc ? rc : cmif_gguf_out_new(&server, err);
-    rc      = rc ? rc : put_server(server, model, &plan, id, err);
+    rc      = rc ? rc : put_server(server, model, &plan, plan.model_id, err);
     if (rc != CMIF_OK) {
         goto done;
     }
+    const cmif_gguf_value *chat = cmif_gguf_out_find(client, "cmif.chat.refused");
+    snprintf(plan.chat_refused, sizeof plan.chat_refused, "%.*s", chat ? (int) chat->size : 0,
+             chat ? (const char *) chat->data : "");
+    (void) cmif_unhex(plan.model_id, 32, sealed.model_id);
+    if (options->seal) {
+        cmif_gguf_put_through(client, seal, &sealed);
+    }
     w.before = size;
-    w.what   = "writing client.gguf";
+    w.what   = options->seal ? "writing " CMIF_SPLIT_SEALED : "writing " CMIF_SPLIT_CLIENT;
     rc       = cmif_gguf_stage(client, client_path, report, &w, &files[1], err);
     w.before += plan.client_size;
-    w.what = "writing server.gguf";
+    w.what = "writing " CMIF_SPLIT_SERVER;
     rc     = rc ? rc : cmif_gguf_stage(server, server_path, report, &w, &files[0], err);
     rc     = rc ? rc : cmif_gguf_commit(files, 2, err);
+    rc     = rc ? rc : remove_old(old_path, err);
     if (rc == CMIF_OK && out) {
         *out = plan;
     }
@@ -455,10 +493,12 @@ done:
     cmif_gguf_staged_free(files[1]);
     cmif_gguf_out_free(client);
     cmif_gguf_out_free(server);
+    cmif_sealer_free(sealed.sealer);
     free(c.floats);
     free(c.row);
     cmif_gguf_free(model);
     free(client_path);
     free(server_path);
+    free(old_path);
     return rc;
 }
