@@ -1,8 +1,10 @@
-/* check - the whole test library: a test program calls RUN on each promise, and ends with `return check_report();`. */
+/* check - the whole test library: a test program calls RUN on each promise, and ends with `return check_report();`.
+ * With CMIF_FIRST_FAILURE in the environment nothing is tried after a promise that is not kept (tools/breaks). */
 #ifndef CMIF_BASE_CHECK_H
 #define CMIF_BASE_CHECK_H
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static int check_passed, check_failed, check_failed_here;
 
@@ -16,6 +18,9 @@ static int check_passed, check_failed, check_failed_here;
 
 #define RUN(test)                                                                                                      \
     do {                                                                                                               \
+        if (check_failed && getenv("CMIF_FIRST_FAILURE")) {                                                            \
+            break;                                                                                                     \
+        }                                                                                                              \
         check_failed_here = 0;                                                                                         \
         test();                                                                                                        \
         printf("%s %s\n", check_failed_here ? "FAILED" : "ok    ", #test);                                             \
