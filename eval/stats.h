@@ -43,8 +43,8 @@ typedef struct cmif_mcnemar {
 } cmif_mcnemar;
 cmif_mcnemar cmif_stats_mcnemar(uint64_t only_a, uint64_t only_b);
 
-/* Rate of A minus rate of B over the same count items, with Tango's score interval. At the confidence 1 - alpha it holds 0
- * exactly when the chi-square form of McNemar's test has p >= alpha. No item: 0 in [-1, 1]. */
+/* Rate of A minus rate of B over the same count items, with Tango's score interval, and the p of cmif_stats_mcnemar. The
+ * interval at 1 - alpha holds 0 exactly when the chi-square form of that test has p >= alpha. No item: 0 in [-1, 1]. */
 typedef struct cmif_difference {
     double        difference;
     cmif_interval interval;
@@ -57,10 +57,11 @@ cmif_difference cmif_stats_paired_rates(uint64_t only_a, uint64_t only_b, uint64
 cmif_difference cmif_stats_paired(const double *a, const double *b, size_t count, double confidence);
 
 /* Holm's step-down: adjusted[i] <= alpha exactly where hypothesis i is rejected with family-wise error alpha.
- *   p, adjusted  (count), in the caller's order; may be the same array */
-void cmif_stats_holm(const double *p, size_t count, double *adjusted);
+ *   p, adjusted  (count), in the caller's order; two arrays */
+void cmif_stats_holm(const double *restrict p, size_t count, double *restrict adjusted);
 
-/* I_x(a, b), the regularized incomplete beta function; a, b > 0, x in [0, 1]. */
+/* I_x(a, b), the regularized incomplete beta function; a, b > 0, x in [0, 1]. P(X <= k) of n trials at q is
+ * cmif_stats_beta(n - k, k + 1, 1 - q). */
 double cmif_stats_beta(double a, double b, double x);
 
 #endif
