@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char help[] =
     "cmif-server - run the later layers of a split model for clients that send rows\n"
@@ -16,6 +17,9 @@ static const char help[] =
     "      --tls-cert FILE     certificate, PEM (one is made in $XDG_STATE_HOME/cmif)\n"
     "      --tls-key FILE      its private key, PEM\n"
     "      --client-ca FILE    only clients with a certificate of this CA\n"
+    "      --evidence KIND     prove to clients that ask what runs here: tdx, snp, sgx, tpm or sim\n"
+    "      --evidence-device PATH  where: report folder of configfs-tsm, Gramine's folder, TCTI of a TPM\n"
+    "      --insecure-simulator    sim proves nothing: yes, I know\n"
     "      --max-sessions N    sessions with a cache at once, 1 to 256 (4)\n"
     "      --max-context N     rows of one session (the model's, at most 4096)\n"
     "      --max-connections N clients at once (256)\n"
@@ -38,6 +42,9 @@ enum {
     OPT_CERT,
     OPT_KEY,
     OPT_CA,
+    OPT_EVIDENCE,
+    OPT_DEVICE,
+    OPT_INSECURE,
     OPT_SESSIONS,
     OPT_CONTEXT,
     OPT_CONNECTIONS,
@@ -57,6 +64,9 @@ static const struct option long_options[] = {
     {"tls-cert", required_argument, NULL, OPT_CERT},
     {"tls-key", required_argument, NULL, OPT_KEY},
     {"client-ca", required_argument, NULL, OPT_CA},
+    {"evidence", required_argument, NULL, OPT_EVIDENCE},
+    {"evidence-device", required_argument, NULL, OPT_DEVICE},
+    {"insecure-simulator", no_argument, NULL, OPT_INSECURE},
     {"max-sessions", required_argument, NULL, OPT_SESSIONS},
     {"max-context", required_argument, NULL, OPT_CONTEXT},
     {"max-connections", required_argument, NULL, OPT_CONNECTIONS},
@@ -84,6 +94,17 @@ static cmif_code number(const char *name, long low, long high, uint32_t *out, cm
     return CMIF_OK;
 }
 
+static cmif_code evidence_kind(const char *name, cmif_maker_kind *out, cmif_err *err)
+{
+    for (int kind = CMIF_MAKER_TDX; kind <= CMIF_MAKER_SIM; kind++) {
+        if (strcmp(name, cmif_server_evidence_name((cmif_maker_kind) kind)) == 0) {
+            *out = (cmif_maker_kind) kind;
+            return CMIF_OK;
+        }
+    }
+    return cmif_fail(err, CMIF_E_RANGE, "--evidence takes tdx, snp, sgx, tpm or sim, not '%s'", name);
+}
+
 static cmif_code take_option(int option, cmif_server_options *o, cmif_err *err)
 {
     cmif_engine_options *engine = &o->worker.engine;
@@ -108,6 +129,14 @@ static cmif_code take_option(int option, cmif_server_options *o, cmif_err *err)
         break;
     case OPT_CA:
         o->tls.client_ca = optarg;
+        break;
+    case OPT_EVIDENCE:
+        return evidence_kind(optarg, &o->evidence.kind, err);
+    case OPT_DEVICE:
+        o->evidence.path = optarg;
+        break;
+    case OPT_INSECURE:
+        o->evidence.insecure = 1;
         break;
     case OPT_SESSIONS:
         return number("max-sessions", 1, 256, &engine->slots, err);
@@ -169,6 +198,16 @@ static cmif_code take_options(int argc, char **argv, cmif_server_options *o, cmi
     if (!o->tls.cert != !o->tls.key) {
         return cmif_fail(err, CMIF_E_RANGE, "--tls-cert and --tls-key belong together");
     }
+    if (!o->evidence.kind && (o->evidence.path || o->evidence.insecure)) {
+        return cmif_fail(err, CMIF_E_RANGE, "--evidence-device and --insecure-simulator go with --evidence KIND");
+    }
+    if (o->evidence.insecure && o->evidence.kind != CMIF_MAKER_SIM) {
+        return cmif_fail(err, CMIF_E_RANGE, "--insecure-simulator is for --evidence sim: take it away");
+    }
+    if (o->evidence.kind == CMIF_MAKER_SIM && !o->evidence.insecure) {
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "--evidence sim is INSECURE, it proves nothing: say --insecure-simulator if you mean it");
+    }
     if (o->listen_count == 0) {
         o->listen[o->listen_count++] = "127.0.0.1:7490";
     }
@@ -190,6 +229,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "cmif-server: %s\n", err.text);
         return 2;
     }
+    setenv("TSS2_LOG", "all+NONE", /* overwrite= */ 0); /* our log has one line for each thing; err says what it was */
     if (cmif_server_run(&options, &err) != CMIF_OK) {
         fprintf(stderr, "cmif-server: %s\n", err.text);
         return 1;

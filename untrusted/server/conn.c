@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define INPUT_MAX (CMIF_WIRE_HEADER_SIZE + CMIF_WIRE_PAYLOAD_MAX)
+#define EVIDENCE_PIECE (1u << 16)
 
 /* What may wait for a client: plenty of tokens, or the logits of a few of them. */
 static size_t output_max(const conn *c)
@@ -43,6 +44,10 @@ static void conn_detach(conn *c)
     c->seat    = NULL;
     c->waiting = false;
     c->opening = false;
+    if (c->proving) {
+        cmif_prover_drop(c->server->prover, c->number);
+        c->proving = false;
+    }
     if (!seat) {
         return;
     }
@@ -379,6 +384,75 @@ static void conn_on_close(conn *c)
     cmif_server_serve_waiting(s);
 }
 
+/* ---- proofs ---- */
+
+/* Does a client wait for EVIDENCE? */
+static bool conn_owes_proof(const conn *c)
+{
+    return c->wire.proofs[0].open;
+}
+
+/* Hand the open CHALLENGE to the prover, when the pace allows it. */
+static void conn_prove(conn *c, uint64_t now)
+{
+    server          *s    = c->server;
+    cmif_err         err  = {0};
+    cmif_prover_task task = {.number = c->number, .claims.program = "cmif-server " CMIF_VERSION};
+
+    if (c->proving || c->paced_ms > now + CMIF_PROOF_BURST * CMIF_PROOF_PACE_MS) {
+        return;
+    }
+    if (cmif_tls_exporter(c->ssl, task.exporter, &err) != CMIF_OK) {
+        conn_fail(c, CMIF_WIRE_E_ENGINE, "%s", err.text);
+        return;
+    }
+    memcpy(task.nonce, c->nonce, sizeof task.nonce);
+    memcpy(task.own_key, s->own_key, sizeof task.own_key);
+    memcpy(task.other_key, c->owner, sizeof task.other_key);
+    memcpy(task.claims.model_id, s->welcome.model_id, sizeof task.claims.model_id);
+    c->proving = cmif_prover_ask(s->prover, &task);
+    if (!c->proving) {
+        conn_fail(c, CMIF_WIRE_E_BUSY, "too many wait for this server's evidence: try again later");
+    }
+}
+
+static void conn_on_challenge(conn *c, const cmif_frame *f)
+{
+    const uint64_t now = cmif_server_now_ms();
+
+    if (!c->ssl) {
+        conn_fail(c, CMIF_WIRE_E_UNSUPPORTED, "evidence needs TLS");
+    } else if (!c->server->prover) {
+        conn_fail(c, CMIF_WIRE_E_UNSUPPORTED, "this server shows no evidence: start it with --evidence KIND");
+    } else {
+        memcpy(c->nonce, f->challenge.nonce, sizeof c->nonce);
+        c->challenge_ms = now;
+        c->paced_ms     = (c->paced_ms > now ? c->paced_ms : now) + CMIF_PROOF_PACE_MS;
+        conn_prove(c, now);
+    }
+}
+
+void conn_on_proof(conn *c, const uint8_t *proof, size_t size, const cmif_err *why)
+{
+    c->proving = false;
+    if (!proof) {
+        fprintf(stderr, "cmif-server: connection %" PRIu64 ": no evidence: %s\n", c->number, why->text);
+        conn_fail(c, CMIF_WIRE_E_ENGINE, "the server could not make its evidence; its log says why");
+        return;
+    }
+    c->proofs++;
+    if (c->proofs == 1) {
+        c->start_ms = cmif_server_now_ms(); /* the first proof took time from the HELLO; no other one does */
+    }
+    for (size_t at = 0; at < size && !c->dead; at += EVIDENCE_PIECE) {
+        const size_t piece = size - at < EVIDENCE_PIECE ? size - at : EVIDENCE_PIECE;
+        conn_send(c, &(cmif_frame){
+                         .kind     = CMIF_FRAME_EVIDENCE,
+                         .evidence = {
+                             .total = (uint32_t) size, .offset = (uint32_t) at, .bytes = proof + at, .size = piece}});
+    }
+}
+
 /* false: not now; the frame stays where it is. */
 static bool conn_frame(conn *c, const cmif_frame *f)
 {
@@ -415,7 +489,13 @@ static bool conn_frame(conn *c, const cmif_frame *f)
     case CMIF_FRAME_CLOSE:
         conn_on_close(c);
         break;
-    default:
+    case CMIF_FRAME_CHALLENGE:
+        conn_on_challenge(c, f);
+        break;
+    case CMIF_FRAME_UNSEAL:
+        conn_fail(c, CMIF_WIRE_E_UNSUPPORTED, "this server runs a model and holds no keys: ask a key server");
+        break;
+    default: /* PING */
         conn_send(c, &(cmif_frame){.kind = CMIF_FRAME_PONG, .ping.value = f->ping.value});
     }
     return true;
@@ -614,11 +694,17 @@ void conn_on_tick(conn *c, uint64_t now)
         c->rows_ms  = now;
     }
     const bool working = conn_is_working(c);
+    const bool owing   = conn_owes_proof(c);
+    if (owing) {
+        conn_prove(c, now);
+    }
     if (now - c->drained_ms > CMIF_UNREAD_MS) {
         conn_kill(c, "closed: the client does not read");
     } else if (c->frame_ms && now - c->frame_ms > CMIF_FRAME_MS) {
         conn_fail(c, CMIF_WIRE_E_IDLE, "a frame was begun and not ended within %d s", CMIF_FRAME_MS / 1000);
-    } else if (c->wire.state == CMIF_WIRE_START && now - c->accepted_ms > CMIF_HELLO_MS) {
+    } else if (owing && now - c->challenge_ms > CMIF_PROOF_MS) {
+        conn_fail(c, CMIF_WIRE_E_BUSY, "no evidence within %d s: try again later", CMIF_PROOF_MS / 1000);
+    } else if (c->wire.state == CMIF_WIRE_START && !(owing && c->proofs == 0) && now - c->start_ms > CMIF_HELLO_MS) {
         conn_fail(c, CMIF_WIRE_E_IDLE, "no HELLO within %d s", CMIF_HELLO_MS / 1000);
     } else if (c->wire.state == CMIF_WIRE_KNOWN && now - c->greeted_ms > CMIF_HELLO_MS) {
         conn_fail(c, CMIF_WIRE_E_IDLE, "no OPEN within %d s", CMIF_HELLO_MS / 1000);
@@ -686,7 +772,7 @@ void conn_accept(server *s, evutil_socket_t fd, bool local)
     c->number     = ++s->conn_number;
     c->secured    = local;
     c->wire       = (cmif_wire){.server = true};
-    c->drained_ms = c->sent_ms = c->accepted_ms = cmif_server_now_ms();
+    c->drained_ms = c->sent_ms = c->start_ms = cmif_server_now_ms();
     if (s->conn_count >= s->options->max_connections + CMIF_TURNED_AWAY || (local && !cmif_door_peer_is_us(fd))) {
         fprintf(stderr, "cmif-server: connection %" PRIu64 ": refused: %s\n", c->number,
                 s->conn_count >= s->options->max_connections ? "too many connections" : "another user");

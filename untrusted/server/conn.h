@@ -6,6 +6,7 @@
 #define CMIF_SERVER_CONN_H
 
 #include "server/door.h"
+#include "server/prover.h"
 #include "server/seats.h"
 #include "server/server.h"
 
@@ -13,6 +14,9 @@
 #include <event2/listener.h>
 
 #define CMIF_HELLO_MS    10000 /* from accept to HELLO, from WELCOME to OPEN */
+#define CMIF_PROOF_MS    20000 /* from CHALLENGE to EVIDENCE */
+#define CMIF_PROOF_PACE_MS 1000 /* between two challenges of a connection ... */
+#define CMIF_PROOF_BURST 4     /* ... after so many in a row */
 #define CMIF_FRAME_MS    20000 /* from a frame's first byte to its last; from one chunk of rows to the next */
 #define CMIF_UNREAD_MS   20000 /* a client that reads nothing of what waits for it */
 #define CMIF_BUSY_MS     15000 /* a BEGIN waits for a slot */
@@ -36,14 +40,18 @@ struct conn {
     bool                paused;  /* a frame waits in the input until there is room behind us */
     bool                closing; /* nothing more is read or said; the client may read the rest */
     bool                dead;    /* to be freed by the next sweep */
+    bool                proving; /* the prover has our task */
     uint8_t             owner[CMIF_WIRE_HASH_SIZE];
+    uint8_t             nonce[CMIF_WIRE_NONCE_SIZE]; /* of the last CHALLENGE */
     cmif_wire           wire;
     cmif_seat          *seat;
     cmif_frame_begin    begin;    /* the last one */
     uint32_t            progress; /* rows in the cache, as the engine said */
-    uint64_t            accepted_ms, greeted_ms, frame_ms, rows_ms, waiting_ms, sent_ms, drained_ms, closing_ms;
+    uint64_t            start_ms; /* since when HELLO is waited for: accept, or the end of the first proof */
+    uint64_t            greeted_ms, frame_ms, rows_ms, waiting_ms, sent_ms, drained_ms, closing_ms;
+    uint64_t            challenge_ms, paced_ms; /* the last CHALLENGE; when the pace would have allowed it, all told */
     uint64_t            queued, drained; /* bytes for the client, ever; of these, gone */
-    uint64_t            begins, rows, tokens;
+    uint64_t            begins, rows, tokens, proofs;
 };
 
 struct server {
@@ -55,6 +63,8 @@ struct server {
     size_t                     door_count;
     SSL_CTX                   *tls;
     char                       pin[CMIF_PIN_SIZE];
+    uint8_t                    own_key[CMIF_WIRE_HASH_SIZE]; /* as conn.owner, of our certificate */
+    cmif_prover               *prover;                       /* NULL: this server shows no evidence */
     cmif_worker               *worker;
     cmif_frame_welcome         welcome; /* rows_max 0: the engine was not ready yet */
     char                       broken[256];
@@ -87,6 +97,8 @@ bool conn_start(conn *c);
 void conn_on_message(server *s, cmif_seat *seat, const cmif_pipe_message *message);
 /* The engine is gone, and every cache with it. */
 void conn_on_down(conn *c);
+/* The proof that the open CHALLENGE of this connection asked for, or why there is none. */
+void conn_on_proof(conn *c, const uint8_t *proof, size_t size, const cmif_err *why);
 void conn_on_tick(conn *c, uint64_t now);
 /* Is a BEGIN of this client under way? */
 bool conn_is_working(const conn *c);

@@ -21,6 +21,17 @@ uint64_t cmif_server_now_ms(void)
     return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
 }
 
+static const char *const evidence_names[] = {[CMIF_MAKER_TDX] = "tdx",
+                                             [CMIF_MAKER_SNP] = "snp",
+                                             [CMIF_MAKER_SGX] = "sgx",
+                                             [CMIF_MAKER_TPM] = "tpm",
+                                             [CMIF_MAKER_SIM] = "sim"};
+
+const char *cmif_server_evidence_name(cmif_maker_kind kind)
+{
+    return kind > 0 && (size_t) kind < sizeof evidence_names / sizeof *evidence_names ? evidence_names[kind] : NULL;
+}
+
 void cmif_server_serve_waiting(server *s)
 {
     while (cmif_worker_is_ready(s->worker)) {
@@ -45,14 +56,17 @@ void cmif_server_serve_waiting(server *s)
 /* One line that programs and people can wait for, and what to type on the other side. */
 static void say_ready(const server *s)
 {
-    const bool tls = s->tls != NULL;
+    const bool  tls      = s->tls != NULL;
+    const char *kind     = s->prover ? cmif_server_evidence_name(s->options->evidence.kind) : NULL;
+    const bool  insecure = s->options->evidence.kind == CMIF_MAKER_SIM;
 
     if (s->options->json) {
         json_t *names = json_array();
         for (size_t i = 0; i < s->door_count; i++) {
             json_array_append_new(names, json_string(s->doors[i].name));
         }
-        json_t *line = json_pack("{s:b, s:o, s:s?}", "ready", 1, "listen", names, "pin", tls ? s->pin : NULL);
+        json_t *line = json_pack("{s:b, s:o, s:s?, s:s?, s:b}", "ready", 1, "listen", names, "pin", tls ? s->pin : NULL,
+                                 "evidence", kind, "insecure", insecure);
         if (line) {
             json_dumpf(line, stdout, JSON_COMPACT);
             json_decref(line);
@@ -63,7 +77,8 @@ static void say_ready(const server *s)
         for (size_t i = 0; i < s->door_count; i++) {
             printf(" %s", s->doors[i].name);
         }
-        printf(tls ? " pin %s\n" : "\n", s->pin);
+        printf(tls ? " pin %s" : "", s->pin);
+        printf("%s%s%s\n", kind ? " evidence " : "", kind ? kind : "", insecure ? " INSECURE" : "");
     }
     fflush(stdout);
     for (size_t i = 0; !s->options->json && i < s->door_count; i++) {
@@ -170,6 +185,17 @@ static void on_drained(void *context)
     for (conn *c = s->conns; c; c = c->next) {
         if (c->paused && !c->waiting) {
             conn_process(c);
+        }
+    }
+}
+
+static void on_proof(void *context, uint64_t number, const uint8_t *proof, size_t size, const cmif_err *why)
+{
+    server *s = context;
+    for (conn *c = s->conns; c; c = c->next) {
+        if (c->number == number && c->proving) { /* else its client went away meanwhile */
+            conn_on_proof(c, proof, size, why);
+            return;
         }
     }
 }
@@ -314,6 +340,9 @@ static cmif_code open_doors(server *s, cmif_err *err)
         evconnlistener_set_error_cb(s->listeners[i], on_accept_error);
         if (!door->local && !s->tls) {
             rc = cmif_tls_open(&s->options->tls, &s->tls, s->pin, err);
+            if (rc == CMIF_OK) {
+                rc = cmif_tls_own_key(s->tls, s->own_key, err);
+            }
             if (rc != CMIF_OK) {
                 return rc;
             }
@@ -386,6 +415,7 @@ static void close_all(server *s)
         cmif_seats_remove(&s->seats, s->seats.first);
     }
     cmif_worker_free(s->worker);
+    cmif_prover_free(s->prover);
     struct event *events[] = {s->tick, s->sweep, s->interrupt, s->terminate, s->parent};
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
         if (events[i]) {
@@ -415,8 +445,14 @@ cmif_code cmif_server_run(const cmif_server_options *options, cmif_err *err)
     if (rc == CMIF_OK && options->die_with_parent) {
         rc = watch_parent(s, err);
     }
+    if (rc == CMIF_OK && options->evidence.kind) {
+        rc = cmif_prover_new(s->base, &options->evidence, on_proof, s, &s->prover, err);
+    }
     if (rc == CMIF_OK) {
         rc = open_doors(s, err); /* before the model is loaded: a port in use is told at once */
+    }
+    if (rc == CMIF_OK && s->prover && !s->tls) {
+        rc = cmif_fail(err, CMIF_E_RANGE, "--evidence needs a --listen HOST:PORT: evidence is bound to TLS");
     }
     if (rc == CMIF_OK) {
         const cmif_worker_hooks hooks = {.on_ready   = on_ready,

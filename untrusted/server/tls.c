@@ -216,12 +216,35 @@ done:
     return rc;
 }
 
+static bool key_hash(const X509 *cert, uint8_t out[static CMIF_WIRE_HASH_SIZE])
+{
+    unsigned char *der  = NULL;
+    const int      size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+    const bool     good = size > 0 && EVP_Digest(der, (size_t) size, out, NULL, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    return good;
+}
+
+cmif_code cmif_tls_own_key(SSL_CTX *ctx, uint8_t out[static CMIF_WIRE_HASH_SIZE], cmif_err *err)
+{
+    const X509 *cert = SSL_CTX_get0_certificate(ctx);
+    return cert && key_hash(cert, out)
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_FORMAT, "cannot hash the key of the certificate: %s", tls_reason());
+}
+
+cmif_code cmif_tls_exporter(SSL *ssl, uint8_t out[static 32], cmif_err *err)
+{
+    return SSL_export_keying_material(ssl, out, 32, CMIF_WIRE_EXPORTER, sizeof CMIF_WIRE_EXPORTER - 1, NULL, 0,
+                                      /* use_context= */ 0) == 1
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_IO, "TLS exports no keying material: %s", tls_reason());
+}
+
 cmif_code cmif_tls_peer(SSL *ssl, uint8_t owner[static CMIF_WIRE_HASH_SIZE], cmif_err *err)
 {
-    cmif_code            rc     = CMIF_OK;
     const unsigned char *chosen = NULL;
     unsigned             size   = 0;
-    unsigned char       *der    = NULL;
     X509                *cert   = SSL_get0_peer_certificate(ssl);
 
     SSL_get0_alpn_selected(ssl, &chosen, &size);
@@ -229,12 +252,7 @@ cmif_code cmif_tls_peer(SSL *ssl, uint8_t owner[static CMIF_WIRE_HASH_SIZE], cmi
         return cmif_fail(err, CMIF_E_TRUST, "the client did not ask for ALPN " CMIF_WIRE_ALPN);
     }
     memset(owner, 0, CMIF_WIRE_HASH_SIZE);
-    if (cert) {
-        int der_size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
-        if (der_size <= 0 || EVP_Digest(der, (size_t) der_size, owner, NULL, EVP_sha256(), NULL) != 1) {
-            rc = cmif_fail(err, CMIF_E_TRUST, "the client's key cannot be read: %s", tls_reason());
-        }
-    }
-    OPENSSL_free(der);
-    return rc;
+    return !cert || key_hash(cert, owner)
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_TRUST, "the client's key cannot be read: %s", tls_reason());
 }

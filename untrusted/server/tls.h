@@ -25,4 +25,9 @@ CMIF_MUST_USE cmif_code cmif_tls_open(const cmif_tls_options *options, SSL_CTX *
  * without a certificate. */
 CMIF_MUST_USE cmif_code cmif_tls_peer(SSL *ssl, uint8_t owner[static CMIF_WIRE_HASH_SIZE], cmif_err *err);
 
+/* What evidence is bound to: SHA-256 of our own public key (SubjectPublicKeyInfo, as DER); 32 bytes of this connection that
+ * nobody else has, after the handshake. Errors: FORMAT; IO. */
+CMIF_MUST_USE cmif_code cmif_tls_own_key(SSL_CTX *ctx, uint8_t out[static CMIF_WIRE_HASH_SIZE], cmif_err *err);
+CMIF_MUST_USE cmif_code cmif_tls_exporter(SSL *ssl, uint8_t out[static 32], cmif_err *err);
+
 #endif
