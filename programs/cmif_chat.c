@@ -8,8 +8,8 @@
 #include <unistd.h>
 #include <wchar.h>
 
-static cmif_client_options where;
-static cmif_answer_options how = CMIF_ANSWER_DEFAULTS;
+static cmif_client_options where = CMIF_CLIENT_DEFAULTS;
+static cmif_answer_options how   = CMIF_ANSWER_DEFAULTS;
 
 static const cmif_option options[] = {
     CMIF_CLIENT_OPTIONS(where),
@@ -323,7 +323,10 @@ static void greet(const talk *t)
     char text[256];
     if (t->line && !cmif_quiet) {
         cmif_client_describe(&t->client, text, sizeof text);
-        char guarantee[768];
+        char guarantee[768], evidence[1024];
+        if (cmif_client_evidence(&t->client, evidence, sizeof evidence)) {
+            fprintf(stderr, "%s%s%s\n", cmif_style_of(stderr, CMIF_DIM), evidence, cmif_style_of(stderr, CMIF_PLAIN));
+        }
         cmif_guard_sentence(&t->client.guard, guarantee, sizeof guarantee);
         fprintf(stderr, "%s%s\nsanitizer: %s.\n/help lists what else can be typed, Ctrl-D ends.%s\n\n",
                 cmif_style_of(stderr, CMIF_DIM), text, guarantee, cmif_style_of(stderr, CMIF_PLAIN));

@@ -1,5 +1,8 @@
 #include "cmif_client.h"
 
+#include "cmif_folders.h"
+#include "cmif_verdict.h"
+
 #include "base/bytes.h"
 
 #include <inttypes.h>
@@ -86,6 +89,51 @@ cmif_code cmif_client_peer(const cmif_client_options *o, char buffer[static PATH
     return CMIF_OK;
 }
 
+/* Evidence is bound to TLS: a private server and a socket of this machine have none, and need none. */
+static cmif_code check_evidence(const cmif_client_options *o, cmif_err *err)
+{
+    if (!o->peer_policy && o->peer_fresh != CMIF_CLIENT_FRESH && o->peer_fresh) {
+        return cmif_fail(err, CMIF_E_RANGE, "--peer-fresh is how often evidence is asked for: it needs --peer-policy");
+    }
+    if (o->peer_policy && (!o->server || !strncmp(o->server, "unix:", 5))) {
+        return cmif_fail(err, CMIF_E_RANGE, "--peer-policy: evidence needs --server HOST:PORT, found %s",
+                         o->server ? "a unix socket" : "no server, so a private one");
+    }
+    return CMIF_OK;
+}
+
+cmif_code cmif_client_rule(cmif_client *c, cmif_err *err)
+{
+    char      folder[PATH_MAX];
+    cmif_code rc = check_evidence(&c->options, err);
+    if (rc != CMIF_OK || !c->options.peer_policy) {
+        return rc;
+    }
+    rc = cmif_attest_policy_open(c->options.peer_policy, &c->peer_policy, err);
+    if (rc == CMIF_OK && c->peer_policy->policy.report_data) {
+        rc = cmif_fail(err, CMIF_E_RANGE,
+                       "the policy '%s' says what the report data must be, and in a connection that is never the same: "
+                       "take its line 'report-data' away",
+                       c->options.peer_policy);
+    }
+    rc = rc == CMIF_OK ? cmif_data_folder(folder, err) : rc;
+    if (rc == CMIF_OK) {
+        snprintf(c->store, sizeof c->store, "%.*s/collateral.db", PATH_MAX / 2, folder);
+        c->rule = (cmif_peer_rule){
+            .policy = c->peer_policy, .store = c->store, .minutes = c->options.peer_fresh, .time = INT64_MIN};
+    }
+    return rc;
+}
+
+bool cmif_client_evidence(const cmif_client *c, char *out, size_t room)
+{
+    if (!c->rule.policy || !c->session) {
+        return false;
+    }
+    cmif_verdict_peer_line(cmif_session_peer(c->session), &c->rule.policy->policy, out, room);
+    return true;
+}
+
 static bool find_meaning(const char *name, cmif_meaning *out)
 {
     static const char *const names[] = {"plain", "bayes", "context"};
@@ -127,6 +175,7 @@ cmif_code cmif_client_check(const cmif_client_options *o, cmif_err *err)
         return cmif_fail(err, CMIF_E_RANGE, "--lm is for --rows context, found --rows %s", o->rows);
     }
     cmif_code rc = cmif_guard_check(&o->guard, err);
+    rc           = rc == CMIF_OK ? check_evidence(o, err) : rc;
     return rc == CMIF_OK && o->server ? cmif_client_peer(o, buffer, &peer, err) : rc;
 }
 
@@ -206,6 +255,7 @@ cmif_code cmif_client_session(const cmif_client *c, cmif_session **out, cmif_err
     cmif_session_options options = {.model_id         = c->model_id,
                                     .row_type         = c->row_type,
                                     .no_loop          = c->options.no_loop,
+                                    .rule             = c->rule.policy ? &c->rule : NULL,
                                     .patience_seconds = c->server ? 0 : PATIENCE_SECONDS};
     cmif_code            rc      = CMIF_OK;
 
@@ -222,8 +272,11 @@ cmif_code cmif_client_open(const cmif_client_options *options, cmif_client *c, c
     cmif_code rc = CMIF_OK;
 
     *c = (cmif_client){.options = *options};
-    rc = cmif_guard_open(&options->guard, true, &c->guard,
-                         err); /* before a server is started: a refusal costs no time */
+    rc = cmif_client_rule(c, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_guard_open(&options->guard, true, &c->guard,
+                             err); /* before a server is started: a refusal costs no time */
+    }
     if (rc == CMIF_OK && options->lm) {
         rc = cmif_lm_open(options->lm, &c->lm, err);
     }
@@ -274,6 +327,7 @@ void cmif_client_close(cmif_client *c)
     cmif_embed_free(c->embed);
     cmif_tokenizer_free(c->tokenizer);
     cmif_gguf_free(c->file);
+    cmif_attest_policy_free(c->peer_policy);
     *c = (cmif_client){0};
 }
 
@@ -438,6 +492,36 @@ static void print_guard(const cmif_client *c)
     line("guarantee", text);
 }
 
+/* Who the server has proved to be; what proves nothing is not said quietly. */
+static void print_evidence(const cmif_client *c)
+{
+    char text[1024];
+    if (cmif_client_evidence(c, text, sizeof text)) {
+        const bool nothing = cmif_session_peer(c->session)->verdict.tee == CMIF_TEE_SIM;
+        fprintf(stderr, "%sevidence%s   %s%s%s\n", cmif_style_of(stderr, CMIF_DIM), cmif_style_of(stderr, CMIF_PLAIN),
+                nothing ? cmif_style_of(stderr, CMIF_RED) : "", text, cmif_style_of(stderr, CMIF_PLAIN));
+    }
+}
+
+static json_t *evidence_json(const cmif_client *c)
+{
+    const cmif_peer_verdict *peer = cmif_session_peer(c->session);
+    char                     hash[65], model_id[65], policy_hash[65];
+    if (!c->rule.policy) {
+        return json_null();
+    }
+    json_t *object = cmif_verdict_json(&peer->verdict);
+    cmif_hex(c->rule.policy->hash, 32, hash);
+    cmif_hex(peer->claims.model_id, 32, model_id);
+    cmif_hex(peer->claims.policy_hash, 32, policy_hash);
+    json_object_set_new(object, "policy",
+                        json_pack("{s:o, s:s}", "file", cmif_text_json(c->options.peer_policy), "sha256", hash));
+    json_object_set_new(object, "claims",
+                        json_pack("{s:s, s:s, s:s}", "program", peer->claims.program, "model_id", model_id,
+                                  "policy_sha256", policy_hash));
+    return object;
+}
+
 void cmif_account_print(const cmif_account *a, const cmif_client *c)
 {
     char               text[256], size[32], more[96], unit[64];
@@ -489,6 +573,7 @@ void cmif_account_print(const cmif_account *a, const cmif_client *c)
         line("replays", text);
     }
     line("server", c->server ? "private, on this machine; it ends with this program" : c->options.server);
+    print_evidence(c);
     cmif_client_describe(c, text, sizeof text);
     line("model", text);
 }
@@ -517,6 +602,7 @@ json_t *cmif_account_json(const cmif_account *a, const cmif_client *c)
             json_object_set_new(guard, "rows", json_string(meanings[c->meaning]));
         }
         json_object_set_new(object, "guard", guard);
+        json_object_set_new(object, "evidence", evidence_json(c));
     }
     if (object && !encoder) {
         json_t *more =

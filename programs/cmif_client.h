@@ -19,10 +19,13 @@
 
 typedef struct cmif_client_options {
     const char        *model, *server, *pin, *ca, *cert, *key, *rows, *lm;
+    const char        *peer_policy;  /* NULL: no evidence is asked for */
     cmif_guard_options guard;
     bool               no_loop;
-    uint32_t           context, threads, sessions;
+    uint32_t           context, threads, sessions, peer_fresh;
 } cmif_client_options;
+#define CMIF_CLIENT_DEFAULTS {.peer_fresh = CMIF_CLIENT_FRESH}
+#define CMIF_CLIENT_FRESH 60 /* minutes */
 
 /* The lines of an option table that every such command has; o is a cmif_client_options with static storage. */
 #define CMIF_CLIENT_OPTIONS(o)                                                                                         \
@@ -32,6 +35,8 @@ typedef struct cmif_client_options {
     {0, "ca", "FILE", CMIF_OPTION_TEXT, &(o).ca, 0, 0, NULL},                                                          \
     {0, "cert", "FILE", CMIF_OPTION_TEXT, &(o).cert, 0, 0, "our own certificate and key, if the server asks"},        \
     {0, "key", "FILE", CMIF_OPTION_TEXT, &(o).key, 0, 0, NULL},                                                        \
+    {0, "peer-policy", "FILE", CMIF_OPTION_TEXT, &(o).peer_policy, 0, 0, "what the server must prove, how often"},    \
+    {0, "peer-fresh", "MINUTES", CMIF_OPTION_COUNT, &(o).peer_fresh, 0, 10080, NULL},                                  \
     CMIF_GUARD_OPTIONS((o).guard),                                                                                     \
     {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32 f16 bf16 q8_0 ids auto plain bayes context"}, \
     {0, "lm", "FILE", CMIF_OPTION_TEXT, &(o).lm, 0, 0, NULL},                                                        \
@@ -64,6 +69,9 @@ typedef struct cmif_client {
     cmif_chat           *chat;  /* NULL: no chat format, and why: */
     cmif_err             no_chat;
     cmif_private_server *server; /* NULL: somebody else's */
+    cmif_attest_policy_file *peer_policy; /* NULL: no evidence is asked for */
+    cmif_peer_rule       rule;
+    char                 store[PATH_MAX];
     cmif_session        *session;
     uint8_t              model_id[32];
     cmif_row_type        row_type;
@@ -87,6 +95,12 @@ void                    cmif_client_close(cmif_client *client);
 /* Where the server is, from --server; strings point into buffer. Errors: RANGE (says how an address looks). */
 CMIF_MUST_USE cmif_code cmif_client_peer(const cmif_client_options *options, char buffer[static PATH_MAX],
                                          cmif_peer *out, cmif_err *err);
+
+/* The rule of --peer-policy into client->rule; without the option nothing. Errors: RANGE (no TLS server, a policy that cannot hold in a connection), FORMAT,
+ * IO. */
+CMIF_MUST_USE cmif_code cmif_client_rule(cmif_client *client, cmif_err *err);
+/* What was proved last, as one line; false: no evidence was asked for. */
+bool cmif_client_evidence(const cmif_client *client, char *out, size_t room);
 
 /* Append the ids of released text: plain, or of posterior means. Errors: as cmif_tokenizer_encode. */
 CMIF_MUST_USE cmif_code cmif_client_encode(cmif_client *client, const cmif_released *text, cmif_ids *ids, cmif_err *err);

@@ -1,10 +1,12 @@
 #include "cmif_commands.h"
 #include "cmif_figures.h"
+#include "cmif_verdict.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -13,7 +15,7 @@
 
 #define PINGS 9
 
-static cmif_client_options where;
+static cmif_client_options where = CMIF_CLIENT_DEFAULTS;
 
 static const cmif_option  options[] = {CMIF_CLIENT_OPTIONS(where), CMIF_COMMON_OPTIONS};
 static const cmif_command command   = {
@@ -36,7 +38,7 @@ static void say(verdict v, const char *what, const char *todo, const char *forma
 {
     static const char *const words[]  = {"ok", "warn", "fail"};
     static const cmif_style  styles[] = {CMIF_GREEN, CMIF_YELLOW, CMIF_RED};
-    char                     found[512];
+    char                     found[1024];
     va_list                  args;
     va_start(args, format);
     vsnprintf(found, sizeof found, format, args);
@@ -216,7 +218,7 @@ static bool check_model(cmif_client *client)
 typedef struct greeting {
     cmif_channel *channel;
     cmif_wire     wire;
-    uint8_t       bytes[4096];
+    uint8_t       bytes[CMIF_WIRE_HEADER_SIZE + CMIF_WIRE_PAYLOAD_MAX];
     size_t        size;
 } greeting;
 
@@ -231,15 +233,11 @@ static cmif_code send_frame(greeting *g, const cmif_frame *frame, cmif_err *err)
     return rc == CMIF_OK ? cmif_channel_send(g->channel, bytes, size, 10, -1, err) : rc;
 }
 
-/* Only short frames are answers to HELLO and PING. */
 static cmif_code receive_frame(greeting *g, cmif_frame *frame, cmif_err *err)
 {
     for (;;) {
         size_t    whole = 0, used = 0, more = 0;
         cmif_code rc = g->size ? cmif_frame_peek(g->bytes, g->size, &whole, err) : CMIF_OK;
-        if (rc == CMIF_OK && whole > sizeof g->bytes) {
-            rc = cmif_fail(err, CMIF_E_FORMAT, "the server sent %zu bytes where a short answer was expected", whole);
-        }
         if (rc == CMIF_OK && whole && whole <= g->size) {
             rc = cmif_frame_decode(g->bytes, g->size, frame, &used, err);
             if (rc == CMIF_OK) {
@@ -277,12 +275,74 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static cmif_code greet(const cmif_peer *peer, cmif_frame_welcome *welcome, double *trip_ms, cmif_err *err)
+/* As a session does it, before anything else is said; *out also tells of who is refused. */
+static cmif_code ask_evidence(greeting *g, const cmif_peer_rule *rule, cmif_peer_verdict *out, cmif_err *err)
 {
-    greeting   g = {0};
-    double     trips[PINGS];
-    cmif_frame frame = {.kind = CMIF_FRAME_HELLO, .hello = {CMIF_WIRE_VERSION, CMIF_WIRE_VERSION, 0}};
-    cmif_code  rc    = cmif_channel_open(peer, &g.channel, err);
+    cmif_peer_binding binding = {.role = 's'};
+    cmif_frame        frame   = {.kind = CMIF_FRAME_CHALLENGE};
+    uint8_t          *proof   = NULL;
+    size_t            have = 0, total = 0;
+    cmif_code         rc = cmif_channel_binding(g->channel, binding.exporter, binding.own_key, binding.shown_key, err);
+    if (rc == CMIF_OK && getrandom(binding.nonce, sizeof binding.nonce, 0) != sizeof binding.nonce) {
+        rc = cmif_fail(err, CMIF_E_IO, "cannot draw a nonce");
+    }
+    if (rc == CMIF_OK) {
+        memcpy(frame.challenge.nonce, binding.nonce, sizeof binding.nonce);
+        rc = send_frame(g, &frame, err);
+    }
+    while (rc == CMIF_OK && (!proof || have < total)) {
+        rc = receive_frame(g, &frame, err); /* that pieces follow each other, the wire's state machine sees */
+        if (rc == CMIF_OK && !proof) {
+            total = frame.kind == CMIF_FRAME_EVIDENCE ? frame.evidence.total : 0;
+            proof = total ? malloc(total) : NULL;
+        }
+        if (rc == CMIF_OK && (!proof || frame.kind != CMIF_FRAME_EVIDENCE || frame.evidence.size > total - have)) {
+            rc = cmif_fail(err, CMIF_E_FORMAT, "the server was asked for evidence and sent %s",
+                           cmif_frame_name(frame.kind));
+        }
+        if (rc == CMIF_OK) {
+            memcpy(proof + have, frame.evidence.bytes, frame.evidence.size);
+            have += frame.evidence.size;
+        }
+    }
+    rc = rc == CMIF_OK ? cmif_peer_judge(rule, &binding, proof, total, out, err) : rc;
+    free(proof);
+    return rc;
+}
+
+static void check_evidence(const cmif_client *client, const cmif_peer_verdict *peer, const cmif_err *err)
+{
+    char text[900];
+    if (!peer->judged) {
+        say(FAIL, "evidence", "nothing else was sent; ask the server's owner what it runs on", "%s", err->text);
+        return;
+    }
+    const cmif_verdict *v = &peer->verdict;
+    cmif_verdict_peer_line(peer, &client->rule.policy->policy, text, sizeof text);
+    say(v->outcome != CMIF_ACCEPTED ? FAIL
+        : v->tee == CMIF_TEE_SIM    ? WARN
+                                    : FINE,
+        "evidence",
+        v->outcome != CMIF_ACCEPTED ? "nothing else was sent; ask the server's owner what it runs on"
+        : v->tee == CMIF_TEE_SIM    ? "it proves nothing: for tests only"
+                                    : NULL,
+        "%s", text);
+    if (v->outcome == CMIF_ACCEPTED && client->file && memcmp(client->model_id, peer->claims.model_id, 32) != 0) {
+        say(FAIL, "evidence", "start the server with the server.gguf of the same split",
+            "it speaks of another model than the client half's");
+    }
+}
+
+static cmif_code greet(const cmif_peer *peer, const cmif_peer_rule *rule, cmif_peer_verdict *proved,
+                       cmif_frame_welcome *welcome, double *trip_ms, cmif_err *err)
+{
+    static greeting g;
+    double          trips[PINGS];
+    cmif_frame      frame = {.kind = CMIF_FRAME_HELLO, .hello = {CMIF_WIRE_VERSION, CMIF_WIRE_VERSION, 0}};
+    cmif_code       rc    = cmif_channel_open(peer, &g.channel, err);
+    if (rc == CMIF_OK && rule) {
+        rc = ask_evidence(&g, rule, proved, err);
+    }
     if (rc == CMIF_OK) {
         rc = send_frame(&g, &frame, err);
     }
@@ -337,14 +397,15 @@ static void check_server(const cmif_client *client)
     char                 buffer[PATH_MAX];
     cmif_private_server *server  = NULL;
     cmif_frame_welcome   welcome = {0};
+    cmif_peer_verdict   *proved  = calloc(1, sizeof *proved);
     cmif_peer            peer    = {0};
     cmif_err             err     = {0};
     double               trip_ms = 0, began = now_ms();
-    cmif_code            rc = CMIF_OK;
+    cmif_code            rc = proved ? CMIF_OK : cmif_fail(&err, CMIF_E_MEMORY, "no memory for a verdict");
 
-    if (where.server) {
+    if (rc == CMIF_OK && where.server) {
         rc = cmif_client_peer(&where, buffer, &peer, &err);
-    } else {
+    } else if (rc == CMIF_OK) {
         rc = cmif_private_server_start(client->halves.server, 1, where.context, where.threads, &server, &err);
         if (rc == CMIF_OK) {
             rc = cmif_private_server_wait(server, &err);
@@ -354,7 +415,13 @@ static void check_server(const cmif_client *client)
         }
     }
     if (rc == CMIF_OK) {
-        rc = greet(&peer, &welcome, &trip_ms, &err);
+        rc = greet(&peer, client->rule.policy ? &client->rule : NULL, proved, &welcome, &trip_ms, &err);
+    }
+    if (proved && proved->verdict.time) { /* it came so far */
+        check_evidence(client, proved, &err);
+        if (!proved->judged || proved->verdict.outcome != CMIF_ACCEPTED) {
+            goto done;
+        }
     }
     if (rc != CMIF_OK) {
         say(FAIL, "server", where.server ? "is cmif-server running there, and is --pin what it printed?" : NULL, "%s",
@@ -374,6 +441,7 @@ static void check_server(const cmif_client *client)
     }
     check_trips(&welcome, trip_ms);
 done:
+    free(proved);
     cmif_private_server_stop(server);
 }
 
@@ -439,8 +507,11 @@ int cmif_doctor(int argc, char **argv)
     if (rc == CMIF_OK && rest) {
         rc = cmif_fail(&err, CMIF_E_RANGE, "doctor takes only options: a model goes behind -m");
     }
+    client.options = where;
+    rc             = rc == CMIF_OK ? cmif_client_rule(&client, &err) : rc;
     if (rc != CMIF_OK) {
-        return cmif_report_usage(&err);
+        cmif_client_close(&client);
+        return rc == CMIF_E_RANGE || rc == CMIF_E_CANCELLED ? cmif_report_usage(&err) : cmif_report(&err);
     }
     checks = json_array();
     check_machine();

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static cmif_client_options where;
+static cmif_client_options where = CMIF_CLIENT_DEFAULTS;
 static bool                normalize;
 
 static const cmif_option classify_options[] = {CMIF_CLIENT_OPTIONS(where), CMIF_COMMON_OPTIONS};

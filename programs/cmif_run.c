@@ -157,15 +157,15 @@ void cmif_show_left(const cmif_client *c, const cmif_released *text, const cmif_
 
 /* ---- the command ---- */
 
-static cmif_client_options where;
-static cmif_answer_options how = CMIF_ANSWER_DEFAULTS;
+static cmif_client_options where = CMIF_CLIENT_DEFAULTS;
+static cmif_answer_options how   = CMIF_ANSWER_DEFAULTS;
 static bool                raw;
 
 static const cmif_option options[] = {
     CMIF_CLIENT_OPTIONS(where),
     CMIF_ANSWER_OPTIONS(how),
-    {0, "raw", NULL, CMIF_OPTION_FLAG, &raw, 0, 0, "go on with the text itself, without the chat format"},
-    {0, "no-loop", NULL, CMIF_OPTION_FLAG, &where.no_loop, 0, 0, "send answer rows even if the server has the table"},
+    {0, "raw", NULL, CMIF_OPTION_FLAG, &raw, 0, 0, "no chat format; send answer rows to any server"},
+    {0, "no-loop", NULL, CMIF_OPTION_FLAG, &where.no_loop, 0, 0, NULL},
     CMIF_COMMON_OPTIONS,
 };
 

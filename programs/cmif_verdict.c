@@ -2,6 +2,7 @@
 
 #include "cmif_terminal.h"
 
+#include <stdarg.h>
 #include <string.h>
 #include <time.h>
 
@@ -176,33 +177,62 @@ static void date(int64_t when, const char *format, char out[static 32])
     }
 }
 
+/* Goes on where the text ends; what does not fit is left out. */
+static void more(char *out, size_t room, const char *format, ...) CMIF_PRINTF(3, 4);
+static void more(char *out, size_t room, const char *format, ...)
+{
+    const size_t at = strlen(out);
+    va_list      args;
+    va_start(args, format);
+    vsnprintf(out + at, room - at, format, args);
+    va_end(args);
+}
+
+static void more_words(char *out, size_t room, const char *title, const char *words, size_t size, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        more(out, room, "%s%s", i ? ", " : title, words + i * size);
+    }
+}
+
 void cmif_verdict_line(const cmif_verdict *v, char *out, size_t room)
 {
     char        day[32];
     const char *version = cmif_verdict_field(v, "version");
-    int         used    = snprintf(out, room, "%s: %s", cmif_outcome_word(v->outcome), cmif_tee_name(v->tee));
-    size_t      at      = used < 0 || (size_t) used >= room ? room - 1 : (size_t) used;
     const bool  quote   = v->tee == CMIF_TEE_SGX || v->tee == CMIF_TEE_TDX;
-#define MORE(...)                                                                                                      \
-    do {                                                                                                               \
-        used = snprintf(out + at, room - at, __VA_ARGS__);                                                             \
-        at   = used < 0 || (size_t) used >= room - at ? room - 1 : at + (size_t) used;                                 \
-    } while (0)
+    out[0]              = '\0';
+    more(out, room, "%s: %s", cmif_outcome_word(v->outcome), cmif_tee_name(v->tee));
     if (version && (quote || v->tee == CMIF_TEE_SNP)) {
-        MORE(" %s version %s", quote ? "quote" : "report", version);
+        more(out, room, " %s version %s", quote ? "quote" : "report", version);
     }
     if (v->tcb_status != CMIF_TCB_NONE) {
-        MORE(", TCB %s", cmif_tcb_status_name(v->tcb_status));
+        more(out, room, ", TCB %s", cmif_tcb_status_name(v->tcb_status));
     }
     if (v->tcb_date) {
         date(v->tcb_date, "%Y-%m-%d", day);
-        MORE(" of %s", day);
+        more(out, room, " of %s", day);
     }
-    MORE("%s", v->debug ? ", DEBUG" : "");
-    for (size_t i = 0; i < v->reason_count; i++) {
-        MORE("%s%s", i ? ", " : "; why: ", v->reasons[i]);
+    more(out, room, "%s", v->debug ? ", DEBUG" : "");
+    more_words(out, room, "; why: ", v->reasons[0], CMIF_REASON_SIZE, v->reason_count);
+}
+
+void cmif_verdict_peer_line(const cmif_peer_verdict *peer, const cmif_attest_policy *policy, char *out, size_t room)
+{
+    const cmif_verdict *v = &peer->verdict;
+    cmif_verdict_line(v, out, room);
+    for (size_t i = 0; i < policy->measured_count; i++) {
+        const cmif_measured *m     = &policy->measured[i];
+        const char          *value = m->tee == v->tee ? cmif_verdict_field(v, m->name) : NULL;
+        for (size_t j = 0; j < i; j++) { /* several values of one name are alternatives */
+            value = strcmp(policy->measured[j].name, m->name) != 0 ? value : NULL;
+        }
+        if (value) {
+            more(out, room, ", %s %.16s...", m->name, value);
+        }
     }
-#undef MORE
+    more(out, room, "; it calls itself %s", peer->claims.program);
+    more_words(out, room, "; not checked: ", v->unchecked[0], CMIF_REASON_SIZE, v->unchecked_count);
+    more_words(out, room, "; loosened: ", v->loosened[0], sizeof v->loosened[0], v->loosened_count);
 }
 
 static void print_words(FILE *to, const char *title, const char *words, size_t size, size_t count, bool explained)

@@ -4,7 +4,7 @@
 #ifndef CMIF_PROGRAMS_CMIF_VERDICT_H
 #define CMIF_PROGRAMS_CMIF_VERDICT_H
 
-#include "attest/attest.h"
+#include "session/peer.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -19,6 +19,9 @@ const char *cmif_reason_meaning(const char *word);
 void cmif_verdict_line(const cmif_verdict *verdict, char *out, size_t room);
 /* The line, then reasons, what was not checked or loosened, advisories, and what the evidence says it is. */
 void cmif_verdict_print(const cmif_verdict *verdict, FILE *to);
+/* What the other end of a connection has proved, in one line: the above, the first digits of what the policy measures, what it calls itself, what was not
+ * checked and what was loosened. */
+void cmif_verdict_peer_line(const cmif_peer_verdict *peer, const cmif_attest_policy *policy, char *out, size_t room);
 /* Schema "cmif-verdict-1"; the caller's. NULL: no memory. */
 json_t *cmif_verdict_json(const cmif_verdict *verdict);
 json_t *cmif_text_json(const char *text); /* also of what is no UTF-8 */
