@@ -143,13 +143,17 @@ cmif_code cmif_guard_open(const cmif_guard_options *o, bool books, cmif_guard *g
         rc = open_conversation(g, err);
     }
     if (rc == CMIF_OK && books && g->kind != CMIF_GUARD_NONE) {
-        rc = cmif_books_open(&g->books, g->table, &g->certificate, g->policy, err);
+        rc = cmif_data_folder(path, err);
+        if (rc == CMIF_OK) {
+            rc = cmif_books_open(&g->books, path, g->table, &g->certificate, g->policy, err);
+        }
     }
-    return rc;
+    return rc == CMIF_OK ? cmif_tab_open(&g->tab, &g->books, "local", err) : rc;
 }
 
 void cmif_guard_close(cmif_guard *g)
 {
+    cmif_tab_close(&g->tab);
     cmif_books_close(&g->books);
     cmif_conversation_free(g->conversation);
     cmif_sanitizer_free(g->sanitizer);
@@ -167,7 +171,7 @@ cmif_code cmif_guard_renew(cmif_guard *g, cmif_err *err)
         g->conversation = NULL; /* what fails from here on releases nothing more */
         rc              = open_conversation(g, err);
     }
-    return rc == CMIF_OK && g->books.ledger ? cmif_books_renew(&g->books, err) : rc;
+    return rc == CMIF_OK ? cmif_tab_renew(&g->tab, err) : rc;
 }
 
 /* ---- releasing ---- */
@@ -202,7 +206,7 @@ static cmif_code release_by_policy(cmif_guard *g, const cmif_secret *text, bool 
     }
     cmif_counts counts = {.draws = what.draws};
     memcpy(counts.by_class, what.by_class, sizeof counts.by_class);
-    rc = held ? CMIF_OK : cmif_books_enter(&g->books, &counts, err);
+    rc = held ? CMIF_OK : cmif_tab_enter(&g->tab, &counts, err);
     if (rc != CMIF_OK) {
         cmif_conversation_drop(g->conversation);
         return rc;
@@ -211,9 +215,9 @@ static cmif_code release_by_policy(cmif_guard *g, const cmif_secret *text, bool 
     left = left ? left : &ignored;
     *out = cmif_conversation_take(g->conversation, &left->spans, &left->count);
     if (held) {
-        cmif_books_note(&g->books, &counts, *out);
+        cmif_tab_note(&g->tab, &counts, *out);
     } else {
-        cmif_books_seal(&g->books, *out);
+        cmif_tab_seal(&g->tab, *out);
     }
     total(g, &counts, &what);
     return CMIF_OK;
@@ -230,16 +234,16 @@ static cmif_code release_by_channel(cmif_guard *g, const cmif_secret *text, bool
     counts.by_class[CMIF_SPAN_WORD][CMIF_ACTION_CHANNEL]    = n.drawn;
     counts.by_class[CMIF_SPAN_UNKNOWN][CMIF_ACTION_CHANNEL] = n.unknown;
     if (rc == CMIF_OK && !held) {
-        rc = cmif_books_enter(&g->books, &counts, err);
+        rc = cmif_tab_enter(&g->tab, &counts, err);
     }
     if (rc != CMIF_OK) {
         cmif_released_free(released);
         return rc;
     }
     if (held) {
-        cmif_books_note(&g->books, &counts, released);
+        cmif_tab_note(&g->tab, &counts, released);
     } else {
-        cmif_books_seal(&g->books, released);
+        cmif_tab_seal(&g->tab, released);
     }
     total(g, &counts, &(cmif_sanitized){0});
     g->totals.unknown += n.unknown;
@@ -299,7 +303,8 @@ void cmif_guard_restored(cmif_guard *g, const cmif_restore_counts *counts)
 cmif_code cmif_guard_receipt(cmif_guard *g, const uint8_t model_id[static 32], const void *answer, size_t size,
                              cmif_err *err)
 {
-    return cmif_books_receipt(&g->books, model_id, answer, size, err);
+    uint64_t number;
+    return cmif_tab_receipt(&g->tab, model_id, answer, size, &number, err);
 }
 
 /* ---- what may be said ---- */

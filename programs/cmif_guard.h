@@ -6,9 +6,9 @@
 #ifndef CMIF_PROGRAMS_CMIF_GUARD_H
 #define CMIF_PROGRAMS_CMIF_GUARD_H
 
-#include "cmif_books.h"
 #include "cmif_options.h"
 
+#include "books/books.h"
 #include "sanitizer/sanitizer.h"
 
 #include <jansson.h>
@@ -51,6 +51,7 @@ typedef struct cmif_guard {
     cmif_conversation *conversation; /* kind POLICY */
     cmif_sanitizer    *sanitizer;    /* kind CHANNEL */
     cmif_books         books;        /* closed: kind NONE, or opened without books */
+    cmif_tab           tab;
     cmif_guard_totals  totals;
     bool               no_guarantee;
 } cmif_guard;

@@ -1,8 +1,8 @@
-#include "cmif_books.h"
-
-#include "cmif_cache.h"
+#include "books/books.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -11,10 +11,13 @@
 
 _Static_assert(CMIF_SPAN_CLASSES <= CMIF_RECEIPT_CLASSES, "a receipt has room for every class");
 
-cmif_code cmif_books_renew(cmif_books *b, cmif_err *err)
+cmif_code cmif_tab_renew(cmif_tab *b, cmif_err *err)
 {
     memset(&b->counts, 0, sizeof b->counts);
     b->entered = false;
+    if (!b->books) {
+        return CMIF_OK;
+    }
     if (EVP_DigestInit_ex(b->released, EVP_sha256(), NULL) != 1) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
     }
@@ -23,30 +26,19 @@ cmif_code cmif_books_renew(cmif_books *b, cmif_err *err)
                : cmif_fail(err, CMIF_E_IO, "the system gives no random bytes: %s", strerror(errno));
 }
 
-cmif_code cmif_books_open(cmif_books *b, const cmif_table *table, const cmif_certificate *certificate,
-                          const cmif_policy *policy, cmif_err *err)
+cmif_code cmif_books_open(cmif_books *b, const char *folder, const cmif_table *table,
+                          const cmif_certificate *certificate, const cmif_policy *policy, cmif_err *err)
 {
-    char      folder[PATH_MAX], path[PATH_MAX + 32];
-    cmif_code rc = cmif_data_folder(folder, err);
+    char path[PATH_MAX];
 
-    *b = (cmif_books){.table = table, .policy = policy, .certificate = *certificate, .spend.key = "local"};
-    if (table) {
-        memcpy(b->spend.table_hash, table->hash, sizeof table->hash);
+    *b = (cmif_books){.table = table, .policy = policy, .certificate = *certificate};
+    if (snprintf(path, sizeof path, "%s/ledger.db", folder) >= (int) sizeof path) {
+        return cmif_fail(err, CMIF_E_RANGE, "the folder of the ledger has a path that is too long");
     }
-    if (policy) {
-        memcpy(b->spend.policy_hash, policy->hash, sizeof policy->hash);
-    }
-    if (rc == CMIF_OK) {
-        snprintf(path, sizeof path, "%s/ledger.db", folder);
-        rc = cmif_ledger_open(path, &b->ledger, err);
-    }
+    cmif_code rc = cmif_ledger_open(path, &b->ledger, err);
     if (rc == CMIF_OK) {
         snprintf(path, sizeof path, "%s/receipts", folder);
         rc = cmif_receipts_open(path, &b->receipts, err);
-    }
-    if (rc == CMIF_OK) {
-        b->released = EVP_MD_CTX_new();
-        rc          = b->released ? cmif_books_renew(b, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
     }
     return rc;
 }
@@ -55,8 +47,26 @@ void cmif_books_close(cmif_books *b)
 {
     cmif_ledger_free(b->ledger);
     cmif_receipts_free(b->receipts);
-    EVP_MD_CTX_free(b->released);
     *b = (cmif_books){0};
+}
+
+cmif_code cmif_tab_open(cmif_tab *t, cmif_books *books, const char *key, cmif_err *err)
+{
+    *t = (cmif_tab){.books = books->ledger ? books : NULL, .spend.key = key};
+    if (books->table) {
+        memcpy(t->spend.table_hash, books->table->hash, sizeof books->table->hash);
+    }
+    if (books->policy) {
+        memcpy(t->spend.policy_hash, books->policy->hash, sizeof books->policy->hash);
+    }
+    t->released = EVP_MD_CTX_new();
+    return t->released ? cmif_tab_renew(t, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
+}
+
+void cmif_tab_close(cmif_tab *t)
+{
+    EVP_MD_CTX_free(t->released);
+    *t = (cmif_tab){0};
 }
 
 static void add(cmif_counts *sum, const cmif_counts *more)
@@ -69,7 +79,7 @@ static void add(cmif_counts *sum, const cmif_counts *more)
     sum->draws += more->draws;
 }
 
-static void begin(cmif_books *b)
+static void begin(cmif_tab *b)
 {
     if (b->entered) {
         b->entered = false;
@@ -78,23 +88,23 @@ static void begin(cmif_books *b)
     }
 }
 
-void cmif_books_seal(cmif_books *b, const cmif_released *text)
+void cmif_tab_seal(cmif_tab *b, const cmif_released *text)
 {
     size_t         size;
     const uint8_t *bytes  = cmif_released_bytes(text, &size);
     uint64_t       length = size; /* so that two texts are not one */
-    if (b->ledger) {
+    if (b->books) {
         EVP_DigestUpdate(b->released, &length, sizeof length);
         EVP_DigestUpdate(b->released, bytes, size);
     }
 }
 
-void cmif_books_note(cmif_books *b, const cmif_counts *counts, const cmif_released *text)
+void cmif_tab_note(cmif_tab *b, const cmif_counts *counts, const cmif_released *text)
 {
-    if (b->ledger) {
+    if (b->books) {
         begin(b);
         add(&b->counts, counts);
-        cmif_books_seal(b, text);
+        cmif_tab_seal(b, text);
     }
 }
 
@@ -120,9 +130,9 @@ static cmif_code price(const cmif_books *b, cmif_spend *s, cmif_err *err)
     return CMIF_OK;
 }
 
-cmif_code cmif_books_enter(cmif_books *b, const cmif_counts *counts, cmif_err *err)
+cmif_code cmif_tab_enter(cmif_tab *b, const cmif_counts *counts, cmif_err *err)
 {
-    if (!b->ledger) {
+    if (!b->books) {
         return CMIF_OK;
     }
     begin(b);
@@ -135,12 +145,12 @@ cmif_code cmif_books_enter(cmif_books *b, const cmif_counts *counts, cmif_err *e
         s.passed += all.by_class[c][CMIF_ACTION_PASS];
         s.surrogates += all.by_class[c][CMIF_ACTION_SURROGATE];
     }
-    const cmif_policy *p = b->policy;
+    const cmif_policy *p = b->books->policy;
     cmif_budgets budgets = p ? (cmif_budgets){p->budget_request, p->budget_day, p->budget_key} : (cmif_budgets){0};
     int64_t      when    = (int64_t) time(NULL);
-    cmif_code    rc      = price(b, &s, err);
+    cmif_code    rc      = price(b->books, &s, err);
     if (rc == CMIF_OK) {
-        rc = cmif_ledger_spend(b->ledger, &s, p ? &budgets : NULL, when, &b->id, err);
+        rc = cmif_ledger_spend(b->books->ledger, &s, p ? &budgets : NULL, when, &b->id, err);
     }
     if (rc == CMIF_OK) {
         b->counts  = all;
@@ -151,12 +161,12 @@ cmif_code cmif_books_enter(cmif_books *b, const cmif_counts *counts, cmif_err *e
     return rc;
 }
 
-cmif_code cmif_books_receipt(cmif_books *b, const uint8_t model_id[static 32], const void *answer, size_t size,
-                             cmif_err *err)
+cmif_code cmif_tab_receipt(cmif_tab *b, const uint8_t model_id[static 32], const void *answer, size_t size,
+                           uint64_t *number, cmif_err *err)
 {
     cmif_receipt r = {.ledger_id = b->id, .when = b->when, .spend = b->spend};
-    uint64_t     number;
-    if (!b->ledger || !b->entered) {
+    *number        = 0;
+    if (!b->books || !b->entered) {
         return CMIF_OK;
     }
     for (size_t c = CMIF_SPAN_OTHER + 1, n = 0; c < CMIF_SPAN_CLASSES; c++) {
@@ -166,11 +176,11 @@ cmif_code cmif_books_receipt(cmif_books *b, const uint8_t model_id[static 32], c
             memcpy(r.by_class[n++], counts, sizeof r.by_class[0]);
         }
     }
-    if (b->table) {
-        r.mechanism = cmif_mechanism_name(b->table->claim.mechanism);
-        r.adjacency = b->table->claim.adjacency == CMIF_ADJACENT_NONE    ? "none"
-                      : b->table->claim.adjacency == CMIF_ADJACENT_BLOCK ? "block"
-                                                                         : "any";
+    if (b->books->table) {
+        r.mechanism = cmif_mechanism_name(b->books->table->claim.mechanism);
+        r.adjacency = b->books->table->claim.adjacency == CMIF_ADJACENT_NONE    ? "none"
+                      : b->books->table->claim.adjacency == CMIF_ADJACENT_BLOCK ? "block"
+                                                                                : "any";
     }
     memcpy(r.model_id, model_id, sizeof r.model_id);
     EVP_MD_CTX *copy = EVP_MD_CTX_new(); /* more than one answer may come to what was released */
@@ -178,6 +188,6 @@ cmif_code cmif_books_receipt(cmif_books *b, const uint8_t model_id[static 32], c
                 EVP_DigestFinal_ex(copy, r.released_hash, NULL) == 1 &&
                 EVP_Digest(answer, size, r.answer_hash, NULL, EVP_sha256(), NULL) == 1;
     EVP_MD_CTX_free(copy);
-    return good ? cmif_receipts_put(b->receipts, &r, &number, err)
+    return good ? cmif_receipts_put(b->books->receipts, &r, number, err)
                 : cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
 }
