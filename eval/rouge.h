@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CMIF_ROUGE_WORDS 16384 /* of one text; more is a RANGE error */
+#define CMIF_ROUGE_WORDS 8192 /* of one text; more is a RANGE error */
 
 typedef struct cmif_rouge_score {
     double precision, recall, f1; /* 0 where there is no word to count */
