@@ -2,6 +2,7 @@
 #include "channel/channel.h"
 
 #include "base/bytes.h"
+#include "channel/listen.h"
 #include "wire/wire.h"
 
 #include <arpa/inet.h>
@@ -32,6 +33,7 @@ struct cmif_channel {
     SSL        *ssl;    /* NULL: a unix socket */
     cmif_err    fault;  /* TLS failed, and OpenSSL says why only once: nothing more can be sent or received */
     uint64_t    sent, received;
+    bool        accepted; /* we are the server */
 
     bool    pinned, pin_asked; /* is there a pin; was a certificate compared with it */
     uint8_t pin[PIN_SIZE], found[PIN_SIZE];
@@ -211,7 +213,7 @@ static cmif_code tls_context(const cmif_peer *peer, cmif_channel *channel, SSL_C
     static const unsigned char alpn[] = {6, 'c', 'm', 'i', 'f', '/', '1'};
 
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE); /* so that a slow peer can be told from a dead one */
-    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CLEANSE_PLAINTEXT);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
@@ -258,38 +260,35 @@ static bool tls_name(SSL *ssl, const char *host)
     return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
-/* Everything that can be wrong on our side is found here, before anybody is connected to. */
-static cmif_code tls_prepare(const cmif_peer *peer, cmif_channel *channel, cmif_err *err)
+/* TLS over the channel's socket, not begun. */
+static cmif_code tls_attach(cmif_channel *channel, SSL_CTX *ctx, cmif_err *err)
 {
-    cmif_code rc  = CMIF_OK;
-    BIO      *bio = NULL;
-    SSL_CTX  *ctx = SSL_CTX_new(TLS_client_method());
-
-    ERR_clear_error();
-    channel->method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "cmif socket");
-    if (!ctx || !channel->method) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
-        goto done;
-    }
-    rc = tls_context(peer, channel, ctx, err);
-    if (rc != CMIF_OK) {
-        goto done;
+    channel->method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "cmif socket");
+    BIO *bio        = channel->method ? BIO_new(channel->method) : NULL;
+    channel->ssl    = SSL_new(ctx);
+    if (!bio || !channel->ssl) {
+        BIO_free(bio);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
     }
     BIO_meth_set_read(channel->method, bio_read);
     BIO_meth_set_write(channel->method, bio_write);
     BIO_meth_set_ctrl(channel->method, bio_control);
-    bio          = BIO_new(channel->method);
-    channel->ssl = SSL_new(ctx);
-    if (!bio || !channel->ssl || !tls_name(channel->ssl, peer->host)) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
-        goto done;
-    }
     BIO_set_data(bio, channel);
     BIO_set_init(bio, 1);
     SSL_set_bio(channel->ssl, bio, bio);
-    bio = NULL;
-done:
-    BIO_free(bio);
+    return CMIF_OK;
+}
+
+/* Everything that can be wrong on our side is found here, before anybody is connected to. */
+static cmif_code tls_prepare(const cmif_peer *peer, cmif_channel *channel, cmif_err *err)
+{
+    ERR_clear_error();
+    SSL_CTX  *ctx = SSL_CTX_new(TLS_client_method());
+    cmif_code rc  = ctx ? tls_context(peer, channel, ctx, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
+    rc            = rc ? rc : tls_attach(channel, ctx, err);
+    if (rc == CMIF_OK && !tls_name(channel->ssl, peer->host)) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
+    }
     SSL_CTX_free(ctx);
     return rc;
 }
@@ -303,7 +302,7 @@ static cmif_code tls_greet(cmif_channel *channel, int64_t deadline, cmif_err *er
     while (result != 1) {
         ERR_clear_error();
         errno        = 0;
-        result       = SSL_connect(channel->ssl);
+        result       = channel->accepted ? SSL_accept(channel->ssl) : SSL_connect(channel->ssl);
         cmif_code rc = result == 1 ? CMIF_OK : tls_again(channel, result, -1, deadline, err);
         if (rc != CMIF_OK) {
             return rc;
@@ -312,6 +311,9 @@ static cmif_code tls_greet(cmif_channel *channel, int64_t deadline, cmif_err *er
     SSL_get0_alpn_selected(channel->ssl, &protocol, &size);
     if (size != 6 || memcmp(protocol, "cmif/1", 6) != 0) {
         return cmif_fail(err, CMIF_E_TRUST, "the server speaks TLS 1.3, but not cmif/1: is it a cmif-server?");
+    }
+    if (channel->accepted) {
+        return CMIF_OK;
     }
     /* Belt and braces: a handshake without a certificate needs a session ticket, and we take none. */
     if (channel->pinned ? !channel->pin_asked : SSL_get_verify_result(channel->ssl) != X509_V_OK) {
@@ -447,6 +449,26 @@ done:
     return rc;
 }
 
+cmif_code cmif_channel_accept(int fd, SSL_CTX *ctx, int seconds, cmif_channel **out, cmif_err *err)
+{
+    cmif_code     rc      = CMIF_OK;
+    cmif_channel *channel = calloc(1, sizeof *channel);
+    if (!channel) {
+        close(fd);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a connection");
+    }
+    channel->fd       = fd;
+    channel->accepted = true;
+    rc                = tls_attach(channel, ctx, err);
+    rc                = rc ? rc : tls_greet(channel, now_ms() + (int64_t) seconds * 1000, err);
+    if (rc == CMIF_OK) {
+        *out    = channel;
+        channel = NULL;
+    }
+    cmif_channel_free(channel);
+    return rc;
+}
+
 void cmif_channel_free(cmif_channel *channel)
 {
     if (!channel) {
@@ -572,7 +594,7 @@ cmif_code cmif_channel_binding(cmif_channel *channel, uint8_t exporter[static 32
                                uint8_t peer_key[static 32], cmif_err *err)
 {
     static const char label[] = CMIF_WIRE_EXPORTER;
-    uint8_t           value[32], own[32] = {0}, peer[32];
+    uint8_t           value[32], own[32] = {0}, peer[32] = {0};
     int               signature;
     if (!channel->ssl) {
         return cmif_fail(err, CMIF_E_UNSUPPORTED,
@@ -583,9 +605,10 @@ cmif_code cmif_channel_binding(cmif_channel *channel, uint8_t exporter[static 32
     }
     ERR_clear_error();
     /* Ours counts only if the server asked for it and we signed with it: else it has seen none. */
-    const bool shown = SSL_get_signature_nid(channel->ssl, &signature) == 1;
+    const bool shown  = SSL_get_signature_nid(channel->ssl, &signature) == 1;
+    X509      *theirs = SSL_get0_peer_certificate(channel->ssl);
     if (SSL_export_keying_material(channel->ssl, value, sizeof value, label, sizeof label - 1, NULL, 0, 0) != 1 ||
-        !key_hash(SSL_get0_peer_certificate(channel->ssl), peer) ||
+        ((theirs || !channel->accepted) && !key_hash(theirs, peer)) || /* a client may have none */
         (shown && !key_hash(SSL_get_certificate(channel->ssl), own))) {
         return cmif_fail(err, CMIF_E_IO, "cannot tell what binds evidence to this connection: %s", reason());
     }
