@@ -26,6 +26,9 @@ TRICKY = [
     ("w1 w2 w3 w4 w5", "w1 w2 w6 w7 w8\nw1 w3 w8 w9 w5"), ("a b\na b", "a b"), ("a b", "a b\na b\na b"),
     ("a c b d a c b", "a b c d\nb a d c"), ("a b c a b c\nc b a", "c b a c\nb a b c a"),
     ("a b c b d a b", "b d c a b a"), ("b d c a b a", "a b c b d a b"), ("a b a c\nb c a", "a c b a\nc a b a"),
+    # which of several longest subsequences is taken shows here
+    ("c b d d c", "c d b\nb d b d c\nc d d c"), ("c a d\na\nb a d", "d d b a"),
+    ("d\nb d a d c d\nd d c", "a b b\nd a c d\nb d a a d"),
     ("caf\u00e9 na\u00efve", "cafe naive"), ("na\u00efve", "na ve"), ("\u0130stanbul", "i stanbul"),
     ("300 \u212a and 5\u212a5", "300 k and 5k5"), ("\u5317\u4eac 2008", "\u6771\u4eac 2008"), ("\u2028one\u2028two", "one\ntwo"),
     ("price: $1,099.50", "price 1 099 50"), ("co-operate", "cooperate"), ("don't", "don t"), ("tab\tand\\slash", "tab and slash"),
