@@ -1,0 +1,62 @@
+/* talk - a gateway's conversations: found by how they begin, released the same way each time.
+ *
+ * Clients re-send the whole history with every request. A request whose first messages (a user's among them) are those of a conversation that is known
+ * goes on with it: what was released once is released again byte for byte, costs nothing again, and the server's cache still fits. Answers come back as
+ * the client saw them, with originals put back, and leave again as the server wrote them. Nothing is told by an id that a client would have to send.
+ * Memory is bounded: the conversation that was idle longest goes first, and one that is idle for too long.
+ *
+ * Sees    plaintext. */
+#ifndef CMIF_GATEWAY_TALK_H
+#define CMIF_GATEWAY_TALK_H
+
+#include "gateway/request.h"
+
+#include "books/books.h"
+#include "sanitizer/sanitizer.h"
+
+typedef struct cmif_talks_options { /* all must outlive the talks */
+    const cmif_policy *policy;
+    const cmif_lists  *lists;
+    const cmif_table  *table;        /* NULL where the policy draws nothing */
+    cmif_certificate   certificate;
+    bool               no_guarantee;
+    cmif_books        *books;
+    uint32_t           most;         /* conversations kept */
+    uint32_t           idle_seconds; /* one that is idle for longer is forgotten */
+} cmif_talks_options;
+
+typedef struct cmif_talks cmif_talks;
+typedef struct cmif_talk  cmif_talk;
+
+CMIF_MUST_USE cmif_code cmif_talks_new(const cmif_talks_options *options, cmif_talks **out, cmif_err *err);
+void                    cmif_talks_free(cmif_talks *talks); /* NULL is welcome; no talk may be in use */
+size_t                  cmif_talks_count(const cmif_talks *talks);
+void                    cmif_talks_tick(cmif_talks *talks, int64_t now_seconds); /* forget what was idle for too long */
+
+/* The conversation that the request goes on with, or a new one; in use until cmif_talk_end. owner: whose budget it is (books.h, a copy is kept): other
+ * owners' conversations are never found. Several requests may use one talk. Errors: IO, MEMORY, BUSY-like RANGE (all are in use). */
+CMIF_MUST_USE cmif_code cmif_talks_find(cmif_talks *talks, const char *owner, const cmif_request *request, int64_t now_seconds, cmif_talk **out,
+                                        cmif_err *err);
+void                    cmif_talk_end(cmif_talk *talk);
+
+typedef struct cmif_talk_counts { /* of one request, for its answer's extension and for metrics */
+    uint64_t by_class[CMIF_SPAN_CLASSES][4];
+    uint64_t draws, repeated, constants, epsilon_micro;
+} cmif_talk_counts;
+
+/* Release every text of the request; its entry is in the ledger when this returns OK. All or none, and what fails is not entered.
+ * Names and keys (CMIF_FORM_NAME, _KEY) of ordinary words leave as they are; others as made-up ones (name_1), which answers bring back.
+ * Errors: BUDGET, RANGE (the policy refuses something: what, and where), FORMAT (no UTF-8), IO, MEMORY. */
+CMIF_MUST_USE cmif_code cmif_talk_release(cmif_talk *talk, cmif_request *request, cmif_talk_counts *counts, cmif_err *err);
+
+/* What puts originals back into an answer of this conversation; the caller's. json: the stream is JSON text. Errors: MEMORY. */
+CMIF_MUST_USE cmif_code cmif_talk_restorer(const cmif_talk *talk, bool json, cmif_restore **out, cmif_err *err);
+/* The name that was sent as this one; (as it came) where it is none of ours. Borrowed from the talk, or from name. */
+cmif_str cmif_talk_name(const cmif_talk *talk, cmif_str name);
+/* The answer to request, as it came and as the client sees it. A talk that cannot remember it (no memory) will sanitize it when it comes back. */
+void cmif_talk_answered(cmif_talk *talk, const cmif_request *request, const void *came, size_t came_size, const void *shown, size_t shown_size);
+/* Errors: as cmif_tab_receipt. */
+CMIF_MUST_USE cmif_code cmif_talk_receipt(cmif_talk *talk, const uint8_t model_id[static 32], const void *answer, size_t size, uint64_t *number,
+                                          cmif_err *err);
+
+#endif
