@@ -1,0 +1,300 @@
+#include "cells.h"
+
+#include "stats.h"
+
+#include "base/bytes.h"
+#include "cmif_figures.h"
+
+#include <errno.h>
+#include <math.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
+}
+
+cmif_code cmif_bench_name(cmif_bench *b, cmif_err *err)
+{
+    uint8_t     hash[32];
+    EVP_MD_CTX *sha = EVP_MD_CTX_new();
+    bool        ok  = sha && EVP_DigestInit_ex(sha, EVP_sha256(), NULL) &&
+              EVP_DigestUpdate(sha, cmif_runner_client(b->runner)->model_id, 32);
+    for (size_t i = 0; ok && i < b->task->count; i++) {
+        const char *text = b->task->examples[i].text;
+        ok               = EVP_DigestUpdate(sha, text, strlen(text) + 1) && EVP_DigestUpdate(sha, &b->truth[i], 1);
+    }
+    ok = ok && EVP_DigestFinal_ex(sha, hash, NULL);
+    EVP_MD_CTX_free(sha);
+    if (!ok) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
+    }
+    cmif_hex(hash, 32, b->name);
+    return CMIF_OK;
+}
+
+/* ---- what is kept ---- {"labels": [[1, 0, ...], ...], "words": [[drawn, passed, unknown], ...]} */
+
+/* The file of the runs over one table: named by everything that decides what a run could say. */
+static cmif_code kept_path(const cmif_bench *b, const cmif_cell *cell, const cmif_block_seed *s, const char *lm,
+                           char path[static PATH_MAX], cmif_err *err)
+{
+    uint8_t hash[32];
+    char    text[512], hex[33];
+    snprintf(text, sizeof text, "runs 1 %s %s %s %s", b->name, s->table,
+             cell->arm ? cmif_rows_kinds[cell->rows] : "clean", lm);
+    EVP_Digest(text, strlen(text), hash, NULL, EVP_sha256(), NULL);
+    cmif_hex(hash, 16, hex);
+    return snprintf(path, PATH_MAX, "%s/runs-%s.json", b->tables->folder, hex) < PATH_MAX
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_IO, "the cache folder's name is too long");
+}
+
+/* What an earlier command finished; what is not as it should be is as if it were not there. */
+static void take_kept(const cmif_bench *b, const char *path, cmif_block_seed *s, size_t wanted)
+{
+    const size_t n      = b->task->count;
+    json_t      *kept   = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+    json_t      *labels = json_object_get(kept, "labels"), *words = json_object_get(kept, "words");
+    for (size_t r = 0; r < wanted && r < json_array_size(labels) && r < json_array_size(words); r++) {
+        json_t     *run = json_array_get(labels, r);
+        cmif_trial *t   = &s->trials[r];
+        json_int_t  drawn, passed, unknown;
+        bool        ok = json_array_size(run) == n &&
+                  json_unpack(json_array_get(words, r), "[I, I, I]", &drawn, &passed, &unknown) == 0;
+        for (size_t i = 0; ok && i < n; i++) {
+            json_t *label = json_array_get(run, i);
+            ok            = json_is_integer(label) && json_integer_value(label) >= 0 && json_integer_value(label) < 256;
+            t->labels[i]  = (uint8_t) json_integer_value(label);
+        }
+        if (!ok) {
+            break;
+        }
+        t->drawn   = (uint64_t) drawn;
+        t->passed  = (uint64_t) passed;
+        t->unknown = (uint64_t) unknown;
+        s->count = s->from_before = r + 1;
+    }
+    json_decref(kept);
+}
+
+static cmif_code keep(const cmif_bench *b, const char *path, const cmif_block_seed *s, cmif_err *err)
+{
+    char    part[PATH_MAX];
+    json_t *labels = json_array(), *words = json_array();
+    for (size_t r = 0; r < s->count; r++) {
+        const cmif_trial *t   = &s->trials[r];
+        json_t           *run = json_array();
+        for (size_t i = 0; i < b->task->count; i++) {
+            json_array_append_new(run, json_integer(t->labels[i]));
+        }
+        json_array_append_new(labels, run);
+        json_array_append_new(
+            words, json_pack("[I, I, I]", (json_int_t) t->drawn, (json_int_t) t->passed, (json_int_t) t->unknown));
+    }
+    json_t *kept = json_pack("{s:o, s:o}", "labels", labels, "words", words);
+    bool    ok   = kept && snprintf(part, sizeof part, "%s.%d", path, (int) getpid()) < (int) sizeof part &&
+              json_dump_file(kept, part, JSON_COMPACT) == 0 && rename(part, path) == 0;
+    json_decref(kept);
+    return ok ? CMIF_OK
+              : cmif_fail(err, CMIF_E_IO, "cannot keep a finished run in '%s': is the disk full?", b->tables->folder);
+}
+
+/* ---- one run ---- */
+
+static uint8_t best_of(const float *logits, size_t count)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++) {
+        best = logits[i] > logits[best] ? i : best;
+    }
+    return (uint8_t) best;
+}
+
+static cmif_code run_once(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, const char *what, cmif_trial *t,
+                          cmif_err *err)
+{
+    const size_t            n       = b->task->count;
+    const cmif_guard_totals before  = guard->totals;
+    size_t                 *tickets = calloc(n ? n : 1, sizeof *tickets);
+    cmif_code               rc      = tickets ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu results", n);
+    for (size_t i = 0; rc == CMIF_OK && i < n; i++) {
+        cmif_secret    text     = {0};
+        cmif_released *released = NULL;
+        const char    *from     = b->task->examples[i].text;
+        double         began    = now();
+        rc                      = cmif_secret_append(&text, from, strlen(from), err);
+        rc                      = rc == CMIF_OK ? cmif_guard_release(guard, &text, &released, NULL, err) : rc;
+        b->release_seconds += now() - began;
+        rc = rc == CMIF_OK ? cmif_runner_put(b->runner, bayes, released, &tickets[i], err) : rc;
+        cmif_released_free(released);
+        cmif_secret_wipe(&text);
+        if (rc != CMIF_OK && rc != CMIF_E_CANCELLED) {
+            cmif_err_context(err, "example %zu", i + 1);
+        }
+        if (i % 64 == 0) {
+            char status[160];
+            snprintf(status, sizeof status, "%s: %zu of %zu", what, i, n);
+            cmif_status(status);
+        }
+    }
+    rc = rc == CMIF_OK ? cmif_runner_wait(b->runner, err) : rc;
+    for (size_t i = 0; rc == CMIF_OK && i < n; i++) {
+        t->labels[i] = best_of(cmif_runner_vector(b->runner, tickets[i]), cmif_runner_outputs(b->runner));
+    }
+    t->drawn   = guard->totals.draws - before.draws;
+    t->passed  = guard->totals.passed - before.passed;
+    t->unknown = guard->totals.unknown - before.unknown;
+    free(tickets);
+    return rc;
+}
+
+/* ---- the runs over one table ---- */
+
+static cmif_code describe(const cmif_guard *guard, cmif_block_seed *s, cmif_err *err)
+{
+    cmif_figures figures;
+    cmif_code    rc = cmif_figures_get(guard->table, &figures, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    cmif_hex(guard->table->hash, 32, s->table);
+    s->attack = figures.attack;
+    if (guard->certificate.pure) {
+        static const char *const between[] = {", unclaimed", " in a block", " any two"};
+        snprintf(s->certified, sizeof s->certified, "%.4g%s", (double) guard->certificate.epsilon_micro / 1e6,
+                 between[guard->table->claim.adjacency]);
+    } else {
+        snprintf(s->certified, sizeof s->certified, "none");
+    }
+    return CMIF_OK;
+}
+
+static cmif_code run_block(cmif_bench *b, const cmif_cell *cell, cmif_block_seed *s, size_t trials, cmif_err *err)
+{
+    cmif_client       *client = cmif_runner_client(b->runner);
+    cmif_guard         guard  = {0};
+    cmif_lm           *lm     = NULL;
+    cmif_bayes        *bayes  = NULL;
+    char               channel[PATH_MAX], lm_path[PATH_MAX], lm_hash[65] = "", path[PATH_MAX], what[128];
+    cmif_guard_options options = {
+        .policy = cell->arm ? "channel" : "none", .channel = cell->arm ? channel : NULL, .no_guarantee = cell->arm};
+
+    bool      context = cell->arm && cell->rows >= CMIF_EVAL_CONTEXT_OUT;
+    cmif_code rc =
+        cell->arm ? cmif_tables_channel(b->tables, cell->arm, cell->epsilon, s->seed, channel, err) : CMIF_OK;
+    rc        = rc == CMIF_OK ? cmif_guard_open(&options, false, &guard, err) : rc;
+    s->attack = NAN;
+    if (rc == CMIF_OK && guard.table) {
+        rc = describe(&guard, s, err);
+    }
+    if (rc == CMIF_OK && context) {
+        rc = cmif_tables_lm(b->tables, cell->rows == CMIF_EVAL_CONTEXT_IN, lm_path, err);
+        rc = rc == CMIF_OK ? cmif_tables_hash(lm_path, lm_hash, err) : rc;
+    }
+    rc = rc == CMIF_OK ? kept_path(b, cell, s, lm_hash, path, err) : rc;
+    if (rc == CMIF_OK && !b->again) {
+        take_kept(b, path, s, trials);
+    }
+    if (rc == CMIF_OK && s->count < trials && cell->arm && cell->rows != CMIF_EVAL_PLAIN) {
+        rc = context ? cmif_lm_open(lm_path, &lm, err) : CMIF_OK;
+        rc = rc == CMIF_OK ? cmif_bayes_new(guard.table, lm, client->tokenizer, client->embed, &bayes, err) : rc;
+    }
+    while (rc == CMIF_OK && s->count < trials) {
+        snprintf(what, sizeof what, "%s%s%s, %s, block seed %llu, run %zu of %zu",
+                 cell->arm ? cell->arm->name : "clean", cell->epsilon ? ", epsilon " : "",
+                 cell->epsilon ? cell->epsilon : "", cmif_rows_kinds[cell->rows], (unsigned long long) s->seed,
+                 s->count + 1, trials);
+        rc = run_once(b, &guard, bayes, what, &s->trials[s->count], err);
+        if (rc == CMIF_OK) {
+            s->count++;
+            rc = keep(b, path, s, err);
+        }
+    }
+    cmif_bayes_free(bayes);
+    cmif_lm_free(lm);
+    cmif_guard_close(&guard);
+    return rc;
+}
+
+cmif_code cmif_cell_run(cmif_bench *b, cmif_cell *cell, size_t seeds, size_t trials, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    seeds        = cell->arm && cell->arm->blocks ? seeds : 1;
+    trials       = cell->arm && cell->arm->noise ? trials : 1;
+    cell->blocks = calloc(seeds, sizeof *cell->blocks);
+    if (!cell->blocks) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu tables", seeds);
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < seeds; i++) {
+        cmif_block_seed *s = &cell->blocks[cell->count++];
+        s->seed            = i + 1;
+        s->trials          = calloc(trials, sizeof *s->trials);
+        for (size_t r = 0; s->trials && r < trials; r++) {
+            s->trials[r].labels = calloc(b->task->count, 1);
+            rc = s->trials[r].labels ? rc : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu labels", b->task->count);
+        }
+        rc = s->trials ? rc : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu runs", trials);
+        if (rc == CMIF_OK) {
+            rc = run_block(b, cell, s, trials, err);
+        }
+        if (rc != CMIF_OK) { /* wipe counts on all labels */
+            s->count = s->trials ? trials : 0;
+        }
+    }
+    return rc;
+}
+
+cmif_code cmif_cell_sum(const cmif_bench *b, cmif_cell *cell, cmif_err *err)
+{
+    const size_t n     = b->task->count;
+    size_t       count = 0, at = 0;
+    uint64_t     passed = 0, words = 0;
+    for (size_t s = 0; s < cell->count; s++) {
+        count += cell->blocks[s].count;
+    }
+    double *runs = calloc(count ? count : 1, sizeof *runs);
+    cell->shares = calloc(n, sizeof *cell->shares);
+    if (!runs || !cell->shares) {
+        free(runs);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu shares", n);
+    }
+    for (size_t s = 0; s < cell->count; s++) {
+        for (size_t r = 0; r < cell->blocks[s].count; r++, at++) {
+            const cmif_trial *t = &cell->blocks[s].trials[r];
+            passed += t->passed;
+            words += t->drawn + t->passed + t->unknown;
+            for (size_t i = 0; i < n; i++) {
+                bool right = t->labels[i] == b->truth[i];
+                runs[at] += right ? 1.0 / (double) n : 0;
+                cell->shares[i] += right ? 1.0 / (double) count : 0;
+            }
+        }
+    }
+    cmif_mean mean = cmif_stats_mean(runs, count); /* as many runs for each table */
+    cell->accuracy = mean.mean;
+    cell->sd       = mean.sd;
+    cell->clear    = cell->arm ? words ? (double) passed / (double) words : NAN : 1;
+    free(runs);
+    return CMIF_OK;
+}
+
+void cmif_cell_wipe(cmif_cell *cell)
+{
+    for (size_t s = 0; s < cell->count; s++) {
+        for (size_t r = 0; r < cell->blocks[s].count; r++) {
+            free(cell->blocks[s].trials[r].labels);
+        }
+        free(cell->blocks[s].trials);
+    }
+    free(cell->blocks);
+    free(cell->shares);
+    *cell = (cmif_cell){0};
+}

@@ -1,0 +1,58 @@
+/* cells - one cell of a table of results: a task under one mechanism, one epsilon, one kind of rows; several runs each. A run is
+ * kept in the cache as soon as it is done, so that an interrupted command goes on where it was.
+ *
+ * Sees    examples in the clear: of test sets, or of the person who evaluates with their own. What is kept holds none of them. */
+#ifndef CMIF_EVAL_CELLS_H
+#define CMIF_EVAL_CELLS_H
+
+#include "side.h"
+
+#include "run.h"
+#include "tables.h"
+#include "task.h"
+
+typedef struct cmif_trial { /* one run over all examples */
+    uint8_t *labels;        /* [examples] what the model said */
+    uint64_t drawn, passed, unknown; /* words */
+} cmif_trial;
+
+typedef struct cmif_block_seed { /* the runs over one table */
+    uint64_t    seed;
+    char        table[65];     /* its hash; "" without a table */
+    char        certified[64]; /* "0.9281 in a block", "none", ... */
+    double      attack;        /* closed form, unigram prior: share of drawn words that are named; NAN without a table */
+    cmif_trial *trials;
+    size_t      count, from_before; /* from_before: that an earlier command had made */
+} cmif_block_seed;
+
+typedef struct cmif_cell {
+    const cmif_arm  *arm; /* NULL: the text as it is */
+    const char      *epsilon; /* NULL: none to choose */
+    cmif_rows_kind   rows;
+    cmif_block_seed *blocks;
+    size_t           count;
+    /* found from these by cmif_cell_sum: */
+    double          *shares;   /* [examples] of runs that were right */
+    double           accuracy, sd, clear; /* sd over all runs: NAN for one */
+} cmif_cell;
+
+typedef struct cmif_bench { /* what all cells share */
+    cmif_runner     *runner;
+    cmif_tables     *tables;
+    const cmif_task *task;
+    uint8_t         *truth;    /* [examples] as the model counts its labels */
+    char             name[65]; /* hash of model, examples and truth */
+    bool             again;    /* earlier runs do not count */
+    double           release_seconds; /* sanitizing alone */
+} cmif_bench;
+
+/* Names what is measured; fills name. */
+CMIF_MUST_USE cmif_code cmif_bench_name(cmif_bench *bench, cmif_err *err);
+
+/* Fill cell->blocks, which has room for count: each with `trials` runs (1 where there is no noise), on block seeds 1 to count (one, where
+ * the mechanism has none). Errors: those of tables, guard and runner; CANCELLED: finished runs are kept. */
+CMIF_MUST_USE cmif_code cmif_cell_run(cmif_bench *bench, cmif_cell *cell, size_t seeds, size_t trials, cmif_err *err);
+CMIF_MUST_USE cmif_code cmif_cell_sum(const cmif_bench *bench, cmif_cell *cell, cmif_err *err);
+void                    cmif_cell_wipe(cmif_cell *cell);
+
+#endif

@@ -1,0 +1,641 @@
+/* `cmif eval`: what is left of a task when its words go through a mechanism, and what may be said of the difference. */
+#include "cmif_commands.h"
+
+#include "cells.h"
+#include "report.h"
+#include "stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { CELLS_MAX = 512, EPSILONS_MAX = 8, EXIT_GOAL = 3 };
+#define CONFIDENCE 0.95
+
+static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *json_path, *report_path, *final_path;
+static uint32_t    seeds = 5, block_seeds = 1, limit, threads;
+static bool        again, goals;
+
+static const cmif_option options[] = {
+    {'m', "model", "MODEL", CMIF_OPTION_TEXT, &model, 0, 0, "a classifier (default: the data's minilm-sst2)"},
+    {0, "data", "FOLDER", CMIF_OPTION_TEXT, &data, 0, 0, "of the data sets (default: CMIF_DATA, ../shared/data)"},
+    {0, "mechanisms", "LIST", CMIF_OPTION_TEXT, &mechanisms, 0, 0, "only these, a comma between two; 'all'; see below"},
+    {'e', "epsilon", "LIST", CMIF_OPTION_TEXT, &epsilons, 0, 0, "asked of those that have one (default 1,2,3)"},
+    {0, "seeds", "N", CMIF_OPTION_COUNT, &seeds, 1, 1000, "runs of what draws noise (default 5)"},
+    {0, "block-seeds", "N", CMIF_OPTION_COUNT, &block_seeds, 1, 100, "searches for blocks, averaged (default 1)"},
+    {0, "limit", "N", CMIF_OPTION_COUNT, &limit, 1, 1 << 24, "only the first N examples"},
+    {0, "again", NULL, CMIF_OPTION_FLAG, &again, 0, 0, "draw anew; default: finished runs are kept and used"},
+    {0, "final", "FILE", CMIF_OPTION_TEXT, &final_path, 0, 0, "a test split, read once at the very end; it is told"},
+    {0, "goals", NULL, CMIF_OPTION_FLAG, &goals, 0, 0, "say which goals were met; exit code 3 if one was not"},
+    {0, "threads", "N", CMIF_OPTION_COUNT, &threads, 1, 64, "servers of one thread each (default: all cores)"},
+    {'o', "output", "REPORT", CMIF_OPTION_TEXT, &report_path, 0, 0, "write a report, REPORT.html"},
+    {0, "json", "FILE", CMIF_OPTION_TEXT, &json_path, 0, 0, "write all figures as JSON"},
+    {'q', "quiet", NULL, CMIF_OPTION_FLAG, &cmif_quiet, 0, 0, "nothing but results and errors"},
+};
+static const cmif_command command = {
+    .name         = "eval",
+    .args         = "[options] TASK",
+    .summary      = "measure what is left of a task's accuracy under each mechanism",
+    .options      = options,
+    .option_count = sizeof options / sizeof *options,
+    .notes =
+        "Tasks: sst2 (its dev split), or FILE.tsv (sentence TAB label; labels are the model's, or their numbers).\n"
+        "Mechanisms: control control-all santext santext+ metric custext custext+ paper paper-half rnm subset krr "
+        "full\n"
+        "general-k20 general-k20-all general-k100 general-k200; when named: custext+code general-k5 -k10 -k50.\n"
+        "The text as it is, and saying the commonest label always, are measured, too. docs/evaluation.md tells more.\n",
+};
+
+typedef struct compared { /* with a baseline at the same epsilon */
+    bool            there;
+    double          p, adjusted; /* McNemar's, of the first runs; Holm's of all that are shown */
+    cmif_difference paired;      /* of the shares of runs that were right */
+} compared;
+
+typedef struct line {
+    cmif_cell     cell;
+    cmif_interval interval;
+    compared      with[2]; /* custext+, paper; plain rows */
+} line;
+static const char *const baselines[2] = {"custext+", "paper"};
+
+typedef struct evaluation {
+    cmif_bench  bench;
+    cmif_tables tables;
+    cmif_task   task;
+    char        path[PATH_MAX], *epsilon_text;
+    const char *epsilon[EPSILONS_MAX];
+    size_t      epsilon_count;
+    line       *lines;
+    size_t      count;
+    double      majority, seconds;
+    cmif_str   *labels; /* of the model */
+    size_t      label_count;
+    json_t     *goals;
+    bool        met;
+} evaluation;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
+}
+
+/* ---- what is asked for ---- */
+
+static bool in_list(const char *list, const char *name)
+{
+    for (size_t size = strlen(name); list && *list;) {
+        size_t n = strcspn(list, ",");
+        if (n == size && !memcmp(list, name, n)) {
+            return true;
+        }
+        list += n + (list[n] == ',');
+    }
+    return false;
+}
+
+static cmif_code check_mechanisms(cmif_err *err)
+{
+    const char *names[64];
+    for (size_t i = 0; i < cmif_arm_count; i++) {
+        names[i] = cmif_arms[i].name;
+    }
+    for (const char *at = mechanisms; at && *at && strcmp(mechanisms, "all") != 0;) {
+        char   name[64] = "";
+        size_t n = strcspn(at, ","), i = 0;
+        snprintf(name, sizeof name, "%.*s", (int) (n < 63 ? n : 63), at);
+        while (i < cmif_arm_count && strcmp(name, cmif_arms[i].name) != 0) {
+            i++;
+        }
+        if (i == cmif_arm_count && strcmp(name, "clean") != 0) {
+            const char *near = cmif_nearest(name, names, cmif_arm_count);
+            return cmif_fail(err, CMIF_E_RANGE, "--mechanisms knows no '%.40s'%s%s: 'cmif eval --help' lists them",
+                             name, near ? "; did you mean " : "", near ? near : "");
+        }
+        at += n + (at[n] == ',');
+    }
+    return CMIF_OK;
+}
+
+static cmif_code read_epsilons(evaluation *e, cmif_err *err)
+{
+    e->epsilon_text = strdup(epsilons);
+    for (char *at = e->epsilon_text, *rest = NULL; at && (at = strtok_r(at, ",", &rest)); at = NULL) {
+        char  *end;
+        double value = strtod(at, &end);
+        if (*end || !(value > 0 && value <= 16) || e->epsilon_count == EPSILONS_MAX) {
+            return cmif_fail(err, CMIF_E_RANGE, "--epsilon takes up to %d numbers above 0, at most 16, such as 1,2,3",
+                             EPSILONS_MAX);
+        }
+        e->epsilon[e->epsilon_count++] = at;
+    }
+    return e->epsilon_count ? CMIF_OK : cmif_fail(err, CMIF_E_RANGE, "--epsilon takes numbers such as 1,2,3");
+}
+
+/* ---- the task ---- */
+
+static cmif_code model_labels(evaluation *e, cmif_err *err)
+{
+    char               key[128];
+    const cmif_client *c = cmif_runner_client(e->bench.runner);
+    snprintf(key, sizeof key, "%.*s.classifier.output_labels", (int) (c->arch.size < 64 ? c->arch.size : 64),
+             c->arch.data);
+    if (!cmif_gguf_find(c->file, key)) {
+        return cmif_fail(err, CMIF_E_UNSUPPORTED,
+                         "the model has no labels, so it classifies nothing: name a classifier with -m");
+    }
+    cmif_code rc = cmif_gguf_get_strs(c->file, key, &e->labels, &e->label_count, err);
+    if (rc == CMIF_OK && (e->label_count != cmif_runner_outputs(e->bench.runner) || e->label_count > 256)) {
+        rc = cmif_fail(err, CMIF_E_FORMAT, "the model has %zu labels, the server gives %zu numbers", e->label_count,
+                       cmif_runner_outputs(e->bench.runner));
+    }
+    return rc;
+}
+
+/* The number of a label of the file, as the model counts: by name, else it is the number. */
+static cmif_code find_label(const evaluation *e, const char *label, uint8_t *out, cmif_err *err)
+{
+    for (size_t i = 0; i < e->label_count; i++) {
+        if (e->labels[i].size == strlen(label) && !memcmp(e->labels[i].data, label, e->labels[i].size)) {
+            *out = (uint8_t) i;
+            return CMIF_OK;
+        }
+    }
+    char         *end;
+    unsigned long number = strtoul(label, &end, 10);
+    if (label[0] >= '0' && label[0] <= '9' && !*end && number < e->label_count) {
+        *out = (uint8_t) number;
+        return CMIF_OK;
+    }
+    return cmif_fail(err, CMIF_E_FORMAT,
+                     "the file has a label that the model does not know: it has %zu labels, 0 to %zu", e->label_count,
+                     e->label_count - 1);
+}
+
+static cmif_code open_task(evaluation *e, cmif_err *err)
+{
+    cmif_code rc = cmif_task_open(e->path, 0, 0, &e->task, err);
+    if (rc == CMIF_OK && (e->task.examples[0].second || !e->task.label_count)) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%.150s' is no file of one sentence and one label a line", e->path);
+    }
+    e->task.count    = limit && limit < e->task.count ? limit : e->task.count;
+    e->bench.truth   = rc == CMIF_OK ? calloc(e->task.count, 1) : NULL;
+    e->bench.task    = &e->task;
+    uint64_t of[256] = {0}, most = 0;
+    if (rc == CMIF_OK && !e->bench.truth) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu labels", e->task.count);
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < e->task.count; i++) {
+        rc   = find_label(e, e->task.labels[e->task.examples[i].label], &e->bench.truth[i], err);
+        most = ++of[e->bench.truth[i]] > most ? of[e->bench.truth[i]] : most;
+    }
+    e->majority = (double) most / (double) (e->task.count ? e->task.count : 1);
+    return rc == CMIF_OK ? cmif_bench_name(&e->bench, err) : rc;
+}
+
+/* ---- measuring ---- */
+
+static void plan(evaluation *e)
+{
+    e->lines[e->count++].cell = (cmif_cell){0};
+    for (size_t a = 0; a < cmif_arm_count; a++) {
+        const cmif_arm *arm = &cmif_arms[a];
+        if (mechanisms && strcmp(mechanisms, "all") != 0 ? !in_list(mechanisms, arm->name)
+                                                         : !mechanisms && arm->in_doubt) {
+            continue;
+        }
+        for (size_t i = 0; i < (arm->epsilon ? e->epsilon_count : 1); i++) {
+            for (int r = 0; r < CMIF_EVAL_ROWS; r++) {
+                if ((arm->rows >> r & 1) && e->count < CELLS_MAX) {
+                    e->lines[e->count++].cell = (cmif_cell){
+                        .arm = arm, .epsilon = arm->epsilon ? e->epsilon[i] : NULL, .rows = (cmif_rows_kind) r};
+                }
+            }
+        }
+    }
+}
+
+static const line *find_line(const evaluation *e, const char *name, const char *epsilon, cmif_rows_kind rows)
+{
+    for (size_t i = 0; i < e->count; i++) {
+        const cmif_cell *c = &e->lines[i].cell;
+        if (c->arm && !strcmp(c->arm->name, name) && c->rows == rows &&
+            (!c->epsilon || !epsilon || !strcmp(c->epsilon, epsilon))) {
+            return &e->lines[i];
+        }
+    }
+    return NULL;
+}
+
+/* Every line beside each baseline at its epsilon (the first one, where it has none to choose). */
+static cmif_code compare(evaluation *e, cmif_err *err)
+{
+    double      *p = calloc(2 * e->count + 1, sizeof *p), *adjusted = calloc(2 * e->count + 1, sizeof *adjusted);
+    compared   **at     = calloc(2 * e->count + 1, sizeof *at);
+    size_t       tested = 0;
+    const size_t n      = e->task.count;
+    const bool   ok     = p && adjusted && at;
+    for (size_t i = 0; ok && i < e->count; i++) {
+        line *l = &e->lines[i];
+        for (size_t b = 0; b < 2; b++) {
+            const line *base =
+                find_line(e, baselines[b], l->cell.epsilon ? l->cell.epsilon : e->epsilon[0], CMIF_EVAL_PLAIN);
+            if (!base || base == l || !l->cell.arm) {
+                continue;
+            }
+            uint64_t       only_us = 0, only_base = 0;
+            const uint8_t *us = l->cell.blocks[0].trials[0].labels, *them = base->cell.blocks[0].trials[0].labels;
+            for (size_t k = 0; k < n; k++) {
+                only_us += us[k] == e->bench.truth[k] && them[k] != e->bench.truth[k];
+                only_base += us[k] != e->bench.truth[k] && them[k] == e->bench.truth[k];
+            }
+            l->with[b]   = (compared){.there  = true,
+                                      .p      = cmif_stats_mcnemar(only_us, only_base).p,
+                                      .paired = cmif_stats_paired(l->cell.shares, base->cell.shares, n, CONFIDENCE)};
+            p[tested]    = l->with[b].p;
+            at[tested++] = &l->with[b];
+        }
+    }
+    if (ok) {
+        cmif_stats_holm(p, tested, adjusted);
+    }
+    for (size_t i = 0; ok && i < tested; i++) {
+        at[i]->adjusted = adjusted[i];
+    }
+    free(p);
+    free(adjusted);
+    free(at);
+    return ok ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for comparisons");
+}
+
+static cmif_code measure(evaluation *e, cmif_err *err)
+{
+    double    began = now();
+    cmif_code rc    = CMIF_OK;
+    for (size_t i = 0; rc == CMIF_OK && i < e->count; i++) {
+        line *l = &e->lines[i];
+        rc      = cmif_cell_run(&e->bench, &l->cell, block_seeds, seeds, err);
+        rc      = rc == CMIF_OK ? cmif_cell_sum(&e->bench, &l->cell, err) : rc;
+        l->interval =
+            cmif_stats_wilson((uint64_t) llround(l->cell.accuracy * (double) e->task.count), e->task.count, CONFIDENCE);
+    }
+    cmif_status(NULL);
+    e->seconds = now() - began - e->tables.seconds;
+    return rc == CMIF_OK ? compare(e, err) : rc;
+}
+
+/* ---- what is said ---- */
+
+static size_t runs_of(const cmif_cell *c, size_t *from_before)
+{
+    size_t count = 0;
+    *from_before = 0;
+    for (size_t s = 0; s < c->count; s++) {
+        count += c->blocks[s].count;
+        *from_before += c->blocks[s].from_before;
+    }
+    return count;
+}
+
+static void put_p(char *out, size_t room, const compared *with)
+{
+    snprintf(out, room,
+             !with->there             ? ""
+             : with->adjusted < 1e-9  ? "<1e-9"
+             : with->adjusted < 0.001 ? "%.0e"
+                                      : "%.3f",
+             with->adjusted);
+}
+
+static void print_table(const evaluation *e)
+{
+    const cmif_style dim   = CMIF_DIM;
+    const char      *style = cmif_style_of(stdout, dim), *plain = cmif_style_of(stdout, CMIF_PLAIN);
+    printf("%s%-16s %-7s %-18s %-18s %8s %6s  %-14s %4s %6s %7s %7s%s\n", style, "mechanism", "epsilon", "certified",
+           "rows", "accuracy", "sd", "95 % interval", "runs", "clear", "p cust+", "p paper", plain);
+    printf("%-16s %-7s %-18s %-18s %8.4f\n", "majority", "", "", "", e->majority);
+    for (size_t i = 0; i < e->count; i++) {
+        const line      *l      = &e->lines[i];
+        const cmif_cell *c      = &l->cell;
+        char             sd[16] = "", p[2][16];
+        size_t           old, runs = runs_of(c, &old);
+        if (!isnan(c->sd)) {
+            snprintf(sd, sizeof sd, "%.4f", c->sd);
+        }
+        put_p(p[0], sizeof p[0], &l->with[0]);
+        put_p(p[1], sizeof p[1], &l->with[1]);
+        printf("%-16s %-7s %-18s %-18s %8.4f %6s  [%.3f, %.3f] %4zu %5.1f%% %7s %7s\n", c->arm ? c->arm->name : "clean",
+               c->epsilon ? c->epsilon : "", c->arm ? c->blocks[0].certified : "none",
+               c->arm ? cmif_rows_kinds[c->rows] : "", c->accuracy, sd, l->interval.low, l->interval.high, runs,
+               100 * c->clear, p[0], p[1]);
+    }
+}
+
+static json_t *real_or_null(double value)
+{
+    return isnan(value) ? json_null() : json_real(value);
+}
+
+static json_t *line_json(const evaluation *e, const line *l)
+{
+    const cmif_cell *c    = &l->cell;
+    json_t          *runs = json_array(), *tables = json_array();
+    for (size_t s = 0; s < c->count; s++) {
+        json_t *of = json_array();
+        for (size_t r = 0; r < c->blocks[s].count; r++) {
+            size_t right = 0;
+            for (size_t i = 0; i < e->task.count; i++) {
+                right += c->blocks[s].trials[r].labels[i] == e->bench.truth[i];
+            }
+            json_array_append_new(of, json_real((double) right / (double) e->task.count));
+        }
+        json_array_append_new(runs, of);
+        if (c->arm) {
+            json_array_append_new(
+                tables, json_pack("{s:s, s:s, s:o, s:o}", "sha256", c->blocks[s].table, "certified",
+                                  c->blocks[s].certified, "attack", real_or_null(c->blocks[s].attack), "block_seed",
+                                  c->arm->blocks ? json_integer((json_int_t) c->blocks[s].seed) : json_null()));
+        }
+    }
+    json_t *object =
+        json_pack("{s:s, s:s?, s:s, s:f, s:o, s:[f, f], s:o, s:f, s:o, s:s?}", "mechanism",
+                  c->arm ? c->arm->name : "clean", "epsilon", c->epsilon, "rows", cmif_rows_kinds[c->rows], "accuracy",
+                  c->accuracy, "sd", real_or_null(c->sd), "interval", l->interval.low, l->interval.high, "runs", runs,
+                  "clear", c->clear, "tables", tables, "about", c->arm ? c->arm->about : NULL);
+    for (size_t b = 0; object && b < 2; b++) {
+        const compared *with = &l->with[b];
+        if (with->there) {
+            char name[32];
+            snprintf(name, sizeof name, "against_%s", baselines[b]);
+            json_object_set_new(object, name,
+                                json_pack("{s:f, s:f, s:f, s:[f, f], s:f}", "mcnemar_p", with->p, "holm_p",
+                                          with->adjusted, "difference", with->paired.difference, "difference_interval",
+                                          with->paired.interval.low, with->paired.interval.high, "paired_p",
+                                          with->paired.p));
+        }
+    }
+    return object;
+}
+
+static json_t *evaluation_json(const evaluation *e)
+{
+    char               id[65];
+    const cmif_client *c       = cmif_runner_client(e->bench.runner);
+    cmif_runner_counts n       = cmif_runner_totals(e->bench.runner);
+    json_t            *results = json_array(), *numbers = json_array();
+    for (size_t i = 0; i < 32; i++) {
+        snprintf(id + 2 * i, 3, "%02x", c->model_id[i]);
+    }
+    for (size_t i = 0; i < e->count; i++) {
+        json_array_append_new(results, line_json(e, &e->lines[i]));
+    }
+    for (uint32_t i = 1; i <= block_seeds; i++) {
+        json_array_append_new(numbers, json_integer(i));
+    }
+    const char *name = strrchr(e->path, '/');
+    return json_pack(
+        "{s:s, s:b, s:s, s:I, s:{s:s%, s:s}, s:f, s:{s:I, s:s}, s:o, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I}}",
+        "task", final_path ? (name ? name + 1 : e->path) : e->path, "final", final_path != NULL, "setting",
+        "I: trained on clean text, the prompt sanitized", "examples", (json_int_t) e->task.count, "model", "name",
+        c->name.data, c->name.size, "id", id, "majority", e->majority, "noise", "runs", (json_int_t) seeds, "source",
+        "the shipped generator, which takes no seed", "block_seeds", numbers, "results", results, "seconds",
+        "evaluating", e->seconds, "building", e->tables.seconds, "sanitizing", e->bench.release_seconds, "rows",
+        n.rows_seconds, "encoding", n.encode_seconds, "texts", "sent", (json_int_t) n.texts, "computed",
+        (json_int_t) n.computed);
+}
+
+/* ---- goals: issue 6, must show 2 and 3; issue 4 ---- */
+
+static void goal(evaluation *e, const char *what, double found, double least)
+{
+    bool met = found >= least;
+    e->met   = e->met && met;
+    printf("goal: %-72s %.4f, at least %.4f  %s\n", what, found, least, met ? "met" : "NOT MET");
+    json_array_append_new(e->goals,
+                          json_pack("{s:s, s:f, s:f, s:b}", "goal", what, "found", found, "least", least, "met", met));
+}
+
+static void check_goals(evaluation *e)
+{
+    static const char *const ours[] = {"rnm", "general-k20"};
+    const line              *cust   = find_line(e, "custext+", "1", CMIF_EVAL_PLAIN),
+               *paper               = find_line(e, "paper", "1", CMIF_EVAL_PLAIN);
+    const line *text = find_line(e, "rnm", "1", CMIF_EVAL_PLAIN), *rows = find_line(e, "rnm", "1", CMIF_EVAL_BAYES);
+    const line *in = find_line(e, "general-k100", NULL, CMIF_EVAL_CONTEXT_IN);
+    char        what[96];
+    for (size_t i = 0; i < 2; i++) {
+        const line *us = find_line(e, ours[i], "1", CMIF_EVAL_BAYES);
+        if (us && cust && us->with[0].there) {
+            snprintf(what, sizeof what, "%s, Bayes rows: 10 points over custext+", ours[i]);
+            goal(e, what, us->cell.accuracy - cust->cell.accuracy, 0.10);
+            snprintf(what, sizeof what, "%s, Bayes rows: p < .01 against custext+ (1 - p)", ours[i]);
+            goal(e, what, 1 - us->with[0].adjusted, 0.99);
+        }
+        if (us && paper) {
+            snprintf(what, sizeof what, "%s, Bayes rows: not below paper", ours[i]);
+            goal(e, what, us->cell.accuracy - paper->cell.accuracy, 0);
+        }
+        if (us) {
+            snprintf(what, sizeof what, "%s, Bayes rows: .855 in setting I", ours[i]);
+            goal(e, what, us->cell.accuracy, 0.855);
+        }
+    }
+    if (rows && text) {
+        goal(e, "rnm, K 20, epsilon <= 1, Bayes rows: .845", rows->cell.accuracy, 0.845);
+        goal(e, "rnm, Bayes rows: 6 points over its own text", rows->cell.accuracy - text->cell.accuracy, 0.06);
+    }
+    if (in) {
+        goal(e, "K 100, rows in context, in domain: .86", in->cell.accuracy, 0.86);
+    }
+}
+
+/* ---- the report ---- */
+
+static json_t *report_json(const evaluation *e)
+{
+    char    date[16], facts[5][160];
+    time_t  t    = time(NULL);
+    json_t *rows = json_array(), *points[3] = {json_array(), json_array(), json_array()}, *about = json_array();
+    strftime(date, sizeof date, "%Y-%m-%d", gmtime(&t));
+    cmif_runner_counts n = cmif_runner_totals(e->bench.runner);
+
+    json_array_append_new(
+        rows, json_pack("[s, s, s, s, f, n, s, s, n, n, n]", "majority", "", "", "", e->majority, "", "", ""));
+    for (size_t i = 0; i < e->count; i++) {
+        const line      *l = &e->lines[i];
+        const cmif_cell *c = &l->cell;
+        char             interval[32], clear[16], p[2][16];
+        snprintf(interval, sizeof interval, "%.3f to %.3f", l->interval.low, l->interval.high);
+        snprintf(clear, sizeof clear, "%.1f %%", 100 * c->clear);
+        put_p(p[0], sizeof p[0], &l->with[0]);
+        put_p(p[1], sizeof p[1], &l->with[1]);
+        json_array_append_new(rows, json_pack("[s, s, s, s, f, o, s, s, o, s, s]", c->arm ? c->arm->name : "clean",
+                                              c->epsilon ? c->epsilon : "", c->arm ? c->blocks[0].certified : "none",
+                                              c->arm ? cmif_rows_kinds[c->rows] : "", c->accuracy, real_or_null(c->sd),
+                                              interval, clear, c->arm ? real_or_null(c->blocks[0].attack) : json_null(),
+                                              p[0], p[1]));
+        if (c->arm && !isnan(c->blocks[0].attack)) {
+            size_t which = c->rows == CMIF_EVAL_PLAIN ? 0 : c->rows == CMIF_EVAL_BAYES ? 1 : 2;
+            json_array_append_new(points[which], json_pack("[f, f, f, f]", c->blocks[0].attack, c->accuracy,
+                                                           l->interval.low, l->interval.high));
+        }
+        if (c->arm && (!i || e->lines[i - 1].cell.arm != c->arm)) {
+            json_array_append_new(about, json_pack("[s, s]", c->arm->name, c->arm->about));
+        }
+    }
+    json_t                  *series  = json_array();
+    static const char *const names[] = {"plain rows", "Bayes rows", "rows in context"};
+    for (size_t i = 0; i < 3; i++) {
+        if (json_array_size(points[i])) {
+            json_array_append_new(series, json_pack("{s:s, s:O}", "name", names[i], "points", points[i]));
+        }
+        json_decref(points[i]);
+    }
+    snprintf(facts[0], sizeof facts[0], "%zu%s", e->task.count, final_path ? "; a TEST SPLIT, read with --final" : "");
+    snprintf(facts[1], sizeof facts[1], "%u for what draws noise; the generator takes no seed", seeds);
+    snprintf(facts[2], sizeof facts[2], "1 to %u", block_seeds);
+    snprintf(facts[3], sizeof facts[3], "%.0f s evaluating, %.0f s building tables", e->seconds, e->tables.seconds);
+    snprintf(facts[4], sizeof facts[4], "%.1f us a text for sanitizing, %.1f us for rows",
+             1e6 * e->bench.release_seconds / (double) (n.texts ? n.texts : 1),
+             1e6 * n.rows_seconds / (double) (n.texts ? n.texts : 1));
+    json_t *first =
+        json_pack("{s:s, s:[s], s:{s:[s,s,s,s,s,s,s,s,s,s,s], s:s, s:o, s:s}}", "heading", "Accuracy", "text",
+                  "The model was trained on clean text; only what is asked of it is sanitized (setting I). p: "
+                  "McNemar's test against the baseline at "
+                  "the same epsilon, after Holm's correction for all that are shown.",
+                  "table", "columns", "mechanism", "epsilon", "certified", "rows", "accuracy", "sd", "95 % interval",
+                  "in clear", "attack", "p, custext+", "p, paper", "align", "lllrrrrrrrr", "rows", rows, "caption",
+                  "In clear: share of words that leave as they are. Attack: share of drawn words that are named by who "
+                  "knows table and prior and sees "
+                  "one word (closed form).");
+    json_t *sections = json_pack("[o]", first);
+    if (json_array_size(series)) {
+        json_array_append_new(sections,
+                              json_pack("{s:s, s:{s:s, s:{s:s}, s:{s:s}, s:o}}", "heading", "Accuracy against attack",
+                                        "plot", "kind", "scatter", "x", "label", "words named from one released word",
+                                        "y", "label", "accuracy", "series", series));
+    } else {
+        json_decref(series);
+    }
+    json_array_append_new(sections,
+                          json_pack("{s:s, s:{s:[s,s], s:s, s:o}}", "heading", "What each mechanism follows", "table",
+                                    "columns", "mechanism", "what it is", "align", "ll", "rows", about));
+    return json_pack("{s:s, s:s, s:s, s:[[s,s],[s,s],[s,s],[s,s],[s,s]], s:o}", "title", "What is left of the task",
+                     "made", date, "command", "cmif eval", "facts", "examples", facts[0], "runs", facts[1],
+                     "block seeds", facts[2], "time", facts[3], "cost", facts[4], "sections", sections);
+}
+
+static cmif_code write_out(const evaluation *e, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    if (json_path) {
+        json_t *object = evaluation_json(e);
+        if (object && e->goals) {
+            json_object_set(object, "goals", e->goals);
+        }
+        rc = object && json_dump_file(object, json_path, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) == 0
+                 ? CMIF_OK
+                 : cmif_fail(err, CMIF_E_IO, "cannot write '%.150s': is there such a folder, and room on the disk?",
+                             json_path);
+        json_decref(object);
+    }
+    if (rc == CMIF_OK && report_path) {
+        json_t *document = report_json(e);
+        rc               = document ? cmif_report_write(document, report_path, err)
+                                    : cmif_fail(err, CMIF_E_MEMORY, "no memory for the report");
+        json_decref(document);
+    }
+    return rc;
+}
+
+static void print_time(const evaluation *e)
+{
+    cmif_runner_counts n     = cmif_runner_totals(e->bench.runner);
+    double             texts = (double) (n.texts ? n.texts : 1);
+    size_t             runs = 0, old = 0;
+    for (size_t i = 0; i < e->count; i++) {
+        size_t before;
+        runs += runs_of(&e->lines[i].cell, &before);
+        old += before;
+    }
+    printf("\n%zu runs of %zu examples, %zu of them from earlier commands; %.0f s, and %.0f s for building %u tables\n",
+           runs, e->task.count, old, e->seconds, e->tables.seconds, e->tables.made);
+    if (n.texts) {
+        printf("%llu texts, %llu of them computed; a text takes %.0f us to sanitize and %.0f us to make rows of\n",
+               (unsigned long long) n.texts, (unsigned long long) n.computed, 1e6 * e->bench.release_seconds / texts,
+               1e6 * n.rows_seconds / texts);
+    }
+}
+
+int cmif_eval(int argc, char **argv)
+{
+    static evaluation e;
+    char              beside[PATH_MAX + 64];
+    cmif_err          err  = {0};
+    int               rest = 0, exit_code;
+
+    cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
+    if (rc == CMIF_OK && rest != 1 && !(rest == 0 && final_path)) {
+        rc = cmif_fail(&err, CMIF_E_RANGE, "which task? eval takes one: sst2, or FILE.tsv");
+    }
+    if (rc == CMIF_OK && rest == 1 && strcmp(argv[0], "sst2") != 0 && !strchr(argv[0], '.')) {
+        rc = cmif_fail(&err, CMIF_E_RANGE, "there is no such task: eval takes sst2, or FILE.tsv");
+    }
+    rc = rc == CMIF_OK ? check_mechanisms(&err) : rc;
+    rc = rc == CMIF_OK ? read_epsilons(&e, &err) : rc;
+    if (rc != CMIF_OK) {
+        exit_code = cmif_report_usage(&err);
+        goto done;
+    }
+    e.met   = true;
+    e.goals = goals ? json_array() : NULL;
+    e.lines = calloc(CELLS_MAX, sizeof *e.lines);
+    rc      = e.lines ? CMIF_OK : cmif_fail(&err, CMIF_E_MEMORY, "no memory for the table");
+    rc      = rc == CMIF_OK ? cmif_tables_open(data, &e.tables, &err) : rc;
+    if (rc == CMIF_OK && final_path) {
+        snprintf(e.path, sizeof e.path, "%s", final_path);
+    } else if (rc == CMIF_OK && !strcmp(argv[0], "sst2")) {
+        rc = cmif_tables_data(&e.tables, "sst2/dev.tsv", e.path, &err);
+    } else if (rc == CMIF_OK) {
+        snprintf(e.path, sizeof e.path, "%s", argv[0]);
+    }
+    if (rc == CMIF_OK && !model) {
+        snprintf(beside, sizeof beside, "%s/../models/minilm-sst2/minilm-sst2-f16.gguf", e.tables.data);
+        model = beside;
+    }
+    e.bench = (cmif_bench){.tables = &e.tables, .again = again};
+    rc      = rc == CMIF_OK ? cmif_runner_open(model, threads, &e.bench.runner, &err) : rc;
+    rc      = rc == CMIF_OK ? model_labels(&e, &err) : rc;
+    rc      = rc == CMIF_OK ? open_task(&e, &err) : rc;
+    if (rc == CMIF_OK) {
+        plan(&e);
+        rc = measure(&e, &err);
+    }
+    if (rc == CMIF_OK) {
+        print_table(&e);
+        if (!cmif_quiet) {
+            print_time(&e);
+        }
+        if (goals) {
+            check_goals(&e);
+        }
+        rc = write_out(&e, &err);
+    }
+    cmif_status(NULL);
+    exit_code = rc != CMIF_OK ? cmif_report(&err) : e.met ? CMIF_EXIT_OK : EXIT_GOAL;
+done:
+    for (size_t i = 0; e.lines && i < e.count; i++) {
+        cmif_cell_wipe(&e.lines[i].cell);
+    }
+    free(e.lines);
+    free(e.labels);
+    free(e.bench.truth);
+    free(e.epsilon_text);
+    json_decref(e.goals);
+    cmif_task_wipe(&e.task);
+    cmif_runner_close(e.bench.runner);
+    return exit_code;
+}
