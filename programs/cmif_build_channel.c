@@ -495,5 +495,5 @@ int build_channel_main(int argc, char **argv)
         return tool_report(&err, 1);
     }
     printf("%s\n", o.output); /* for `cmif channel build`, which certifies it */
-    return fflush(stdout) == 0 ? 0 : 1;
+    return tool_end(&err);
 }

@@ -174,7 +174,7 @@ int build_lexicon_main(int argc, char **argv)
                path, lexicon->count - 1, classes[CMIF_CLASS_PASS], classes[CMIF_CLASS_NEGATION],
                classes[CMIF_CLASS_UNKNOWN], lexicon->synonym_count / 2, lexicon->antonym_count / 2,
                lexicon->gloss_count, digest);
-        code = fflush(stdout) == 0 ? 0 : 1;
+        code = tool_end(&err);
     }
     cmif_lexicon_free(lexicon);
     return code;
@@ -295,7 +295,7 @@ int build_lists_main(int argc, char **argv)
         code = tool_print_json(object, &err);
     } else {
         printf("  sha256 %s\n", digest);
-        code = fflush(stdout) == 0 ? 0 : 1;
+        code = tool_end(&err);
     }
     cmif_gguf_free(file);
     return code;
@@ -352,5 +352,5 @@ int build_lm_main(int argc, char **argv)
         return tool_print_json(json_pack("{s:s, s:I}", "file", path, "bytes", (json_int_t) size), &err);
     }
     printf("%s  %s\n", path, tool_size(size));
-    return fflush(stdout) == 0 ? 0 : 1;
+    return tool_end(&err);
 }

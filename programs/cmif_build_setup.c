@@ -211,7 +211,7 @@ static int report(const setup *s, cmif_err *err)
     bool model = cmif_cache_model("smollm2", path, err) == CMIF_OK;
     printf("now: %scmif run -m smollm2 \"Write a two-line thank-you note to my nurse.\"\n",
            model ? "" : "cmif pull smollm2, then ");
-    return fflush(stdout) == 0 ? 0 : 1;
+    return tool_end(err);
 }
 
 int build_setup_main(int argc, char **argv)

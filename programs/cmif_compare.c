@@ -127,7 +127,7 @@ int cmif_show_main(int argc, char **argv)
         code    = tool_print_json(results, &err);
         results = NULL;
     } else if (code == 0) {
-        code = fflush(stdout) == 0 ? 0 : 1;
+        code = tool_end(&err);
     }
     json_decref(results);
     cmif_table_free(table);
@@ -374,7 +374,7 @@ int cmif_compare_main(int argc, char **argv)
         results = NULL;
     } else {
         print_entries(entries, (size_t) rest);
-        code = fflush(stdout) == 0 ? 0 : 1;
+        code = tool_end(&err);
     }
     for (int i = 0; i < rest && i < TABLES_MAX; i++) {
         cmif_table_free(entries[i].table);

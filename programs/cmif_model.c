@@ -112,7 +112,7 @@ static int print_split(const char *folder, const cmif_split_options *options, co
             "sealed with the key in %s%s, id %s; without it nobody reads the client's file, nor do you: keep a copy\n",
             key_file, key_made ? ", which was made now" : "", key_id);
     }
-    return fflush(stdout) == 0 ? 0 : 1;
+    return tool_end(err);
 }
 
 /* This process holds a key from here on: it leaves no core, is looked into by nobody, and keeps the key out of swap. */
@@ -291,7 +291,7 @@ static int inspect_sealed(const char *path, cmif_err *err)
     printf("half          the client's half of a split, as its header says; only the key can tell\n");
     printf("of model      %s\n", model_id);
     printf("key id        %s\n", key_id);
-    return fflush(stdout) == 0 ? 0 : 1;
+    return tool_end(err);
 }
 
 static int inspect_main(int argc, char **argv)
@@ -357,7 +357,7 @@ static int inspect_main(int argc, char **argv)
             printf("chat          %s%s\n", refused ? "no: " : "the template is cut into pieces",
                    refused ? refused : "");
         }
-        code = fflush(stdout) == 0 ? 0 : 1;
+        code = tool_end(&err);
     }
     cmif_gguf_out_free(cut);
     cmif_gguf_free(file);

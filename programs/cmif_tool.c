@@ -40,18 +40,26 @@ int tool_report(const cmif_err *err, int exit_code)
     return err->code == CMIF_E_CANCELLED && tool_interrupted ? 128 + tool_interrupted : exit_code;
 }
 
+int tool_end(cmif_err *err)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
+        return 0;
+    }
+    (void) !cmif_fail(err, CMIF_E_IO, "cannot write the result: is the disk full, or the pipe closed?");
+    return tool_report(err, 1);
+}
+
 int tool_print_json(json_t *object, cmif_err *err)
 {
     char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
     json_decref(object);
-    if (!text || puts(text) < 0 || fflush(stdout) != 0) {
-        (void) !cmif_fail(err, CMIF_E_IO,
-                          text ? "cannot write to standard output" : "cannot make JSON: a name is not UTF-8");
-        free(text);
+    if (!text) {
+        (void) !cmif_fail(err, CMIF_E_FORMAT, "cannot make JSON: a name is not UTF-8");
         return tool_report(err, 1);
     }
+    puts(text);
     free(text);
-    return 0;
+    return tool_end(err);
 }
 
 const char *tool_size(uint64_t bytes)

@@ -17,6 +17,8 @@ extern volatile sig_atomic_t tool_interrupted; /* the signal that asked us to en
 void tool_signals_install(void);
 /* The one sentence of a failure; returns the exit code: exit_code, or 128 + signal when that is why. */
 int         tool_report(const cmif_err *err, int exit_code);
+/* When all is printed; returns the exit code: 1, with its sentence, when it did not arrive. */
+int         tool_end(cmif_err *err);
 /* Print object, indented, and drop it; returns the exit code. */
 int         tool_print_json(json_t *object, cmif_err *err);
 const char *tool_size(uint64_t bytes); /* "98.4 MB"; room for four such texts in one call */

@@ -316,6 +316,16 @@ def a_full_disk_leaves_nothing():
 
 
 @promise
+def a_result_that_cannot_be_printed_is_a_failure():
+    table = ("channel", "build", "-l", LEXICON, "--vectors", VECTORS, "--mechanism", "rnm", "-o", f"{WORK}/printed.cmifch")
+    for args in (("lexicon", "build", "--from", LIST, "-o", f"{WORK}/printed.gguf"), table, ("channel", "show", f"{WORK}/general.cmifch", "film"),
+                 ("channel", "show", "--json", f"{WORK}/general.cmifch", "film"), ("inspect", LEXICON)):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([CMIF, *args], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, env=ENV, text=True)
+        assert done.returncode == 1 and "cannot write the result" in done.stderr and done.stderr.count("\n") == 1, (args, done.stderr)
+
+
+@promise
 def words_of_a_model_are_enough():
     if not os.path.exists(SST2):
         return
