@@ -65,6 +65,7 @@ static const struct {
     {"setup", setup, "make what sanitizing needs, once: words, names, the default table"},
     {"verify", cmif_verify_command, "what evidence of a TEE or a TPM proves"},
     {"collateral", cmif_collateral_command, NULL},
+    {"keyserver", cmif_keyserver_command, NULL},
     {"pull", pull, "bring a small model, smollm2 or minilm, or public words"},
     {"split", split, "write the two halves of a model file"},
     {"inspect", inspect, NULL},

@@ -4,6 +4,7 @@
 #include "cmif_terminal.h"
 
 #include "gguf/gguf.h"
+#include "seal/seal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +71,11 @@ static cmif_code look_into(const char *path, bool *client, cmif_err *err)
 {
     cmif_gguf *file = NULL;
     cmif_str   role = {0};
-    cmif_code  rc   = cmif_gguf_open(path, &file, err);
+    *client         = cmif_seal_is(path);
+    if (*client) {
+        return CMIF_OK;
+    }
+    cmif_code rc = cmif_gguf_open(path, &file, err);
     if (rc != CMIF_OK) {
         return rc;
     }
@@ -102,8 +107,13 @@ cmif_code cmif_cache_halves(const char *model, bool make, cmif_halves *out, cmif
         return cmif_fail(err, CMIF_E_IO, "cannot look at '%s': %s", model, strerror(errno));
     }
     if (S_ISDIR(info.st_mode)) {
-        if (snprintf(out->client, sizeof out->client, "%s/client.gguf", path) >= PATH_MAX ||
-            access(out->client, R_OK) != 0) {
+        bool there = false;
+        for (size_t i = 0; i < 2 && !there; i++) { /* the one of the two that 'cmif split' left */
+            there =
+                snprintf(out->client, sizeof out->client, "%s/client.gguf%s", path, i ? ".sealed" : "") < PATH_MAX &&
+                access(out->client, R_OK) == 0;
+        }
+        if (!there) {
             return cmif_fail(err, CMIF_E_IO,
                              "the folder '%s' has no client.gguf: name a model file, or a folder that "
                              "'cmif split' wrote",

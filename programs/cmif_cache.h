@@ -11,7 +11,7 @@ typedef struct cmif_halves {
     bool made; /* the split was made by this call */
 } cmif_halves;
 
-/* The two halves of a model: themselves when model is a client half or a folder with one, else a split in
+/* The two halves of a model: themselves when model is a client half (sealed or not) or a folder with one, else a split in
  * $XDG_CACHE_HOME/cmif/split, made now by cmif-model unless it is there (two programs at once make it once).
  *   make  false: only look; the paths are filled in, and access() tells whether they are there
  * Errors: IO, CANCELLED. */

@@ -4,6 +4,7 @@
 #include "cmif_verdict.h"
 
 #include "base/bytes.h"
+#include "seal/seal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,7 +18,13 @@
 
 cmif_code cmif_client_load(const char *path, cmif_client *c, cmif_err *err)
 {
-    cmif_code rc = cmif_gguf_open(path, &c->file, err);
+    cmif_code rc;
+    if (c->options.unseal.from || cmif_seal_is(path)) {
+        rc = cmif_unseal(path, &c->options.unseal, &c->plain, err);
+        rc = rc ? rc : cmif_gguf_open_memory(c->plain.data, c->plain.size, &c->file, err);
+    } else {
+        rc = cmif_gguf_open(path, &c->file, err);
+    }
     if (rc != CMIF_OK) {
         return rc;
     }
@@ -175,6 +182,7 @@ cmif_code cmif_client_check(const cmif_client_options *o, cmif_err *err)
         return cmif_fail(err, CMIF_E_RANGE, "--lm is for --rows context, found --rows %s", o->rows);
     }
     cmif_code rc = cmif_guard_check(&o->guard, err);
+    rc           = rc == CMIF_OK ? cmif_unseal_check(&o->unseal, err) : rc;
     rc           = rc == CMIF_OK ? check_evidence(o, err) : rc;
     return rc == CMIF_OK && o->server ? cmif_client_peer(o, buffer, &peer, err) : rc;
 }
@@ -327,6 +335,7 @@ void cmif_client_close(cmif_client *c)
     cmif_embed_free(c->embed);
     cmif_tokenizer_free(c->tokenizer);
     cmif_gguf_free(c->file);
+    cmif_secret_wipe(&c->plain);
     cmif_attest_policy_free(c->peer_policy);
     *c = (cmif_client){0};
 }

@@ -10,6 +10,7 @@
 #include "cmif_guard.h"
 #include "cmif_options.h"
 #include "cmif_terminal.h"
+#include "cmif_unseal.h"
 
 #include "chat/chat.h"
 #include "embed/bayes.h"
@@ -20,6 +21,7 @@
 typedef struct cmif_client_options {
     const char        *model, *server, *pin, *ca, *cert, *key, *rows, *lm;
     const char        *peer_policy;  /* NULL: no evidence is asked for */
+    cmif_unseal_options unseal;      /* of a sealed client half */
     cmif_guard_options guard;
     bool               no_loop;
     uint32_t           context, threads, sessions, peer_fresh;
@@ -37,6 +39,7 @@ typedef struct cmif_client_options {
     {0, "key", "FILE", CMIF_OPTION_TEXT, &(o).key, 0, 0, NULL},                                                        \
     {0, "peer-policy", "FILE", CMIF_OPTION_TEXT, &(o).peer_policy, 0, 0, "what the server must prove, how often"},    \
     {0, "peer-fresh", "MINUTES", CMIF_OPTION_COUNT, &(o).peer_fresh, 0, 10080, NULL},                                  \
+    CMIF_UNSEAL_OPTIONS((o).unseal),                                                                                   \
     CMIF_GUARD_OPTIONS((o).guard),                                                                                     \
     {0, "rows", "TYPE", CMIF_OPTION_TEXT, &(o).rows, 0, 0, "f32 f16 bf16 q8_0 ids auto plain bayes context"}, \
     {0, "lm", "FILE", CMIF_OPTION_TEXT, &(o).lm, 0, 0, NULL},                                                        \
@@ -63,6 +66,7 @@ typedef enum cmif_meaning { /* what the row of a drawn word says */
 typedef struct cmif_client {
     cmif_client_options  options;
     cmif_halves          halves;
+    cmif_secret          plain; /* what file reads, where the half was sealed */
     cmif_gguf           *file;
     cmif_tokenizer      *tokenizer;
     cmif_embed          *embed;

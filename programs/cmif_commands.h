@@ -15,7 +15,10 @@ int cmif_budget_command(int argc, char **argv);
 int cmif_audit_command(int argc, char **argv);
 int cmif_verify_command(int argc, char **argv);
 int cmif_collateral_command(int argc, char **argv);
+int cmif_keyserver_command(int argc, char **argv);
 int cmif_bench_verify(int argc, char **argv); /* of cmif-bench */
+int cmif_leak_test(int argc, char **argv);    /* of cmif-eval, as is */
+int cmif_eval(int argc, char **argv);
 int cmif_sanitize(int argc, char **argv);
 int cmif_policy_command(int argc, char **argv);
 
@@ -37,11 +40,11 @@ typedef struct cmif_answer_options {
 #define CMIF_ANSWER_OPTIONS(o)                                                                                         \
     {'n', "tokens", "N", CMIF_OPTION_COUNT, &(o).tokens, 1, 1 << 24, "end after N tokens (default 256)"},             \
     {0, "system", "TEXT", CMIF_OPTION_TEXT, &(o).system, 0, 0, "system message, for models that know one"},          \
-    {0, "temp", "T", CMIF_OPTION_REAL, &(o).temperature, 0, 100, "0: always the likeliest token (default)"},          \
-    {0, "top-k", "N", CMIF_OPTION_COUNT, &(o).top_k, 0, 1 << 24, "with --temp: only the N likeliest; only the ..."}, \
+    {0, "temp", "T", CMIF_OPTION_REAL, &(o).temperature, 0, 100, "0 (default): the likeliest token; of the draws"},          \
+    {0, "seed", "N", CMIF_OPTION_SEED, &(o).seed, 0, 0, NULL},                                                        \
+    {0, "top-k", "N", CMIF_OPTION_COUNT, &(o).top_k, 0, 1 << 24, "the N likeliest; P of all; P x the likeliest"},    \
     {0, "top-p", "P", CMIF_OPTION_REAL, &(o).top_p, 1e-6, 1, NULL},                                                    \
-    {0, "min-p", "P", CMIF_OPTION_REAL, &(o).min_p, 0, 0.999999, "... P of all; ... at least P times the likeliest"},  \
-    {0, "seed", "N", CMIF_OPTION_SEED, &(o).seed, 0, 0, "with --temp: same seed, same answer (default 0)"}
+    {0, "min-p", "P", CMIF_OPTION_REAL, &(o).min_p, 0, 0.999999, NULL}
 
 /* An answer as it came, which may go back to the server, and as the person sees it, with originals put back. */
 typedef struct cmif_both { cmif_stream came, shown; } cmif_both;

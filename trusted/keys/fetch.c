@@ -6,7 +6,7 @@
 
 enum { ANSWER_MAX = 4096, SECONDS = 60 }; /* some TPMs take their time */
 
-static cmif_code show(cmif_talk *talk, const cmif_keys_ask *ask, const uint8_t nonce[static 32], cmif_err *err)
+static cmif_code show(cmif_talk *talk, const cmif_key_ask *ask, const uint8_t nonce[static 32], cmif_err *err)
 {
     uint8_t      exporter[32], own_key[32], peer_key[32], *proof = NULL;
     size_t       size    = 0;
@@ -35,7 +35,7 @@ static cmif_code receive(cmif_talk *talk, cmif_frame *frame, cmif_frame_kind kin
                                                 : rc;
 }
 
-cmif_code cmif_keys_fetch(const cmif_keys_ask *ask, cmif_secret *key, cmif_err *err)
+cmif_code cmif_key_fetch(const cmif_key_ask *ask, cmif_secret *key, cmif_err *err)
 {
     cmif_talk     talk    = {0};
     cmif_channel *channel = NULL;

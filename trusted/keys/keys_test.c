@@ -25,7 +25,7 @@ static char                     folder[] = "/tmp/cmif-keys-XXXXXX", keys[64], lo
 static uint8_t                  key[32], key_id[32];
 static cmif_attest_policy_file *policy;
 static cmif_listener           *listener;
-static cmif_keys_log           *key_log;
+static cmif_key_log            *key_log;
 
 static const char *in_folder(const char *name)
 {
@@ -42,19 +42,19 @@ typedef struct server {
     pthread_t thread;
     cmif_code rc;
     cmif_err  err;
-    char      line[CMIF_KEYS_LINE_MAX];
+    char      line[CMIF_KEY_LINE_MAX];
 } server;
 
 static void *serve(void *context)
 {
-    server              *s       = context;
-    cmif_channel        *channel = NULL;
-    const cmif_keys_rule rule    = {.peer = {.policy = policy, .time = INT64_MIN}, .folder = keys, .log = key_log};
-    char                 address[CMIF_LISTEN_ADDRESS_SIZE];
-    int                  fd;
+    server             *s       = context;
+    cmif_channel       *channel = NULL;
+    const cmif_key_rule rule    = {.peer = {.policy = policy, .time = INT64_MIN}, .folder = keys, .log = key_log};
+    char                address[CMIF_LISTEN_ADDRESS_SIZE];
+    int                 fd;
     s->rc = cmif_listener_wait(listener, -1, &fd, address, &s->err);
     s->rc = s->rc ? s->rc : cmif_listener_greet(listener, fd, 5, &channel, &s->err);
-    s->rc = s->rc ? s->rc : cmif_keys_release(channel, address, &rule, s->line, &s->err);
+    s->rc = s->rc ? s->rc : cmif_key_release(channel, address, &rule, s->line, &s->err);
     cmif_channel_free(channel);
     return NULL;
 }
@@ -88,28 +88,28 @@ static cmif_maker *maker_of(const char *identity)
 /* Ask as somebody. Both sides' ends are kept. */
 static cmif_code ask(server *s, const char *identity, const uint8_t id[static 32], cmif_secret *got, cmif_err *err)
 {
-    cmif_maker         *maker = maker_of(identity);
-    const cmif_keys_ask what  = {.peer = there(), .maker = maker, .claims = {.program = "test"}, .key_id = id};
+    cmif_maker        *maker = maker_of(identity);
+    const cmif_key_ask what  = {.peer = there(), .maker = maker, .claims = {.program = "test"}, .key_id = id};
     begin(s);
-    cmif_code rc = cmif_keys_fetch(&what, got, err);
+    cmif_code rc = cmif_key_fetch(&what, got, err);
     end(s);
     cmif_maker_free(maker);
     return rc;
 }
 
-static cmif_keys_summary audited(void)
+static cmif_key_summary audited(void)
 {
-    cmif_keys_summary s = {.lines = 999};
-    CHECK(cmif_keys_audit(log_path, &s, NULL) == CMIF_OK);
+    cmif_key_summary s = {.lines = 999};
+    CHECK(cmif_key_audit(log_path, &s, NULL) == CMIF_OK);
     return s;
 }
 
 static void whom_the_policy_accepts_gets_the_key_and_is_written_down(void)
 {
-    const cmif_keys_summary before = audited();
-    cmif_secret             got    = {0};
-    server                  s;
-    char                    hex[65];
+    const cmif_key_summary before = audited();
+    cmif_secret            got    = {0};
+    server                 s;
+    char                   hex[65];
     CHECK(ask(&s, IDENTITY, key_id, &got, NULL) == CMIF_OK && s.rc == CMIF_OK);
     CHECK(got.size == 32 && !memcmp(got.data, key, 32));
     cmif_hex(key_id, 32, hex);
@@ -119,18 +119,18 @@ static void whom_the_policy_accepts_gets_the_key_and_is_written_down(void)
     CHECK(strstr(s.line, hex) && strstr(s.line, " why=- chain="));
     cmif_hex(key, 32, hex);
     CHECK(!strstr(s.line, hex));
-    const cmif_keys_summary after = audited();
+    const cmif_key_summary after = audited();
     CHECK(after.lines == before.lines + 1 && after.released == before.released + 1 && after.refused == before.refused);
     cmif_secret_wipe(&got);
 }
 
 static void another_program_gets_nothing_and_does_not_learn_which_keys_there_are(void)
 {
-    static const uint8_t    unknown[32] = {1, 2, 3};
-    const cmif_keys_summary before      = audited();
-    cmif_secret             got         = {0};
-    cmif_err                has, has_not;
-    server                  s;
+    static const uint8_t   unknown[32] = {1, 2, 3};
+    const cmif_key_summary before      = audited();
+    cmif_secret            got         = {0};
+    cmif_err               has, has_not;
+    server                 s;
     CHECK(ask(&s, ANOTHER, key_id, &got, &has) == CMIF_E_PEER && s.rc == CMIF_E_TRUST && got.size == 0);
     CHECK(strstr(s.line, " refused 127.0.0.1:") && strstr(s.line, "measured=measurement:" ANOTHER) &&
           strstr(s.line, " why=measurement-measurement chain="));
@@ -229,9 +229,9 @@ static void evidence_of_another_time_connection_or_side_is_refused(void)
 
 static void who_asks_and_shows_nothing_is_written_down_too(void)
 {
-    const cmif_keys_summary before = audited();
-    cmif_frame              answer;
-    server                  s;
+    const cmif_key_summary before = audited();
+    cmif_frame             answer;
+    server                 s;
     CHECK(show_by_hand(&s, change_nothing, 0, &answer, NULL) == CMIF_OK && s.rc == CMIF_E_IO &&
           strstr(s.line, " tee=- measured=- ") && strstr(s.line, " why=no-evidence chain="));
     CHECK(show_by_hand(&s, change_nothing, 10, &answer, NULL) == CMIF_OK && s.rc == CMIF_E_IO &&
@@ -242,7 +242,7 @@ static void who_asks_and_shows_nothing_is_written_down_too(void)
 static void who_speaks_of_something_else_gets_no_answer_and_no_line(void)
 {
     static const cmif_frame_kind kinds[] = {CMIF_FRAME_HELLO, CMIF_FRAME_CHALLENGE};
-    const cmif_keys_summary      before  = audited();
+    const cmif_key_summary       before  = audited();
     for (size_t i = 0; i < 2; i++) {
         const cmif_peer peer    = there();
         cmif_channel   *channel = NULL;
@@ -269,12 +269,12 @@ static void who_speaks_of_something_else_gets_no_answer_and_no_line(void)
 
 static void a_disk_that_is_full_for_the_log_gives_no_key(void)
 {
-    const cmif_keys_summary before = audited();
-    cmif_secret             got    = {0};
-    struct stat             info;
-    struct rlimit           old, small;
-    server                  s;
-    cmif_err                err;
+    const cmif_key_summary before = audited();
+    cmif_secret            got    = {0};
+    struct stat            info;
+    struct rlimit          old, small;
+    server                 s;
+    cmif_err               err;
     CHECK(stat(log_path, &info) == 0 && getrlimit(RLIMIT_FSIZE, &old) == 0);
     signal(SIGXFSZ, SIG_IGN);
     for (rlim_t room = 0; room < 200; room += 100) { /* none, and some for half a line */
@@ -310,9 +310,9 @@ static void a_log_that_was_moved_or_written_to_gives_no_key(void)
         CHECK(strstr(s.err.text, "was moved, or written to by others"));
         CHECK(i == 2 || rename(in_folder("moved"), log_path) == 0);
         CHECK(ask(&s, IDENTITY, key_id, &got, NULL) == CMIF_E_PEER && got.size == 0); /* until somebody has looked */
-        cmif_keys_log_free(key_log);
+        cmif_key_log_free(key_log);
         key_log = NULL;
-        CHECK(cmif_keys_log_open(log_path, &key_log, NULL) == CMIF_OK); /* the torn "x" is cut off */
+        CHECK(cmif_key_log_open(log_path, &key_log, NULL) == CMIF_OK); /* the torn "x" is cut off */
         CHECK(audited().torn == 0);
     }
 }
@@ -321,37 +321,37 @@ static void a_log_that_was_moved_or_written_to_gives_no_key(void)
 
 static const uint8_t some[32] = {1};
 
-static cmif_keys_entry entry(bool released, const char *why)
+static cmif_key_entry entry(bool released, const char *why)
 {
-    return (cmif_keys_entry){.time     = 1750000000,
-                             .released = released,
-                             .address  = "[::1]:7",
-                             .tee      = "tdx",
-                             .measured = "mrtd:00",
-                             .why      = why,
-                             .key_id   = some,
-                             .policy   = some};
+    return (cmif_key_entry){.time     = 1750000000,
+                            .released = released,
+                            .address  = "[::1]:7",
+                            .tee      = "tdx",
+                            .measured = "mrtd:00",
+                            .why      = why,
+                            .key_id   = some,
+                            .policy   = some};
 }
 
-static cmif_code audit_of(const char *bytes, size_t size, cmif_keys_summary *s, cmif_err *err)
+static cmif_code audit_of(const char *bytes, size_t size, cmif_key_summary *s, cmif_err *err)
 {
     FILE *file = fopen(in_folder("copy"), "w");
     CHECK(fwrite(bytes, 1, size, file) == size && fclose(file) == 0);
-    return cmif_keys_audit(in_folder("copy"), s, err);
+    return cmif_key_audit(in_folder("copy"), s, err);
 }
 
 static void every_edit_of_a_log_shows(void)
 {
-    cmif_keys_log    *l = NULL;
-    cmif_keys_summary s;
-    cmif_err          err;
-    char              bytes[4096], other[4096];
-    CHECK(cmif_keys_log_open(in_folder("l"), &l, NULL) == CMIF_OK);
+    cmif_key_log    *l = NULL;
+    cmif_key_summary s;
+    cmif_err         err;
+    char             bytes[4096], other[4096];
+    CHECK(cmif_key_log_open(in_folder("l"), &l, NULL) == CMIF_OK);
     for (int i = 0; i < 4; i++) {
-        const cmif_keys_entry e = entry(i % 2 == 0, i % 2 ? "debug" : "");
-        CHECK(cmif_keys_log_put(l, &e, NULL, NULL) == CMIF_OK);
+        const cmif_key_entry e = entry(i % 2 == 0, i % 2 ? "debug" : "");
+        CHECK(cmif_key_log_put(l, &e, NULL, NULL) == CMIF_OK);
     }
-    cmif_keys_log_free(l);
+    cmif_key_log_free(l);
     FILE        *file = fopen(in_folder("l"), "r");
     const size_t size = fread(bytes, 1, sizeof bytes, file), line = size / 4;
     fclose(file);
@@ -377,52 +377,52 @@ static void every_edit_of_a_log_shows(void)
     char *large = calloc(1, 100000);
     CHECK(audit_of(large, 100000, &s, &err) == CMIF_E_FORMAT);
     free(large);
-    CHECK(line > 100 && cmif_keys_audit("/nowhere/log", &s, NULL) == CMIF_E_IO);
+    CHECK(line > 100 && cmif_key_audit("/nowhere/log", &s, NULL) == CMIF_E_IO);
 }
 
 static void a_log_goes_on_where_it_ended(void)
 {
-    cmif_keys_log        *l = NULL, *second = NULL;
-    cmif_keys_summary     s;
-    struct stat           info;
-    const cmif_keys_entry e = entry(true, "");
-    char                  line[CMIF_KEYS_LINE_MAX];
-    cmif_err              err;
-    CHECK(cmif_keys_log_open(in_folder("l"), &l, NULL) == CMIF_OK && stat(in_folder("l"), &info) == 0 &&
+    cmif_key_log        *l = NULL, *second = NULL;
+    cmif_key_summary     s;
+    struct stat          info;
+    const cmif_key_entry e = entry(true, "");
+    char                 line[CMIF_KEY_LINE_MAX];
+    cmif_err             err;
+    CHECK(cmif_key_log_open(in_folder("l"), &l, NULL) == CMIF_OK && stat(in_folder("l"), &info) == 0 &&
           (info.st_mode & 0777) == 0600);
-    CHECK(cmif_keys_log_open(in_folder("l"), &second, &err) == CMIF_E_IO && !second && strstr(err.text, "in use"));
-    CHECK(cmif_keys_log_put(l, &e, line, NULL) == CMIF_OK && strlen(line) > 200 && !strchr(line, '\n'));
-    cmif_keys_log_free(l);
-    CHECK(cmif_keys_audit(in_folder("l"), &s, NULL) == CMIF_OK && s.lines == 5);
+    CHECK(cmif_key_log_open(in_folder("l"), &second, &err) == CMIF_E_IO && !second && strstr(err.text, "in use"));
+    CHECK(cmif_key_log_put(l, &e, line, NULL) == CMIF_OK && strlen(line) > 200 && !strchr(line, '\n'));
+    cmif_key_log_free(l);
+    CHECK(cmif_key_audit(in_folder("l"), &s, NULL) == CMIF_OK && s.lines == 5);
     FILE *file = fopen(in_folder("l"), "a"); /* the power went while a line was written */
     fputs("2026-11-21T22:15:00Z released 10.0", file);
     fclose(file);
-    CHECK(cmif_keys_audit(in_folder("l"), &s, NULL) == CMIF_OK && s.lines == 5 && s.torn == 34);
-    CHECK(cmif_keys_log_open(in_folder("l"), &l, NULL) == CMIF_OK && cmif_keys_log_put(l, &e, NULL, NULL) == CMIF_OK);
-    cmif_keys_log_free(l);
-    CHECK(cmif_keys_audit(in_folder("l"), &s, NULL) == CMIF_OK && s.lines == 6 && s.torn == 0);
+    CHECK(cmif_key_audit(in_folder("l"), &s, NULL) == CMIF_OK && s.lines == 5 && s.torn == 34);
+    CHECK(cmif_key_log_open(in_folder("l"), &l, NULL) == CMIF_OK && cmif_key_log_put(l, &e, NULL, NULL) == CMIF_OK);
+    cmif_key_log_free(l);
+    CHECK(cmif_key_audit(in_folder("l"), &s, NULL) == CMIF_OK && s.lines == 6 && s.torn == 0);
     CHECK(symlink(in_folder("l"), in_folder("link")) == 0 &&
-          cmif_keys_log_open(in_folder("link"), &l, NULL) == CMIF_E_IO);
+          cmif_key_log_open(in_folder("link"), &l, NULL) == CMIF_E_IO);
     unlink(in_folder("link"));
 }
 
 /* What others wrote cannot end a line or begin a field. */
 static void words_of_others_stay_in_their_field(void)
 {
-    cmif_keys_log    *l = NULL;
-    char              line[CMIF_KEYS_LINE_MAX];
-    cmif_keys_entry   e = entry(false, "a\nb c=d\x1b[2J\xff");
-    cmif_keys_summary s;
-    CHECK(cmif_keys_log_open(in_folder("m"), &l, NULL) == CMIF_OK && cmif_keys_log_put(l, &e, line, NULL) == CMIF_OK);
+    cmif_key_log    *l = NULL;
+    char             line[CMIF_KEY_LINE_MAX];
+    cmif_key_entry   e = entry(false, "a\nb c=d\x1b[2J\xff");
+    cmif_key_summary s;
+    CHECK(cmif_key_log_open(in_folder("m"), &l, NULL) == CMIF_OK && cmif_key_log_put(l, &e, line, NULL) == CMIF_OK);
     CHECK(strstr(line, " why=a_b_c_d_[2J_ chain="));
     char *long_why = malloc(5000);
     memset(long_why, 'a', 4999);
     long_why[4999] = '\0';
     e              = entry(false, long_why);
-    CHECK(cmif_keys_log_put(l, &e, NULL, NULL) == CMIF_E_RANGE);
+    CHECK(cmif_key_log_put(l, &e, NULL, NULL) == CMIF_E_RANGE);
     free(long_why);
-    cmif_keys_log_free(l);
-    CHECK(cmif_keys_audit(in_folder("m"), &s, NULL) == CMIF_OK && s.lines == 1);
+    cmif_key_log_free(l);
+    CHECK(cmif_key_audit(in_folder("m"), &s, NULL) == CMIF_OK && s.lines == 1);
 }
 
 /* ---- a false key server ---- */
@@ -453,13 +453,13 @@ static void *serve_falsely(void *context)
 
 static void a_false_key_server_can_give_nothing_false(void)
 {
-    cmif_maker         *maker = maker_of(IDENTITY);
-    const cmif_keys_ask what  = {.peer = there(), .maker = maker, .claims = {.program = "test"}, .key_id = key_id};
-    cmif_secret         got   = {0};
-    cmif_err            err;
-    pthread_t           thread;
+    cmif_maker        *maker = maker_of(IDENTITY);
+    const cmif_key_ask what  = {.peer = there(), .maker = maker, .claims = {.program = "test"}, .key_id = key_id};
+    cmif_secret        got   = {0};
+    cmif_err           err;
+    pthread_t          thread;
     CHECK(pthread_create(&thread, NULL, serve_falsely, NULL) == 0);
-    CHECK(cmif_keys_fetch(&what, &got, &err) == CMIF_E_TRUST && strstr(err.text, "a key of another id") &&
+    CHECK(cmif_key_fetch(&what, &got, &err) == CMIF_E_TRUST && strstr(err.text, "a key of another id") &&
           got.size == 0);
     pthread_join(thread, NULL);
     cmif_maker_free(maker);
@@ -470,12 +470,12 @@ static void a_folder_of_keys_is_looked_through(void)
     size_t   count = 0;
     cmif_err err;
     char     path[80];
-    CHECK(cmif_keys_count(keys, &count, NULL) == CMIF_OK && count == 3);
+    CHECK(cmif_key_count(keys, &count, NULL) == CMIF_OK && count == 3);
     snprintf(path, sizeof path, "%s/2.key", keys);
     chmod(path, 0644);
-    CHECK(cmif_keys_count(keys, &count, &err) == CMIF_E_TRUST && strstr(err.text, "2.key") && count == 3);
+    CHECK(cmif_key_count(keys, &count, &err) == CMIF_E_TRUST && strstr(err.text, "2.key") && count == 3);
     chmod(path, 0600);
-    CHECK(cmif_keys_count("/nowhere", &count, &err) == CMIF_E_IO);
+    CHECK(cmif_key_count("/nowhere", &count, &err) == CMIF_E_IO);
 }
 
 /* ---- the listener ---- */
@@ -499,16 +499,16 @@ static void a_certificate_is_made_once_and_kept(void)
 /* Another certificate, another protocol: a client that pins notices. */
 static void who_pins_another_certificate_says_nothing(void)
 {
-    cmif_maker   *maker = maker_of(IDENTITY);
-    cmif_keys_ask what  = {.peer = there(), .maker = maker, .claims = {.program = "test"}, .key_id = key_id};
-    char          pin[CMIF_LISTEN_PIN_SIZE];
-    cmif_secret   got = {0};
-    server        s;
+    cmif_maker  *maker = maker_of(IDENTITY);
+    cmif_key_ask what  = {.peer = there(), .maker = maker, .claims = {.program = "test"}, .key_id = key_id};
+    char         pin[CMIF_LISTEN_PIN_SIZE];
+    cmif_secret  got = {0};
+    server       s;
     snprintf(pin, sizeof pin, "%s", what.peer.pin);
     pin[10]       = pin[10] == '0' ? '1' : '0';
     what.peer.pin = pin;
     begin(&s);
-    CHECK(cmif_keys_fetch(&what, &got, NULL) == CMIF_E_TRUST && got.size == 0);
+    CHECK(cmif_key_fetch(&what, &got, NULL) == CMIF_E_TRUST && got.size == 0);
     end(&s);
     CHECK(s.rc != CMIF_OK && !s.line[0]);
     cmif_maker_free(maker);
@@ -535,7 +535,7 @@ int main(void)
     cmif_seal_key_id(key, key_id);
     cmif_err err = {0};
     if (cmif_attest_policy_parse(POLICY, strlen(POLICY), &policy, &err) != CMIF_OK ||
-        cmif_listener_open(&o, &listener, &err) != CMIF_OK || cmif_keys_log_open(log_path, &key_log, &err) != CMIF_OK) {
+        cmif_listener_open(&o, &listener, &err) != CMIF_OK || cmif_key_log_open(log_path, &key_log, &err) != CMIF_OK) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
@@ -553,7 +553,7 @@ int main(void)
     RUN(a_folder_of_keys_is_looked_through);
     RUN(a_certificate_is_made_once_and_kept);
     RUN(who_pins_another_certificate_says_nothing);
-    cmif_keys_log_free(key_log);
+    cmif_key_log_free(key_log);
     cmif_listener_free(listener);
     cmif_attest_policy_free(policy);
     static const char *const names[] = {"keys/1.key", "keys/2.key", "keys/3.key", "keys", "key.log",

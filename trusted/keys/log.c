@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct cmif_keys_log {
+struct cmif_key_log {
     int     fd;
     off_t   size;
     uint8_t chain[32]; /* of the last line */
@@ -41,7 +41,7 @@ static bool begin(uint8_t chain[static 32])
 /* ---- reading ---- */
 
 /* One line, without its newline. */
-static cmif_code audit_line(const char *line, size_t size, cmif_keys_summary *s, cmif_err *err)
+static cmif_code audit_line(const char *line, size_t size, cmif_key_summary *s, cmif_err *err)
 {
     uint8_t     claimed[32];
     const char *tail     = line + size - TAIL;
@@ -67,22 +67,22 @@ static cmif_code audit_line(const char *line, size_t size, cmif_keys_summary *s,
 }
 
 /* size: bytes up to the end of the last whole line. */
-static cmif_code audit(FILE *file, cmif_keys_summary *out, off_t *whole, cmif_err *err)
+static cmif_code audit(FILE *file, cmif_key_summary *out, off_t *whole, cmif_err *err)
 {
-    cmif_keys_summary s    = {.lines = 0};
-    cmif_code         rc   = begin(s.chain) ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory to hash a line");
-    off_t             at   = 0;
-    char             *line = malloc(CMIF_KEYS_LINE_MAX + 2);
+    cmif_key_summary s    = {.lines = 0};
+    cmif_code        rc   = begin(s.chain) ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory to hash a line");
+    off_t            at   = 0;
+    char            *line = malloc(CMIF_KEY_LINE_MAX + 2);
     if (!line) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a line");
     }
     while (rc == CMIF_OK) {
         size_t size = 0;
         int    c    = EOF;
-        while (size <= CMIF_KEYS_LINE_MAX && (c = getc_unlocked(file)) != EOF && c != '\n') {
+        while (size <= CMIF_KEY_LINE_MAX && (c = getc_unlocked(file)) != EOF && c != '\n') {
             line[size++] = (char) c;
         }
-        if (size > CMIF_KEYS_LINE_MAX) {
+        if (size > CMIF_KEY_LINE_MAX) {
             rc = cmif_fail(err, CMIF_E_FORMAT, "line %llu is longer than any that a key server writes",
                            (unsigned long long) s.lines + 1);
         } else if (c == EOF) {
@@ -102,7 +102,7 @@ static cmif_code audit(FILE *file, cmif_keys_summary *out, off_t *whole, cmif_er
     return rc;
 }
 
-cmif_code cmif_keys_audit(const char *path, cmif_keys_summary *out, cmif_err *err)
+cmif_code cmif_key_audit(const char *path, cmif_key_summary *out, cmif_err *err)
 {
     off_t     whole;
     FILE     *file = fopen(path, "re");
@@ -131,13 +131,13 @@ static bool sync_folder(const char *path)
     return ok;
 }
 
-cmif_code cmif_keys_log_open(const char *path, cmif_keys_log **out, cmif_err *err)
+cmif_code cmif_key_log_open(const char *path, cmif_key_log **out, cmif_err *err)
 {
-    cmif_code         rc   = CMIF_OK;
-    cmif_keys_log    *log  = calloc(1, sizeof *log);
-    FILE             *file = NULL;
-    int               copy = -1;
-    cmif_keys_summary s;
+    cmif_code        rc   = CMIF_OK;
+    cmif_key_log    *log  = calloc(1, sizeof *log);
+    FILE            *file = NULL;
+    int              copy = -1;
+    cmif_key_summary s;
 
     if (!log || !(log->path = strdup(path))) {
         free(log);
@@ -176,11 +176,11 @@ done:
     } else if (copy >= 0) {
         close(copy);
     }
-    cmif_keys_log_free(log);
+    cmif_key_log_free(log);
     return rc;
 }
 
-void cmif_keys_log_free(cmif_keys_log *log)
+void cmif_key_log_free(cmif_key_log *log)
 {
     if (log) {
         if (log->fd >= 0) {
@@ -209,16 +209,16 @@ static void put_hex(cmif_writer *w, const char *name, const uint8_t bytes[static
 }
 
 /* The file is still the one that its name means, and as long as we left it. */
-static bool is_ours(const cmif_keys_log *log)
+static bool is_ours(const cmif_key_log *log)
 {
     struct stat here, there;
     return fstat(log->fd, &here) == 0 && stat(log->path, &there) == 0 && here.st_dev == there.st_dev &&
            here.st_ino == there.st_ino && here.st_size == log->size;
 }
 
-cmif_code cmif_keys_log_put(cmif_keys_log *log, const cmif_keys_entry *e, char line[CMIF_KEYS_LINE_MAX], cmif_err *err)
+cmif_code cmif_key_log_put(cmif_key_log *log, const cmif_key_entry *e, char line[CMIF_KEY_LINE_MAX], cmif_err *err)
 {
-    char        text[CMIF_KEYS_LINE_MAX], when[32] = "-";
+    char        text[CMIF_KEY_LINE_MAX], when[32] = "-";
     uint8_t     chain[32];
     cmif_writer w    = cmif_writer_over(text, sizeof text);
     time_t      time = (time_t) e->time;
@@ -249,7 +249,7 @@ cmif_code cmif_keys_log_put(cmif_keys_log *log, const cmif_keys_entry *e, char l
     put_hex(&w, mark, chain);
     cmif_write_u8(&w, '\n');
     if (w.failed) {
-        return cmif_fail(err, CMIF_E_RANGE, "a line of the key log would have more than %d bytes", CMIF_KEYS_LINE_MAX);
+        return cmif_fail(err, CMIF_E_RANGE, "a line of the key log would have more than %d bytes", CMIF_KEY_LINE_MAX);
     }
     const ssize_t n = write(log->fd, text, w.at);
     if (n != (ssize_t) w.at || fdatasync(log->fd) != 0) {

@@ -28,7 +28,7 @@ static bool next_file(DIR *dir, const char *folder, char *path, size_t room)
     return false;
 }
 
-cmif_code cmif_keys_count(const char *folder, size_t *out, cmif_err *err)
+cmif_code cmif_key_count(const char *folder, size_t *out, cmif_err *err)
 {
     char        path[4096];
     cmif_secret key   = {0};
@@ -75,14 +75,14 @@ static bool find_key(const char *folder, const uint8_t id[static 32], uint8_t ke
 /* ---- one request ---- */
 
 typedef struct request {
-    cmif_talk             talk;
-    const cmif_keys_rule *rule;
-    cmif_peer_binding     binding;
-    uint8_t               id[32];
-    uint8_t              *proof;
-    size_t                size;
-    cmif_peer_verdict    *verdict;
-    cmif_secret           key;
+    cmif_talk            talk;
+    const cmif_key_rule *rule;
+    cmif_peer_binding    binding;
+    uint8_t              id[32];
+    uint8_t             *proof;
+    size_t               size;
+    cmif_peer_verdict   *verdict;
+    cmif_secret          key;
 } request;
 
 static cmif_code ask(request *r, cmif_channel *channel, cmif_err *err)
@@ -158,14 +158,14 @@ static void say_why(const cmif_peer_verdict *p, cmif_code rc, char *out, size_t 
 }
 
 /* Judge, look for the key, and write the line: after OK it is on disk and r->key may go. rc: of asking. */
-static cmif_code decide(request *r, cmif_code rc, const char *address, char line[static CMIF_KEYS_LINE_MAX],
+static cmif_code decide(request *r, cmif_code rc, const char *address, char line[static CMIF_KEY_LINE_MAX],
                         cmif_err *err)
 {
-    const cmif_keys_rule *rule           = r->rule;
-    char                  measured[1800] = "", why[800] = "";
-    const bool            asked = rc == CMIF_OK;
-    const char           *tee   = "";
-    cmif_err              log_err;
+    const cmif_key_rule *rule           = r->rule;
+    char                 measured[1800] = "", why[800] = "";
+    const bool           asked = rc == CMIF_OK;
+    const char          *tee   = "";
+    cmif_err             log_err;
 
     if (asked) {
         rc = cmif_peer_judge(&rule->peer, &r->binding, r->proof, r->size, r->verdict, err);
@@ -185,15 +185,15 @@ static cmif_code decide(request *r, cmif_code rc, const char *address, char line
     if (r->verdict->verdict.tee) {
         tee = r->verdict->verdict.tee == CMIF_TEE_SIM ? "sim-INSECURE" : cmif_tee_word(r->verdict->verdict.tee);
     }
-    const cmif_keys_entry entry  = {.time     = (int64_t) time(NULL),
-                                    .released = rc == CMIF_OK,
-                                    .address  = address,
-                                    .tee      = tee,
-                                    .measured = measured,
-                                    .why      = why,
-                                    .key_id   = r->id,
-                                    .policy   = rule->peer.policy->hash};
-    const cmif_code       log_rc = cmif_keys_log_put(rule->log, &entry, line, &log_err);
+    const cmif_key_entry entry  = {.time     = (int64_t) time(NULL),
+                                   .released = rc == CMIF_OK,
+                                   .address  = address,
+                                   .tee      = tee,
+                                   .measured = measured,
+                                   .why      = why,
+                                   .key_id   = r->id,
+                                   .policy   = rule->peer.policy->hash};
+    const cmif_code      log_rc = cmif_key_log_put(rule->log, &entry, line, &log_err);
     if (log_rc != CMIF_OK) { /* what is not written down does not happen */
         rc = log_rc;
         if (err) {
@@ -203,8 +203,8 @@ static cmif_code decide(request *r, cmif_code rc, const char *address, char line
     return rc;
 }
 
-cmif_code cmif_keys_release(cmif_channel *channel, const char *address, const cmif_keys_rule *rule,
-                            char line[static CMIF_KEYS_LINE_MAX], cmif_err *err)
+cmif_code cmif_key_release(cmif_channel *channel, const char *address, const cmif_key_rule *rule,
+                           char line[static CMIF_KEY_LINE_MAX], cmif_err *err)
 {
     request    r     = {.rule = rule, .verdict = calloc(1, sizeof *r.verdict)};
     cmif_frame frame = {0}, answer = {0};
@@ -212,7 +212,7 @@ cmif_code cmif_keys_release(cmif_channel *channel, const char *address, const cm
     cmif_code  rc = r.verdict ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a verdict");
 
     line[0] = '\0';
-    rc      = rc ? rc : cmif_talk_init(&r.talk, channel, /* server= */ true, FRAME_MAX, CMIF_KEYS_SECONDS, err);
+    rc      = rc ? rc : cmif_talk_init(&r.talk, channel, /* server= */ true, FRAME_MAX, CMIF_KEY_SECONDS, err);
     rc      = rc ? rc : cmif_secret_reserve(&r.key, CMIF_SEAL_KEY_SIZE, err);
     rc      = rc ? rc : cmif_talk_receive(&r.talk, &frame, err);
     if (rc == CMIF_OK && frame.kind != CMIF_FRAME_UNSEAL) {

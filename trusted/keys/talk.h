@@ -1,8 +1,8 @@
 /* talk - whole frames over a channel, until one deadline: what both ends of a key release need of the wire.
  *
  * Sees    keys: its buffers are secret memory. */
-#ifndef CMIF_KEYS_TALK_H
-#define CMIF_KEYS_TALK_H
+#ifndef CMIF_KEY_TALK_H
+#define CMIF_KEY_TALK_H
 
 #include "side.h"
 
