@@ -125,6 +125,11 @@ bool cmif_attack_counts(const cmif_attack *a, uint32_t word)
     return word && word < a->table->word_count && !cmif_table_passes(a->table, word);
 }
 
+bool cmif_attack_leaves(const cmif_attack *a, uint32_t word)
+{
+    return a->source_at[word] < a->source_at[word + 1];
+}
+
 static double share_of(const cmif_table *t, uint32_t row, uint32_t index)
 {
     return ldexp((double) cmif_table_weight(t, row, index), -(int) t->weight_bits);

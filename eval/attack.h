@@ -26,6 +26,8 @@ void                    cmif_attack_free(cmif_attack *attack); /* NULL is welcom
 
 /* Is the word drawn? Not word 0, and it does not pass. Only such words count. */
 bool cmif_attack_counts(const cmif_attack *attack, uint32_t word);
+/* Can it leave in some word's place? */
+bool cmif_attack_leaves(const cmif_attack *attack, uint32_t word);
 
 /* What draws: the shipped cmif_dp_draw with a cmif_noise, or a test's. */
 typedef struct cmif_sampler {
@@ -111,8 +113,8 @@ CMIF_MUST_USE cmif_code cmif_attack_repeat(const cmif_attack *attack, const doub
                                            cmif_err *err);
 
 /* Queries until the posterior of `word` (all words that can give its outputs alike likely before) reaches `confidence`.
- * Closed form: the least N for which sum over x' of exp(-N KL(P_word || P_x')) <= (1 - confidence) / confidence; INFINITY: another word has the
- * same row, so never. Errors: MEMORY. */
+ * Closed form: the least N for which sum over x' of exp(-N D(x')) <= (1 - confidence) / confidence. D is KL(P_word || P_x') where x' can give
+ * every output of the word; outputs that it lacks rule it out. INFINITY: another word has the same row, so never. Errors: MEMORY. */
 CMIF_MUST_USE cmif_code cmif_attack_query(const cmif_attack *attack, uint32_t word, double confidence, double *queries, cmif_err *err);
 /* The same by drawing, at most `most` times: queries is most + 1 where that was not enough. */
 CMIF_MUST_USE cmif_code cmif_attack_query_simulate(const cmif_attack *attack, uint32_t word, double confidence, uint64_t most,
@@ -120,10 +122,11 @@ CMIF_MUST_USE cmif_code cmif_attack_query_simulate(const cmif_attack *attack, ui
 
 /* ---- nearest rows ---- */
 
-enum { CMIF_ATTACK_NEAR = 3 };
+enum { CMIF_ATTACK_NEAR = 3, CMIF_ATTACK_ROWS = 1024 };
 extern const uint32_t cmif_attack_near[CMIF_ATTACK_NEAR]; /* 1, 5, 10 */
 
-/* Is the word among the k whose rows have the largest cosine with the row that was sent?
+/* Is the word among the k whose rows have the largest cosine with the row that was sent? As many words of the texts are looked at, from
+ * the first on, as have CMIF_ATTACK_ROWS different releases.
  *   rows  (word_count, width) of the words: cmif_bayes_row of cmif_attack_itself()
  *   sent  (word_count, width) of the released ones; rows itself: plain rows */
 CMIF_MUST_USE cmif_code cmif_attack_nearest(const cmif_attack *attack, const float *rows, const float *sent, size_t width,

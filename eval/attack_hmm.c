@@ -19,17 +19,21 @@ typedef struct hmm {
     double            *share;   /* [words + 1] P(b) */
     double            *inverse; /* [words + 1] 1 / (pairs of a + BACK_OFF) */
     state_list        *lists;   /* [words + 1] by output, made when first met */
+    state_list        *exact;   /* [words + 1] of words that everybody reads */
     uint32_t          *where;   /* [words + 1] place + 1 of a word in the list that is looked at; 0: not there */
     attack_candidates  scratch;
 } hmm;
 
 static void hmm_wipe(hmm *h)
 {
-    for (uint32_t i = 0; h->lists && i <= h->lm->words; i++) {
+    for (uint32_t i = 0; h->lists && h->exact && i <= h->lm->words; i++) {
         free(h->lists[i].word);
         free(h->lists[i].gives);
+        free(h->exact[i].word);
+        free(h->exact[i].gives);
     }
     free(h->lists);
+    free(h->exact);
     free(h->share);
     free(h->inverse);
     free(h->where);
@@ -51,8 +55,9 @@ static cmif_code hmm_open(hmm *h, const cmif_attack *a, const cmif_lm *lm, cmif_
     h->share   = malloc(states * sizeof *h->share);
     h->inverse = malloc(states * sizeof *h->inverse);
     h->lists   = calloc(states, sizeof *h->lists);
+    h->exact   = calloc(states, sizeof *h->exact);
     h->where   = calloc(states, sizeof *h->where);
-    if (!h->share || !h->inverse || !h->lists || !h->where) {
+    if (!h->share || !h->inverse || !h->lists || !h->exact || !h->where) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a chain over %u words", lm->words);
     }
     cmif_attack_prior_lm(a, lm, h->share);
@@ -86,10 +91,10 @@ static int by_word(const void *one, const void *two)
     return (x->word > y->word) - (x->word < y->word);
 }
 
-/* The states behind an output; the end of a sentence is one state of its own. */
-static cmif_code list_of(hmm *h, uint32_t output, const state_list **out, cmif_err *err)
+/* The states behind an output; of the end of a sentence, and of what nobody drew, that alone. */
+static cmif_code list_of(hmm *h, uint32_t output, bool exact, const state_list **out, cmif_err *err)
 {
-    state_list *list = &h->lists[output];
+    state_list *list = exact ? &h->exact[output] : &h->lists[output];
     ranked     *all  = NULL;
     size_t      n    = 1;
     cmif_code   rc   = CMIF_OK;
@@ -97,7 +102,7 @@ static cmif_code list_of(hmm *h, uint32_t output, const state_list **out, cmif_e
     if (list->count) {
         return CMIF_OK;
     }
-    if (output < h->lm->words) {
+    if (!exact) {
         rc = attack_candidates_of(h->a, output, h->share, &h->scratch, err);
         n  = h->scratch.count;
     }
@@ -113,7 +118,7 @@ static cmif_code list_of(hmm *h, uint32_t output, const state_list **out, cmif_e
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu states", n);
     }
     all[0] = (ranked){1, output, 1};
-    for (size_t i = 0; output < h->lm->words && i < n; i++) {
+    for (size_t i = 0; !exact && i < n; i++) {
         all[i] = (ranked){h->scratch.prior[i] * h->scratch.gives[i], h->scratch.word[i], h->scratch.gives[i]};
     }
     if (n > CMIF_ATTACK_CANDIDATES) {
@@ -241,7 +246,10 @@ static cmif_code smooth(hmm *h, const cmif_attack_word *words, size_t count, uin
         goto done;
     }
     for (size_t i = 0; rc == CMIF_OK && i < count + 2; i++) {
-        rc = list_of(h, i && i <= count ? words[i - 1].released : h->lm->words, &lists[i], err);
+        const cmif_attack_word *w     = i && i <= count ? &words[i - 1] : NULL;
+        const bool              exact = !w || w->kind == CMIF_ATTACK_CLEAR ||
+                           (w->kind == CMIF_ATTACK_HIDDEN && !cmif_attack_leaves(h->a, w->released));
+        rc = list_of(h, w ? w->released : h->lm->words, exact, &lists[i], err);
         if (rc == CMIF_OK) {
             all += lists[i]->count;
             most = lists[i]->count > most ? lists[i]->count : most;

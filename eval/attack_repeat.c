@@ -78,8 +78,9 @@ cmif_code cmif_attack_repeat(const cmif_attack *a, const double *prior, const ui
 
 /* ---- queries ---- */
 
-/* All words that can give an output of the word's row, once each, and KL(P_word || P_x) of each: INFINITY where x lacks
- * an output. */
+/* All words that can give an output of the word's row, once each, and how far apart each is: KL(P_word || P_x), where
+ * x can give all outputs. Those that it lacks, of probability m together, rule it out: -ln(1 - m), and the rest as if
+ * they had not come. */
 static cmif_code divergences(const cmif_attack *a, uint32_t word, uint32_t **others, double **apart, size_t *count,
                              cmif_err *err)
 {
@@ -127,16 +128,27 @@ static cmif_code divergences(const cmif_attack *a, uint32_t word, uint32_t **oth
     for (size_t i = 0; i < *count; i++) {
         const uint32_t other     = cmif_table_row(t, (*others)[i]);
         const bool     one_block = t->block_of[other] == block;
-        double         sum       = 0;
-        for (uint32_t j = 0; j < end - first && !isinf(sum); j++) {
+        double         sum = 0, lacks = 0;
+        for (uint32_t j = 0; j < end - first; j++) {
             const double p = ldexp((double) cmif_table_weight(t, row, j), -(int) t->weight_bits);
             const double q = one_block ? ldexp((double) cmif_table_weight(t, other, j), -(int) t->weight_bits)
                                        : attack_gives(a, (*others)[i], t->outputs[first + j]);
-            sum            = q > 0 ? sum + p * log(p / q) : INFINITY;
+            sum += q > 0 ? p * log(p / q) : 0;
+            lacks += q > 0 ? 0 : p;
         }
-        (*apart)[i] = row == other ? 0 : fmax(sum, 0);
+        const bool same = row == other;
+        (*apart)[i]     = same ? 0 : lacks >= 1 ? INFINITY : fmax(sum / (1 - lacks) - log1p(-lacks), 0);
     }
     return CMIF_OK;
+}
+
+static double odds(const double *apart, size_t count, double queries)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += exp(-queries * apart[i]);
+    }
+    return sum;
 }
 
 cmif_code cmif_attack_query(const cmif_attack *a, uint32_t word, double confidence, double *queries, cmif_err *err)
@@ -149,23 +161,18 @@ cmif_code cmif_attack_query(const cmif_attack *a, uint32_t word, double confiden
     if (rc != CMIF_OK) {
         return rc;
     }
-    for (bool found = false; !found && high < 1e18; high *= found ? 1 : 2) { /* then bisect the last doubling */
-        double sum = 0;
-        for (size_t i = 0; i < count; i++) {
-            sum += exp(-high * apart[i]);
-        }
-        found = sum <= goal;
-        low   = found ? low : high;
-    }
     for (size_t i = 0; i < count; i++) {
         high = apart[i] <= 0 ? INFINITY : high;
     }
+    for (bool found = false;
+         !found && high < 1e18;) { /* the first power of 2 that is enough, then between it and the one before */
+        found = odds(apart, count, high) <= goal;
+        low   = found ? low : high;
+        high  = found ? high : 2 * high;
+    }
     for (int i = 0; i < 100 && high < 1e18 && high - low > 0.5; i++) {
-        double middle = (low + high) / 2, sum = 0;
-        for (size_t k = 0; k < count; k++) {
-            sum += exp(-middle * apart[k]);
-        }
-        *(sum <= goal ? &high : &low) = middle;
+        double middle                                        = (low + high) / 2;
+        *(odds(apart, count, middle) <= goal ? &high : &low) = middle;
     }
     *queries = count == 0 ? 0 : high >= 1e18 ? INFINITY : ceil(high);
     free(others);

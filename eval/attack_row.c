@@ -7,7 +7,7 @@
 
 const uint32_t cmif_attack_near[CMIF_ATTACK_NEAR] = {1, 5, 10};
 
-enum { NEAR_MOST = 10, SIDE = 16 }; /* rows that are looked at side by side */
+enum { NEAR_MOST = 10, SIDE = 16 /* rows that are looked at side by side */ };
 
 typedef struct nearest { /* of one sent row: words by cosine, highest first; of equals the lowest id */
     uint32_t count, word[NEAR_MOST];
@@ -58,14 +58,15 @@ cmif_code cmif_attack_nearest(const cmif_attack *a, const float *rows, const flo
     cmif_code      rc      = CMIF_OK;
     uint32_t      *outputs = malloc(words * sizeof *outputs), *at = calloc(words, sizeof *at), count = 0;
     float         *inverse = malloc(words * sizeof *inverse), *columns = malloc(width * SIDE * sizeof *columns);
-    nearest       *near = NULL;
+    nearest       *near   = NULL;
+    size_t         looked = 0;
     if (!outputs || !at || !inverse || !columns) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for the rows of %u words", words);
         goto done;
     }
-    for (size_t i = 0; i < texts->count; i++) { /* what is there to look for */
-        const uint32_t output = texts->words[i].released;
-        if (texts->words[i].kind == CMIF_ATTACK_DRAWN && output && !at[output]) {
+    for (looked = 0; looked < texts->count && count < CMIF_ATTACK_ROWS; looked++) { /* what is there to look for */
+        const uint32_t output = texts->words[looked].released;
+        if (texts->words[looked].kind == CMIF_ATTACK_DRAWN && output && !at[output]) {
             outputs[count] = output;
             at[output]     = ++count;
         }
@@ -95,7 +96,7 @@ cmif_code cmif_attack_nearest(const cmif_attack *a, const float *rows, const flo
         }
     }
     memset(out, 0, CMIF_ATTACK_NEAR * sizeof *out);
-    for (size_t i = 0; i < texts->count; i++) {
+    for (size_t i = 0; i < looked; i++) {
         const cmif_attack_word *w = &texts->words[i];
         if (w->kind != CMIF_ATTACK_DRAWN) {
             continue;
