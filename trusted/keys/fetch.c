@@ -62,9 +62,12 @@ cmif_code cmif_key_fetch(const cmif_key_ask *ask, cmif_secret *key, cmif_err *er
     rc = rc ? rc : cmif_secret_append(key, frame.key.key, CMIF_SEAL_KEY_SIZE, err);
     cmif_wipe(&frame, sizeof frame);
     cmif_talk_wipe(&talk);
-    cmif_channel_free(channel);
-    if (rc != CMIF_OK && ask->peer.host) {
-        cmif_err_context(err, "key server %s:%s", ask->peer.host, ask->peer.port);
+    if (rc != CMIF_OK && channel) { /* else it says the address itself */
+        cmif_err_context(err, "%s:%s", ask->peer.host, ask->peer.port);
     }
+    if (rc != CMIF_OK) {
+        cmif_err_context(err, "key server");
+    }
+    cmif_channel_free(channel);
     return rc;
 }
