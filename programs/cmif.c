@@ -47,6 +47,11 @@ static int bench(int argc, char **argv)
     return become("cmif-bench", NULL, argc, argv);
 }
 
+static int leak_test(int argc, char **argv)
+{
+    return become("cmif-eval", "leak-test", argc, argv);
+}
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
@@ -69,6 +74,7 @@ static const struct {
     {"pull", pull, "bring a small model, smollm2 or minilm, or public words"},
     {"split", split, "write the two halves of a model file"},
     {"inspect", inspect, NULL},
+    {"leak-test", leak_test, "attack what would leave, and say what comes back"},
     {"doctor", cmif_doctor, "check machine, programs, model and server; say what to do"},
     {"bench", bench, NULL},
 };
