@@ -627,7 +627,7 @@ static cmif_code send_cancel(cmif_session *s, cmif_err *err)
 /* One try: CMIF_OK with r->reset unset means that it is over and well. */
 static cmif_code attempt(cmif_session *s, run *r, cmif_err *err)
 {
-    uint32_t  left;
+    uint32_t  left      = 0;
     uint64_t  cancel_us = 0;
     bool      done = false, asked = false;
     size_t    chunk = SESSION_CHUNK_BYTES / s->row_size;
