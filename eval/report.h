@@ -12,15 +12,18 @@
  *                     "plot": { "kind": "scatter" | "line" | "bars",
  *                               "x": {"label": "...", "log": false}, "y": {"label": "..."},
  *                               "series": [ { "name": "...", "points": [[x, y], [x, y, low, high], ...],
- *                                             "marked": [1, ...] }, ... ],  marked: points to ring, by index; may be absent
+ *                                             "labels": ["K 20", ...],      one a point, beside it; may be absent
+ *                                             "marked": [1, ...] }, ... ],  points to ring, by index; may be absent
+ *                               "mark": "our default",                    what a ring means; may be absent: this
  *                               "caption": "..." } }, ... ] }               may be absent
  *
- *   cell   text, a number (printed with as many digits as it needs, at most 4 decimals), null (a dash), or
- *          {"text": text or number, "strong": true, "note": "small print under it"}
- *   bars   x is a text: [["clean", y], ["paper", y, low, high], ...]; series of one plot share the order of their names
- *   y      in scatter and line, low and high are the ends of an error bar, not its lengths
+ *   cell   text, a number, null (a dash), or {"text": any of these, "strong": true, "note": "small print under it"}
+ *   number as many decimals as the numbers of its column need, at most 4; below .0001 as a power of ten
+ *   bars   x is a text: [["clean", y], ["paper", y, low, high], ...]; bars of the same x lie together, no labels
+ *   y      low and high are the ends of an error bar, not its lengths
  *
- * A key that is not in this list is refused, so that a misspelt one is not silently left out of a report. */
+ * A key that is not in this list is refused, so that a misspelt one is not silently left out of a report. At most 8 series a
+ * plot (so many shapes and hatchings can be told apart without colour), 64 columns. */
 #ifndef CMIF_EVAL_REPORT_H
 #define CMIF_EVAL_REPORT_H
 
