@@ -59,6 +59,8 @@ if not os.path.exists(f"{CASES}/cases.json"):
 FIELDS = json.load(open(f"{TDX}/expected.json"))["quote_fields"]
 POLICY = f"attestation-policy 1\naccept tdx\nmeasure tdx mrtd {FIELDS['mrtd']}\nmeasure tdx rtmr1 {FIELDS['rtmr1']}\n"
 GOOD = write("good.policy", POLICY)
+EARLY_POLICY = (f"attestation-policy 1\naccept tdx\nmeasure tdx mrtd {json.load(open(f'{EARLY}/expected.json'))['quote_fields']['mrtd']}\n"
+                "status UpToDate OutOfDate\ntd-forbid none\nloosen no-report-data\nloosen servtd\n")
 
 
 @promise
@@ -243,8 +245,13 @@ def older_collateral_than_was_believed_is_refused():
     env = fresh()
     quiet = ["--time", BOTH_TIME]
     assert verdict(10, *quiet, LATER, env=fresh())["reasons"] == ["no-policy"]  # by itself it is good
-    before = verdict(10, *quiet, EARLY, env=env)
-    assert before["tcb"]["evaluation"] == 21 and not any("rollback" in word for word in before["reasons"])
+    looked = verdict(10, *quiet, EARLY, env=env)  # whoever shows evidence does not choose what is believed from then on
+    assert looked["tcb"]["evaluation"] == 21 and not any("rollback" in word for word in looked["reasons"])
+    assert verdict(10, *quiet, LATER, env=env)["reasons"] == ["no-policy"]
+    any_program = re.sub("measure .*", "loosen any-measurement", EARLY_POLICY)  # nor whoever has a machine of the maker's
+    assert verdict(0, "--policy", write("any.policy", any_program), *quiet, EARLY, env=env)["tcb"]["evaluation"] == 21
+    assert verdict(10, *quiet, LATER, env=env)["reasons"] == ["no-policy"]
+    assert verdict(0, "--policy", write("early.policy", EARLY_POLICY), *quiet, EARLY, env=env)["tcb"]["evaluation"] == 21
     after = verdict(10, *quiet, LATER, env=env)
     assert after["tcb"]["evaluation"] == 19 and "tcb-info-rollback" in after["reasons"], after["reasons"]
     exits(10, "verify", *quiet, LATER, env=env, says="tcb-info-rollback +collateral that is older than what was believed before")
@@ -266,10 +273,9 @@ def what_was_not_verified_is_not_remembered():
     without = [f"{EARLY}/{name}" for name in os.listdir(EARLY) if "crl" not in name and name != "expected.json"]
     found = verdict(10, "--time", BOTH_TIME, *without, env=env)  # signed, but perhaps by a key that was revoked
     assert found["tcb"]["evaluation"] == 21 and "revocation-tcb-signing" in found["reasons"], found
-    loose = "attestation-policy 1\naccept tdx\nstatus UpToDate OutOfDate\ntd-forbid none\nloosen any-measurement\nloosen no-report-data\nloosen servtd\n"
-    found = verdict(0, "--policy", write("loose3.policy", loose + "loosen no-crl\n"), "--time", BOTH_TIME, *without, env=env)
+    found = verdict(0, "--policy", write("loose3.policy", EARLY_POLICY + "loosen no-crl\n"), "--time", BOTH_TIME, *without, env=env)
     assert found["tcb"]["evaluation"] == 21 and "revocation-tcb-signing" in found["unchecked"], found
-    own = write("own.policy", f"{loose}root\n{read(f'{CASES}/roots/intel_sgx_root_ca.pem').decode()}")  # whoever brings a root brings another maker
+    own = write("own.policy", f"{EARLY_POLICY}root\n{read(f'{CASES}/roots/intel_sgx_root_ca.pem').decode()}")  # whoever brings a root brings another maker
     assert "roots" in verdict(0, "--policy", own, "--time", BOTH_TIME, EARLY, env=env)["loosened"]
     assert not any("rollback" in word for word in verdict(10, "--time", BOTH_TIME, LATER, env=env)["reasons"])
 
@@ -320,7 +326,8 @@ def a_read_only_store_is_read_and_never_silently_forgetful():
         os.setuid(65534)
     exits(0, "verify", *good, env=env, preexec_fn=nobody)
     refused(1, "read-only", "collateral", "add", f"{TDX}/tcb_info.json", env=env, preexec_fn=nobody)
-    refused(1, "read-only", "verify", "--time", BOTH_TIME, EARLY, env=env, preexec_fn=nobody)
+    early = write("early.policy", EARLY_POLICY)
+    refused(1, "read-only", "verify", "--policy", early, "--time", BOTH_TIME, EARLY, env=env, preexec_fn=nobody)
     exits(10, "verify", "--collateral", "none", "--time", BOTH_TIME, EARLY, env=env, preexec_fn=nobody)
 
 

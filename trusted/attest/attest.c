@@ -152,6 +152,23 @@ void cmif_verdict_hex(cmif_verdict *verdict, const char *name, const uint8_t *by
     }
 }
 
+void cmif_verdict_crl(cmif_verdict *verdict, const cmif_seen_crl *used)
+{
+    size_t i = 0;
+    while (i < verdict->crl_count && memcmp(verdict->crls[i].issuer, used->issuer, sizeof used->issuer) != 0) {
+        i++;
+    }
+    if (i == CMIF_CRLS_USED_MAX) {
+        cmif_verdict_worse(verdict, CMIF_ATTEST_INTERNAL, CMIF_E_RANGE, "CRLs of more than %d issuers",
+                           CMIF_CRLS_USED_MAX);
+        return;
+    }
+    if (i == verdict->crl_count || verdict->crls[i].update < used->update) {
+        verdict->crls[i]   = *used;
+        verdict->crl_count = i == verdict->crl_count ? i + 1 : verdict->crl_count;
+    }
+}
+
 void cmif_verdict_number(cmif_verdict *verdict, const char *name, uint64_t number)
 {
     cmif_verdict_text(verdict, name, "%llu", (unsigned long long) number);
@@ -274,7 +291,7 @@ static bool call_pool(cmif_attest_call *call)
 {
     cmif_verdict *v   = call->verdict;
     cmif_err      err = {0};
-    cmif_code rc = cmif_pool_init(call->pool, root_kinds(call), call->policy->roots, call->policy->root_count, &err);
+    cmif_code     rc  = cmif_pool_init(call->pool, root_kinds(call), call->policy, &err);
     if (rc != CMIF_OK) {
         cmif_err_context(&err, "roots of the policy");
     }

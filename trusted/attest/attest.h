@@ -47,7 +47,7 @@ typedef struct cmif_item { /* borrowed */
     size_t         size;
 } cmif_item;
 
-enum { CMIF_ITEMS_MAX = 64, CMIF_ITEM_SIZE_MAX = 1 << 20, CMIF_EVENT_LOG_SIZE_MAX = 16 << 20 };
+enum { CMIF_ITEMS_MAX = 256, CMIF_ITEM_SIZE_MAX = 1 << 20, CMIF_EVENT_LOG_SIZE_MAX = 16 << 20 };
 
 /* ---- what is asked for (policy.c reads it from a file) ---- */
 typedef struct cmif_measured { /* one register that must have one of the values listed for its name */
@@ -56,6 +56,11 @@ typedef struct cmif_measured { /* one register that must have one of the values 
     uint8_t  value[64];
     size_t   size;
 } cmif_measured;
+
+typedef struct cmif_seen_crl { /* the newest CRL of an issuer */
+    uint8_t issuer[32];        /* SHA-256 of its public key */
+    int64_t update;            /* thisUpdate; Intel's CRL number is 1 for ever */
+} cmif_seen_crl;
 
 typedef struct cmif_attest_policy {
     uint32_t             tees;             /* bits 1 << cmif_tee that are accepted; 0: an error */
@@ -78,6 +83,7 @@ typedef struct cmif_attest_policy {
     uint32_t             pcr_mask;         /* PCRs that the quote must select, exactly; 0: those that `measured` names */
     /* roots: NULL is the pinned ones; tests and closed fleets bring their own. PEM or DER, each of one certificate */
     const cmif_item     *roots;
+    const cmif_tee      *root_tees;        /* [root_count] the technology that each is for: others keep the pinned ones; NULL: each is for all, and nothing is pinned */
     size_t               root_count;
     int64_t              tolerance;        /* seconds of clock difference allowed, <= 86400 */
     struct cmif_loosened {                 /* each shows in every verdict */
@@ -89,7 +95,9 @@ typedef struct cmif_attest_policy {
     size_t               ak_activated_count;
     /* collateral rollback: highest seen so far; 0: none */
     uint32_t             seen_tcb_evaluation, seen_qe_evaluation;
-    int64_t              seen_tcb_issue, seen_qe_issue, seen_crl; /* seen_crl: crl_this_update; Intel's CRL number is 1 for ever */
+    int64_t              seen_tcb_issue, seen_qe_issue;
+    const cmif_seen_crl *seen_crls;        /* [seen_crl_count] */
+    size_t               seen_crl_count;
 } cmif_attest_policy;
 
 /* The strict default: nothing is accepted until tees and measured are filled in. */
@@ -102,7 +110,7 @@ typedef enum cmif_tcb_status {
 const char *cmif_tcb_status_name(cmif_tcb_status status); /* as Intel writes it: "SWHardeningNeeded" */
 
 /* ---- what comes out ---- */
-enum { CMIF_LOOSENED_MAX = 24, CMIF_LOOSENED_SIZE = 48 };
+enum { CMIF_LOOSENED_MAX = 24, CMIF_LOOSENED_SIZE = 48, CMIF_CRLS_USED_MAX = 16 };
 enum { CMIF_REASONS_MAX = 48, CMIF_REASON_SIZE = 64, CMIF_FIELDS_MAX = 96, CMIF_FIELD_SIZE = 160, CMIF_ADVISORIES_MAX = 64 };
 
 typedef struct cmif_attest_field { char name[32], value[CMIF_FIELD_SIZE]; } cmif_attest_field; /* hex in lower case, or decimal */
@@ -121,6 +129,8 @@ typedef struct cmif_verdict {
     int64_t           tcb_date, time;  /* seconds since 1970; tcb_date 0: none */
     uint32_t          tcb_evaluation, qe_evaluation;
     int64_t           tcb_issue, qe_issue, crl_this_update; /* of the collateral that was used, for rollback protection; 0: none */
+    cmif_seen_crl     crls[CMIF_CRLS_USED_MAX];
+    size_t            crl_count;
     bool              debug;
     cmif_attest_field fields[CMIF_FIELDS_MAX]; /* all that the evidence decodes to, by the names of docs/attestation.md */
     cmif_err          sentence;        /* REJECTED, UNSUPPORTED, MALFORMED: the first thing to know: expected, found, where */

@@ -116,7 +116,7 @@ bool cmif_pck_read(cmif_reader extension, cmif_pck *out)
 
 static cmif_path_rules intel_rules(const cmif_attest_call *call)
 {
-    return (cmif_path_rules){.root_kinds = CMIF_ROOT_INTEL,
+    return (cmif_path_rules){.root_kinds = cmif_root_kinds(call->policy, call->verdict->tee, CMIF_ROOT_INTEL),
                              .keys       = CMIF_KEY_P256,
                              .signatures = CMIF_SIG_ECDSA_SHA256,
                              .time       = call->time,
@@ -176,7 +176,7 @@ static X509 *find_pck(cmif_attest_call *call, const cmif_quote *quote)
     if (quote->certification_type != CMIF_QUOTE_PCK_CHAIN) {
         for (size_t i = 0; i < first && !leaf && quote->certification_type <= 3; i++) {
             X509 *c = call->pool->certificates[i];
-            if (sgx_extension(c, &extension) && cmif_x509_key_is(c, CMIF_KEY_P256) &&
+            if (sgx_extension(c, &extension) && cmif_x509_key_is(c, CMIF_KEY_P256) && cmif_pool_spend(call->pool) &&
                 signature_holds(call, cmif_ecdsa_verify(X509_get0_pubkey(c), quote->qe_signature, 64, quote->qe_report,
                                                         CMIF_SGX_REPORT_SIZE))) {
                 leaf = c;
@@ -249,9 +249,6 @@ static X509 *check_pck(cmif_attest_call *call, const cmif_quote *quote, bool no_
            cmif_x509_has_name(path.certificates[1], "Intel SGX PCK Processor CA")))) {
         cmif_verdict_invalid(v, "pck-names");
     }
-    if (path.crl_this_update && path.crl_this_update < call->policy->seen_crl) {
-        cmif_verdict_reason(v, "crl-rollback");
-    }
     return leaf;
 }
 
@@ -281,8 +278,42 @@ static void check_signatures(cmif_attest_call *call, const cmif_quote *q, X509 *
     EVP_PKEY_free(key);
 }
 
-/* A signed document of Intel's: {"<name>": {...}, "signature": "<r || s>"}. The signature is over the bytes of the
- * value as they are. The node is CMIF_JSON_NONE unless it holds under a TCB signing certificate. */
+uint32_t cmif_document_read(const cmif_json *json, const char *name, uint8_t signature[static 64])
+{
+    const uint32_t value = cmif_json_get(json, 0, name);
+    const bool     good  = value != CMIF_JSON_NONE && json->nodes[value].type == CMIF_JSON_OBJECT &&
+                      cmif_json_hex(json, cmif_json_get(json, 0, "signature"), signature, 64) &&
+                      json->count == json->nodes[value].next - value + 4; /* these two members and no third */
+    return good ? value : CMIF_JSON_NONE;
+}
+
+X509 *cmif_document_signer(cmif_pool *pool, const cmif_path_rules *rules, const uint8_t *value, size_t size,
+                           const uint8_t signature[static 64], cmif_path *path, bool *memory)
+{
+    X509 *signer = NULL;
+    for (size_t i = 0; i < pool->certificate_count; i++) { /* it was renewed with its key: take one that is valid */
+        X509 *candidate = pool->certificates[i];
+        if ((signer && !path->problems) || !cmif_x509_has_name(candidate, CMIF_TCB_SIGNER_NAME) ||
+            !cmif_x509_key_is(candidate, CMIF_KEY_P256) || !cmif_pool_spend(pool)) {
+            continue;
+        }
+        const int holds = cmif_ecdsa_verify(X509_get0_pubkey(candidate), signature, 64, value, size);
+        *memory         = *memory && holds >= 0;
+        if (holds == 1) {
+            cmif_path other;
+            cmif_path_build(pool, candidate, rules, &other);
+            cmif_path_check_crls(pool, rules, true, &other);
+            if (!signer || !other.problems) {
+                signer = candidate;
+                *path  = other;
+            }
+        }
+    }
+    return signer;
+}
+
+/* The signature is over the bytes of the value as they are. The node is CMIF_JSON_NONE unless it holds under a TCB
+ * signing certificate. */
 static uint32_t check_document(cmif_attest_call *call, const cmif_item *item, const char *name, const char *what,
                                cmif_json *json)
 {
@@ -290,8 +321,8 @@ static uint32_t check_document(cmif_attest_call *call, const cmif_item *item, co
     cmif_err        err = {0};
     uint8_t         signature[64];
     char            error[CMIF_REASON_SIZE];
-    X509           *signer = NULL;
     cmif_path       path   = {0};
+    bool            memory = true;
     cmif_path_rules rules  = intel_rules(call);
     cmif_code       rc     = cmif_json_parse(item->data, item->size, json, &err);
     snprintf(error, sizeof error, "%s-format", what);
@@ -301,30 +332,17 @@ static uint32_t check_document(cmif_attest_call *call, const cmif_item *item, co
                            err.text);
         return CMIF_JSON_NONE;
     }
-    uint32_t value = cmif_json_get(json, 0, name);
-    if (value == CMIF_JSON_NONE || json->nodes[value].type != CMIF_JSON_OBJECT ||
-        !cmif_json_hex(json, cmif_json_get(json, 0, "signature"), signature, sizeof signature) ||
-        json->count != json->nodes[value].next - value + 4) { /* these two members and no third */
+    const uint32_t value = cmif_document_read(json, name, signature);
+    if (value == CMIF_JSON_NONE) {
         cmif_verdict_invalid_collateral(v, error);
         cmif_verdict_worse(v, CMIF_MALFORMED, CMIF_E_FORMAT,
                            "%s: an object of '%s' and a 'signature' of 128 digits expected", what, name);
         return CMIF_JSON_NONE;
     }
-    /* the certificate was renewed with its key: take one that is valid */
-    for (size_t i = 0; i < call->pool->certificate_count; i++) {
-        X509 *candidate = call->pool->certificates[i];
-        if ((!signer || path.problems) && cmif_x509_has_name(candidate, "Intel SGX TCB Signing") &&
-            cmif_x509_key_is(candidate, CMIF_KEY_P256) &&
-            signature_holds(call, cmif_ecdsa_verify(X509_get0_pubkey(candidate), signature, sizeof signature,
-                                                    item->data + json->nodes[value].start, json->nodes[value].size))) {
-            cmif_path other;
-            cmif_path_build(call->pool, candidate, &rules, &other);
-            cmif_path_check_crls(call->pool, &rules, true, &other);
-            if (!signer || !other.problems) {
-                signer = candidate;
-                path   = other;
-            }
-        }
+    const X509 *signer = cmif_document_signer(call->pool, &rules, item->data + json->nodes[value].start,
+                                              json->nodes[value].size, signature, &path, &memory);
+    if (!memory) {
+        no_memory(call);
     }
     if (!signer) {
         snprintf(error, sizeof error, "%s-signature", what);

@@ -358,6 +358,19 @@ static inline void world_documents(world *w)
              tdx ? "TD_QE" : "QE", 42, tdx ? 2 : 1);
 }
 
+/* A CRL of this certificate's key was believed before. */
+static inline void rig_seen(world *w, int certificate, int64_t update)
+{
+    static cmif_seen_crl seen;
+    unsigned             size = 0;
+    X509                *c    = rig_make_certificate(w, certificate);
+    rig_check(X509_pubkey_digest(c, EVP_sha256(), seen.issuer, &size) == 1, "digest");
+    X509_free(c);
+    seen.update              = update;
+    w->policy.seen_crls      = &seen;
+    w->policy.seen_crl_count = 1;
+}
+
 static inline void world_new(world *w, unsigned version, unsigned body_type)
 {
     static const uint8_t vendor[16] = {0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9,

@@ -865,8 +865,12 @@ static void collateral_is_what_intel_signed(void)
     BENT(4, 2, CMIF_ACCEPTED, "", "",
          world_edit(&w, RIG_INFO, "\"tcbType\":0",
                     "\"tcbType\": 0, \"new in PCS 5\":[true,false,null,-1.5e+3,\"\\u00e4\"]"));
-    BENT(4, 2, CMIF_REJECTED, "crl-rollback", "", w.policy.seen_crl = RIG_TIME - 86399);
-    BENT(4, 2, CMIF_ACCEPTED, "", "", w.policy.seen_crl = RIG_TIME - 86400);
+    static const int issuers[] = {RIG_CA, RIG_ROOT}; /* every list that counts, by who made it */
+    for (size_t i = 0; i < 2; i++) {
+        BENT(4, 2, CMIF_REJECTED, "crl-rollback", "", rig_seen(&w, issuers[i], RIG_TIME - 86399));
+        BENT(4, 2, CMIF_ACCEPTED, "", "", rig_seen(&w, issuers[i], RIG_TIME - 86400));
+    }
+    BENT(4, 2, CMIF_ACCEPTED, "", "", rig_seen(&w, RIG_PCK, RIG_TIME));
     BENT_AFTER(4, 2, CMIF_MALFORMED, "item-twice no-collateral", "", w.items[w.count] = w.items[1]; w.count++);
     BENT_AFTER(4, 2, CMIF_MALFORMED, "item-twice", "", w.items[w.count] = w.items[0]; w.count++);
 }

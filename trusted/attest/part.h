@@ -47,6 +47,7 @@ void cmif_verdict_invalid_collateral(cmif_verdict *verdict, const char *error); 
 void cmif_verdict_unchecked(cmif_verdict *verdict, const char *what, bool loosened); /* listed; a reason unless loosened */
 void cmif_verdict_advisory(cmif_verdict *verdict, const char *text, size_t size);    /* once each */
 void cmif_verdict_hex(cmif_verdict *verdict, const char *name, const uint8_t *bytes, size_t size);
+void cmif_verdict_crl(cmif_verdict *verdict, const cmif_seen_crl *used);              /* of two of one issuer the newer */
 void cmif_verdict_number(cmif_verdict *verdict, const char *name, uint64_t number);
 void cmif_verdict_text(cmif_verdict *verdict, const char *name, const char *format, ...) CMIF_PRINTF(3, 4);
 

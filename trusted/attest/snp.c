@@ -343,14 +343,14 @@ static int signature_holds(X509 *leaf, const uint8_t *report)
 
 /* Which certificate to judge the report by: the one whose key signed it, else one of the kind that the report names,
  * else any leaf of AMD's, so that the verdict can say what is wrong with it. */
-static X509 *find_leaf(const cmif_pool *pool, const uint8_t *report, bool vlek, const cmif_path_rules *rules)
+static X509 *find_leaf(cmif_pool *pool, const uint8_t *report, bool vlek, const cmif_path_rules *rules)
 {
     X509 *best       = NULL;
     int   best_score = -1;
     for (size_t i = 0; i < pool->certificate_count; i++) {
         X509     *c = pool->certificates[i];
         cmif_path path;
-        if (!leaf_is(c, false) && !leaf_is(c, true)) {
+        if ((!leaf_is(c, false) && !leaf_is(c, true)) || !cmif_pool_spend(pool)) {
             continue;
         }
         int score = 4 * (signature_holds(c, report) == 1) + 2 * leaf_is(c, vlek);
@@ -399,7 +399,7 @@ static void add_hints(cmif_pool *pool)
 static void check_leaf(cmif_attest_call *call, const uint8_t *report, const amd_product *product)
 {
     cmif_verdict         *v       = call->verdict;
-    const cmif_path_rules rules   = {.root_kinds = CMIF_ROOT_AMD,
+    const cmif_path_rules rules   = {.root_kinds = cmif_root_kinds(call->policy, CMIF_TEE_SNP, CMIF_ROOT_AMD),
                                      .keys       = CMIF_KEY_RSA | CMIF_KEY_P384,
                                      .signatures = CMIF_SIG_PSS_SHA384,
                                      .time       = call->time,
@@ -452,9 +452,6 @@ static void check_leaf(cmif_attest_call *call, const uint8_t *report, const amd_
     v->crl_this_update = path.crl_this_update;
     if (path.crl_this_update && product) {
         cmif_verdict_text(v, "crl_issuer", "%s", product->ark);
-    }
-    if (path.crl_this_update && path.crl_this_update < call->policy->seen_crl) {
-        cmif_verdict_reason(v, "crl-rollback");
     }
 
     if (product) {

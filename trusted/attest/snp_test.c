@@ -568,12 +568,18 @@ static void crl_is_demanded_and_believed(void)
 
 static void crl_older_than_one_seen_is_refused(void)
 {
-    world *w           = world_new(MILAN, 3, false);
-    w->policy.seen_crl = now - 999; /* the good one is of now - 1000 */
+    world        *w    = world_new(MILAN, 3, false);
+    cmif_seen_crl seen = {.update = now - 999}; /* the good one is of now - 1000 */
+    unsigned      size = 0;
+    CHECK(X509_pubkey_digest(pki.ark[MILAN].certificate, EVP_sha256(), seen.issuer, &size) == 1);
+    w->policy.seen_crls      = &seen;
+    w->policy.seen_crl_count = 1;
     ONLY(w, "crl-rollback", NULL);
-    w                  = world_new(MILAN, 3, false);
-    w->policy.seen_crl = now - 1000;
-    cmif_verdict v     = world_judge(w);
+    w                        = world_new(MILAN, 3, false);
+    w->policy.seen_crls      = &seen;
+    w->policy.seen_crl_count = 1;
+    seen.update              = now - 1000;
+    cmif_verdict v           = world_judge(w);
     CHECK(v.outcome == CMIF_ACCEPTED && !strcmp(cmif_verdict_field(&v, "crl_issuer"), "ARK-Milan"));
 }
 

@@ -180,7 +180,7 @@ static bool find_ak(check *c)
             X509              *certificate = c->call->pool->certificates[i];
             EVP_PKEY          *key         = X509_get0_pubkey(certificate);
             cmif_tpm_signature s;
-            if (key && is_ak_certificate(certificate) &&
+            if (key && is_ak_certificate(certificate) && cmif_pool_spend(c->call->pool) &&
                 cmif_tpm_signature_read(c->quote_signature->data, c->quote_signature->size,
                                         EVP_PKEY_is_a(key, "RSA") ? (size_t) EVP_PKEY_get_size(key) : 0, &s,
                                         &err) == CMIF_OK &&
@@ -220,12 +220,12 @@ static bool key_digest(EVP_PKEY *key, uint8_t digest[static 32])
 /* ---- proofs of the AK: any one will do, but each that is there must hold ---- */
 static bool proved_by_certificate(check *c)
 {
-    const cmif_path_rules rules = {.root_kinds = CMIF_ROOT_ANY_TPM,
+    const cmif_path_rules rules = {.root_kinds = cmif_root_kinds(c->call->policy, CMIF_TEE_TPM, CMIF_ROOT_ANY_TPM),
                                    .keys       = CMIF_KEY_RSA | CMIF_KEY_P256 | CMIF_KEY_P384,
                                    .signatures = CMIF_SIG_RSA_SHA2 | CMIF_SIG_ECDSA_SHA256 | CMIF_SIG_ECDSA_SHA384,
                                    .time       = c->call->time,
                                    .tolerance  = c->call->policy->tolerance};
-    const cmif_pool      *pool  = c->call->pool;
+    cmif_pool            *pool  = c->call->pool;
     X509                 *best  = NULL; /* a renewed certificate is of the same key as the one before */
     cmif_path             best_path;
     for (size_t i = 0; i < pool->certificate_count; i++) {
@@ -608,7 +608,7 @@ void cmif_tpm_check(cmif_attest_call *call)
 cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *certificates, size_t count,
                             const cmif_attest_policy *policy, int64_t time, cmif_err *err)
 {
-    const cmif_path_rules rules = {.root_kinds = CMIF_ROOT_ANY_TPM,
+    const cmif_path_rules rules = {.root_kinds = cmif_root_kinds(policy, CMIF_TEE_TPM, CMIF_ROOT_ANY_TPM),
                                    .keys       = CMIF_KEY_RSA | CMIF_KEY_P256 | CMIF_KEY_P384,
                                    .signatures = CMIF_SIG_RSA_SHA2 | CMIF_SIG_ECDSA_SHA256 | CMIF_SIG_ECDSA_SHA384,
                                    .time       = time,
@@ -618,7 +618,7 @@ cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *
     EVP_PKEY *key   = NULL;
     X509     *found = NULL;
     cmif_path path;
-    cmif_code rc = cmif_pool_init(&pool, CMIF_ROOT_ANY_TPM, policy->roots, policy->root_count, err);
+    cmif_code rc = cmif_pool_init(&pool, CMIF_ROOT_ANY_TPM, policy, err);
     for (size_t i = 0; i < count && rc == CMIF_OK; i++) {
         rc = certificates[i].kind == CMIF_ITEM_CRL
                  ? cmif_pool_add_crls(&pool, certificates[i].data, certificates[i].size, err)
@@ -648,9 +648,9 @@ cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *
     if (policy->loosened.no_crl) {
         path.problems &= ~(unsigned) CMIF_PATH_NO_CRL;
     }
-    if (path.problems) {
+    if (path.problems || cmif_path_rolled_back(&path, policy)) {
         rc = cmif_fail(
-            err, CMIF_E_TRUST, "endorsement key: its certificate is not good at this time:%s%s%s%s%s",
+            err, CMIF_E_TRUST, "endorsement key: its certificate is not good at this time:%s%s%s%s%s%s",
             path.problems & CMIF_PATH_UNTRUSTED ? " no path to a root;" : "",
             path.problems & (CMIF_PATH_EXPIRED | CMIF_PATH_NOT_YET_VALID) ? " expired, or not yet valid;" : "",
             path.problems & (CMIF_PATH_CONSTRAINTS | CMIF_PATH_ALGORITHM)
@@ -660,7 +660,8 @@ cmif_code cmif_tpm_ek_check(const uint8_t *ek, size_t ek_size, const cmif_item *
             path.problems &
                     (CMIF_PATH_NO_CRL | CMIF_PATH_CRL_INVALID | CMIF_PATH_CRL_EXPIRED | CMIF_PATH_CRL_NOT_YET_VALID)
                 ? " its revocation is not known;"
-                : "");
+                : "",
+            cmif_path_rolled_back(&path, policy) ? " its CRL is older than one that was believed;" : "");
     }
 done:
     EVP_PKEY_free(key);

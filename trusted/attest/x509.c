@@ -1,5 +1,7 @@
 #include "attest/x509.h"
 
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/obj_mac.h>
@@ -210,15 +212,25 @@ static cmif_code pool_add(cmif_pool *pool, pool_kind kind, int root_kind, const 
     return rc;
 }
 
-cmif_code cmif_pool_init(cmif_pool *pool, int root_kinds, const cmif_item *roots, size_t root_count, cmif_err *err)
+int cmif_root_kinds(const cmif_attest_policy *policy, cmif_tee tee, int pinned)
+{
+    for (size_t i = 0; policy->roots && i < policy->root_count; i++) {
+        if (!policy->root_tees || policy->root_tees[i] == tee) {
+            return CMIF_ROOT_OWN << tee;
+        }
+    }
+    return pinned;
+}
+
+cmif_code cmif_pool_init(cmif_pool *pool, int root_kinds, const cmif_attest_policy *policy, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
     *pool        = (cmif_pool){0};
-    if (roots) {
-        for (size_t i = 0; rc == CMIF_OK && i < root_count; i++) {
-            rc = pool_add(pool, POOL_ROOT, CMIF_ROOT_CALLER, roots[i].data, roots[i].size, err);
-        }
-        return rc;
+    for (size_t i = 0; policy && policy->roots && rc == CMIF_OK && i < policy->root_count; i++) {
+        const cmif_item *root = &policy->roots[i];
+        const int        kind = policy->root_tees ? CMIF_ROOT_OWN << policy->root_tees[i] : CMIF_ROOT_OWN_ANY;
+        root_kinds            = kind == CMIF_ROOT_OWN_ANY ? 0 : root_kinds;
+        rc                    = pool_add(pool, POOL_ROOT, kind, root->data, root->size, err);
     }
     for (size_t i = 0; rc == CMIF_OK && i < cmif_pinned_root_count; i++) {
         const cmif_pinned_root *root = &cmif_pinned_roots[i];
@@ -251,6 +263,11 @@ void cmif_pool_wipe(cmif_pool *pool)
         X509_free(pool->roots[i]);
     }
     *pool = (cmif_pool){0};
+}
+
+bool cmif_pool_spend(cmif_pool *pool)
+{
+    return pool->checks < CMIF_POOL_CHECKS && ++pool->checks;
 }
 
 /* ---- one certificate ---- */
@@ -320,27 +337,48 @@ static unsigned certificate_window(const X509 *c, const cmif_path_rules *rules)
 
 /* ---- paths ---- */
 
-enum { KEY_BITS_MAX = 8192 }; /* a hostile key of more would cost seconds to be refused */
+/* A signature by this key takes no longer than an honest one: RSA with an exponent of some bits, and curves that are
+ * fast. Others issue nothing: they would be of a wrong algorithm anyway. */
+static bool quick(EVP_PKEY *key)
+{
+    enum { RSA_BITS_MAX = 8192, EXPONENT_BITS_MAX = 33 };
+    char group[32] = "";
+    if (key && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA) {
+        BIGNUM    *exponent = NULL;
+        const bool good     = EVP_PKEY_get_bits(key) <= RSA_BITS_MAX &&
+                          EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) == 1 &&
+                          BN_num_bits(exponent) <= EXPONENT_BITS_MAX;
+        BN_free(exponent);
+        return good;
+    }
+    return key && EVP_PKEY_get_base_id(key) == EVP_PKEY_EC &&
+           EVP_PKEY_get_group_name(key, group, sizeof group, NULL) == 1 &&
+           (!strcmp(group, SN_X9_62_prime256v1) || !strcmp(group, SN_secp384r1) || !strcmp(group, SN_secp521r1));
+}
 
-static bool issued(X509 *issuer, X509 *certificate, unsigned *problems)
+static bool issued(cmif_pool *pool, X509 *issuer, X509 *certificate, unsigned *problems)
 {
     EVP_PKEY *key = X509_get0_pubkey(issuer);
-    bool      yes = key && EVP_PKEY_get_bits(key) <= KEY_BITS_MAX &&
-               !X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(certificate)) &&
-               X509_verify(certificate, key) == 1;
+    if (X509_NAME_cmp(X509_get_subject_name(issuer), X509_get_issuer_name(certificate)) != 0 || !quick(key)) {
+        return false;
+    }
+    if (!cmif_pool_spend(pool)) {
+        *problems |= CMIF_PATH_WORK;
+        return false;
+    }
+    const bool yes = X509_verify(certificate, key) == 1;
     *problems |= openssl_no_memory() ? CMIF_PATH_INTERNAL : 0;
     return yes;
 }
 
-void cmif_path_build(const cmif_pool *pool, X509 *leaf, const cmif_path_rules *rules, cmif_path *path)
+void cmif_path_build(cmif_pool *pool, X509 *leaf, const cmif_path_rules *rules, cmif_path *path)
 {
     *path        = (cmif_path){.certificates = {leaf}, .count = 1};
     bool at_root = false;
     while (!at_root && path->count < CMIF_PATH_MAX) {
         X509 *last = path->certificates[path->count - 1], *next = NULL;
         for (size_t i = 0; i < pool->root_count && !at_root; i++) {
-            if ((pool->root_kinds[i] & (rules->root_kinds | CMIF_ROOT_CALLER)) &&
-                issued(pool->roots[i], last, &path->problems)) {
+            if ((pool->root_kinds[i] & rules->root_kinds) && issued(pool, pool->roots[i], last, &path->problems)) {
                 next    = pool->roots[i];
                 at_root = true;
             }
@@ -351,7 +389,7 @@ void cmif_path_build(const cmif_pool *pool, X509 *leaf, const cmif_path_rules *r
             for (size_t k = 0; k < path->count; k++) {
                 used = used || !X509_cmp(candidate, path->certificates[k]);
             }
-            if (!used && (!next || certificate_window(next, rules)) && issued(candidate, last, &path->problems)) {
+            if (!used && (!next || certificate_window(next, rules)) && issued(pool, candidate, last, &path->problems)) {
                 next = candidate;
             }
         }
@@ -372,7 +410,7 @@ void cmif_path_build(const cmif_pool *pool, X509 *leaf, const cmif_path_rules *r
         }
         bool bad = flags & (EXFLAG_INVALID | EXFLAG_CRITICAL);
         if (i == 0) {
-            bad = bad || (flags & EXFLAG_CA);
+            bad = bad || (!rules->ca && (flags & EXFLAG_CA));
         } else { /* pathlen counts the CAs between it and the leaf */
             long pathlen = X509_get_pathlen(c);
             bad          = bad || !(flags & EXFLAG_CA) || !(X509_get_key_usage(c) & KU_KEY_CERT_SIGN) ||
@@ -396,8 +434,7 @@ static bool crl_plain(X509_CRL *crl)
     return true;
 }
 
-static unsigned crl_check(const cmif_pool *pool, const cmif_path_rules *rules, X509 *c, X509 *issuer,
-                          int64_t *this_update)
+static unsigned crl_check(cmif_pool *pool, const cmif_path_rules *rules, X509 *c, X509 *issuer, int64_t *this_update)
 {
     unsigned problems = 0;
     bool     good     = false;
@@ -407,6 +444,9 @@ static unsigned crl_check(const cmif_pool *pool, const cmif_path_rules *rules, X
         int           digest = 0, key = 0;
         if (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) != 0) {
             continue;
+        }
+        if (!cmif_pool_spend(pool)) { /* the next might say that it was revoked */
+            return CMIF_PATH_WORK;
         }
         bool genuine = X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1 &&
                        (X509_get_key_usage(issuer) & KU_CRL_SIGN) &&
@@ -437,11 +477,12 @@ static unsigned crl_check(const cmif_pool *pool, const cmif_path_rules *rules, X
     return good ? 0 : problems ? problems : CMIF_PATH_NO_CRL;
 }
 
-void cmif_path_check_crls(const cmif_pool *pool, const cmif_path_rules *rules, bool leaf_too, cmif_path *path)
+void cmif_path_check_crls(cmif_pool *pool, const cmif_path_rules *rules, bool leaf_too, cmif_path *path)
 {
     for (size_t i = leaf_too ? 0 : 1; i + 1 < path->count; i++) {
         int64_t update = 0;
         path->problems |= crl_check(pool, rules, path->certificates[i], path->certificates[i + 1], &update);
+        path->crl_updates[i] = update;
         if (i == 0 || (i == 1 && !leaf_too)) {
             path->crl_this_update = update;
         }
@@ -452,21 +493,40 @@ void cmif_path_check_crls(const cmif_pool *pool, const cmif_path_rules *rules, b
     }
 }
 
+/* Who issued the CRL that certificate i is not on, by its key: names come twice. */
+static void crl_issuer(const cmif_path *path, size_t i, uint8_t key[static 32])
+{
+    unsigned size = 0;
+    memset(key, 0, 32);
+    (void) !X509_pubkey_digest(path->certificates[i + 1], EVP_sha256(), key, &size);
+}
+
+bool cmif_path_rolled_back(const cmif_path *path, const cmif_attest_policy *policy)
+{
+    bool older = false;
+    for (size_t i = 0; i + 1 < path->count; i++) {
+        uint8_t key[32];
+        crl_issuer(path, i, key);
+        for (size_t k = 0; path->crl_updates[i] && k < policy->seen_crl_count; k++) {
+            older = older || (!memcmp(policy->seen_crls[k].issuer, key, 32) &&
+                              path->crl_updates[i] < policy->seen_crls[k].update);
+        }
+    }
+    return older;
+}
+
 void cmif_path_tell(const cmif_path *path, const char *what, bool collateral, cmif_attest_call *call)
 {
     static const struct {
         unsigned    problem;
         bool        own; /* a reason of its own */
         const char *name;
-    } words[] = {{CMIF_PATH_UNTRUSTED, false, "untrusted"},
-                 {CMIF_PATH_CONSTRAINTS, false, "constraints"},
-                 {CMIF_PATH_ALGORITHM, false, "algorithm"},
-                 {CMIF_PATH_EXPIRED, true, "expired"},
-                 {CMIF_PATH_NOT_YET_VALID, true, "not-yet-valid"},
-                 {CMIF_PATH_REVOKED, true, "revoked"},
-                 {CMIF_PATH_CRL_INVALID, true, "crl-invalid"},
-                 {CMIF_PATH_CRL_EXPIRED, true, "crl-expired"},
-                 {CMIF_PATH_CRL_NOT_YET_VALID, true, "crl-not-yet-valid"}};
+    } words[] = {
+        {CMIF_PATH_UNTRUSTED, false, "untrusted"},    {CMIF_PATH_CONSTRAINTS, false, "constraints"},
+        {CMIF_PATH_ALGORITHM, false, "algorithm"},    {CMIF_PATH_WORK, false, "work"},
+        {CMIF_PATH_EXPIRED, true, "expired"},         {CMIF_PATH_NOT_YET_VALID, true, "not-yet-valid"},
+        {CMIF_PATH_REVOKED, true, "revoked"},         {CMIF_PATH_CRL_INVALID, true, "crl-invalid"},
+        {CMIF_PATH_CRL_EXPIRED, true, "crl-expired"}, {CMIF_PATH_CRL_NOT_YET_VALID, true, "crl-not-yet-valid"}};
     char text[CMIF_REASON_SIZE];
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (path->problems & words[i].problem) {
@@ -483,6 +543,16 @@ void cmif_path_tell(const cmif_path *path, const char *what, bool collateral, cm
     if (path->problems & CMIF_PATH_NO_CRL) {
         snprintf(text, sizeof text, "revocation-%s", what);
         cmif_verdict_unchecked(call->verdict, text, call->policy->loosened.no_crl);
+    }
+    for (size_t i = 0; i + 1 < path->count; i++) {
+        if (path->crl_updates[i]) {
+            cmif_seen_crl used = {.update = path->crl_updates[i]};
+            crl_issuer(path, i, used.issuer);
+            cmif_verdict_crl(call->verdict, &used);
+        }
+    }
+    if (cmif_path_rolled_back(path, call->policy)) {
+        cmif_verdict_reason(call->verdict, "crl-rollback");
     }
 }
 

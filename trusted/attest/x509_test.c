@@ -3,13 +3,16 @@
 #include "attest/dcap_rig.h"
 #include "base/check.h"
 
+#include <openssl/rsa.h>
+#include <time.h>
+
 /* The roots are the ones that their makers publish: by the hash that docs/attestation.md names, each once, self-signed,
  * and a CA. */
 static void pinned_roots_are_what_they_say(void)
 {
     cmif_pool pool;
-    CHECK(cmif_pool_init(&pool, CMIF_ROOT_PINNED, NULL, 0, NULL) == CMIF_OK &&
-          pool.root_count == cmif_pinned_root_count && pool.root_count == 6);
+    CHECK(cmif_pool_init(&pool, CMIF_ROOT_PINNED, NULL, NULL) == CMIF_OK && pool.root_count == cmif_pinned_root_count &&
+          pool.root_count == 6);
     for (size_t i = 0; i < pool.root_count; i++) {
         uint8_t  hash[32] = {0}, *der = NULL;
         char     text[65];
@@ -159,13 +162,112 @@ static void a_root_is_of_its_kind(void)
     pool.root_kinds[0] = CMIF_ROOT_AMD;
     cmif_path_build(&pool, pool.certificates[1], &rules, &path);
     CHECK(path.problems == CMIF_PATH_UNTRUSTED);
-    pool.root_kinds[0] = CMIF_ROOT_CALLER;
+    pool.root_kinds[0] = CMIF_ROOT_OWN << CMIF_TEE_SGX; /* of the policy, for another technology */
+    rules.root_kinds   = CMIF_ROOT_OWN << CMIF_TEE_TDX;
+    cmif_path_build(&pool, pool.certificates[1], &rules, &path);
+    CHECK(path.problems == CMIF_PATH_UNTRUSTED);
+    pool.root_kinds[0] = CMIF_ROOT_OWN_ANY;
     cmif_path_build(&pool, pool.certificates[1], &rules, &path);
     CHECK(path.problems == 0);
-    pool.root_kinds[0] = CMIF_ROOT_CALLER;
     cmif_path_build(&pool, pool.roots[0], &rules, &path); /* the root itself is no leaf */
     CHECK(path.problems & CMIF_PATH_CONSTRAINTS);
     cmif_pool_wipe(&pool);
+}
+
+/* Certificates that all might have issued each other, and a list of each: who made them also chose how many. What is
+ * checked of them has an end, and then nothing is believed. */
+static void a_mesh_of_certificates_takes_no_longer_than_it_may(void)
+{
+    cmif_pool       pool  = {0};
+    cmif_path_rules rules = {
+        .root_kinds = CMIF_ROOT_INTEL, .keys = CMIF_KEY_P256, .signatures = CMIF_SIG_ECDSA_SHA256, .time = RIG_TIME};
+    unsigned work = 0;
+    world_new(&w, 4, 2);
+    w.certificates[RIG_CA].issuer    = RIG_CA; /* by itself, and so by each of them */
+    w.certificates[RIG_CA].until     = RIG_TIME - 1;
+    w.certificates[RIG_CA].signed_by = w.certificates[RIG_CA].key;
+    w.crls[RIG_PCK_CRL].issuer       = RIG_CA;
+    for (long i = 0; i < CMIF_POOL_CERTIFICATES; i++) {
+        w.certificates[RIG_CA].serial               = 100 + i;
+        pool.certificates[pool.certificate_count++] = rig_make_certificate(&w, RIG_CA);
+        w.crls[RIG_PCK_CRL].from                    = RIG_TIME - 1000 - i;
+        w.crls[RIG_PCK_CRL].signed_by               = RIG_STRANGER;
+        pool.crls[pool.crl_count++]                 = rig_make_crl(&w, RIG_PCK_CRL);
+    }
+    const clock_t begin = clock();
+    for (size_t i = 0; i < pool.certificate_count; i++) {
+        cmif_path path;
+        cmif_path_build(&pool, pool.certificates[i], &rules, &path);
+        cmif_path_check_crls(&pool, &rules, true, &path);
+        CHECK(path.problems & CMIF_PATH_UNTRUSTED);
+        work += (path.problems & CMIF_PATH_WORK) != 0;
+    }
+    const double seconds = (double) (clock() - begin) / CLOCKS_PER_SEC;
+    CHECK(pool.checks == CMIF_POOL_CHECKS && work > CMIF_POOL_CERTIFICATES / 2);
+    CHECK(seconds < 0.2);
+    printf("  %u signatures checked, %.3f s\n", pool.checks, seconds);
+    cmif_pool_wipe(&pool);
+}
+
+/* Where the work ends in the middle of the lists, the one that revokes may not have been seen. */
+static void what_could_not_be_checked_for_work_is_not_taken_for_good(void)
+{
+    cmif_pool       pool = {0};
+    cmif_path       path;
+    cmif_path_rules rules = {
+        .root_kinds = CMIF_ROOT_INTEL, .keys = CMIF_KEY_P256, .signatures = CMIF_SIG_ECDSA_SHA256, .time = RIG_TIME};
+    world_new(&w, 4, 2);
+    pool.roots[pool.root_count++]               = rig_make_certificate(&w, RIG_ROOT);
+    pool.root_kinds[0]                          = CMIF_ROOT_INTEL;
+    pool.certificates[pool.certificate_count++] = rig_make_certificate(&w, RIG_SIGNING);
+    pool.crls[pool.crl_count++]                 = rig_make_crl(&w, RIG_ROOT_CRL);
+    w.crls[RIG_ROOT_CRL].revoked[0]             = w.certificates[RIG_SIGNING].serial;
+    pool.crls[pool.crl_count++]                 = rig_make_crl(&w, RIG_ROOT_CRL);
+    for (unsigned left = 0; left < 4; left++) {
+        pool.checks = CMIF_POOL_CHECKS - left;
+        cmif_path_build(&pool, pool.certificates[0], &rules, &path);
+        cmif_path_check_crls(&pool, &rules, true, &path);
+        CHECK(path.problems & (left < 3 ? CMIF_PATH_WORK : CMIF_PATH_REVOKED));
+    }
+    cmif_pool_wipe(&pool);
+}
+
+/* Keys that are slow on purpose issue nothing. */
+static void slow_keys_are_not_asked(void)
+{
+    static const char *const curves[] = {"sect571r1", "brainpoolP512r1", "P-521"};
+    cmif_path_rules          rules    = {.root_kinds = CMIF_ROOT_INTEL, .keys = 7, .signatures = 15, .time = RIG_TIME};
+    EVP_PKEY                *own      = rig_keys[RIG_P384];
+    for (size_t i = 0; i < 4; i++) {
+        cmif_pool     pool = {0};
+        cmif_path     path;
+        EVP_PKEY     *key  = NULL;
+        EVP_PKEY_CTX *make = i < 3 ? NULL : EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+        BIGNUM       *e    = NULL;
+        if (i < 3) {
+            key = EVP_EC_gen(curves[i]);
+        } else { /* an exponent as long as the modulus, as a signer would take it */
+            CHECK(BN_hex2bn(&e, "100000000000000000000000000000000000000000000000000000051") &&
+                  EVP_PKEY_keygen_init(make) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(make, 2048) == 1 &&
+                  EVP_PKEY_CTX_set1_rsa_keygen_pubexp(make, e) == 1 && EVP_PKEY_generate(make, &key) == 1);
+        }
+        if (!key) { /* this OpenSSL does not have the curve */
+            continue;
+        }
+        world_new(&w, 4, 2);
+        rig_keys[RIG_P384]                          = key;
+        w.certificates[RIG_ROOT].key                = RIG_P384;
+        pool.roots[pool.root_count++]               = rig_make_certificate(&w, RIG_ROOT);
+        pool.root_kinds[0]                          = CMIF_ROOT_INTEL;
+        pool.certificates[pool.certificate_count++] = rig_make_certificate(&w, RIG_SIGNING);
+        cmif_path_build(&pool, pool.certificates[0], &rules, &path);
+        CHECK(pool.checks == (i == 2) && !!(path.problems & CMIF_PATH_UNTRUSTED) == (i != 2));
+        rig_keys[RIG_P384] = own;
+        EVP_PKEY_free(key);
+        EVP_PKEY_CTX_free(make);
+        BN_free(e);
+        cmif_pool_wipe(&pool);
+    }
 }
 
 int main(void)
@@ -176,6 +278,9 @@ int main(void)
     RUN(a_pool_has_an_end);
     RUN(der_has_one_length_and_one_tag);
     RUN(a_root_is_of_its_kind);
+    RUN(a_mesh_of_certificates_takes_no_longer_than_it_may);
+    RUN(what_could_not_be_checked_for_work_is_not_taken_for_good);
+    RUN(slow_keys_are_not_asked);
     rig_close();
     return check_report();
 }

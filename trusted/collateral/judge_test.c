@@ -224,6 +224,135 @@ static void roots_of_a_policy_are_without_memory_and_the_verdict_says_so(void)
     CHECK(said && access(path, F_OK) != 0);
 }
 
+/* Lists of whoever is on the way to the root, not of the PCK certificate's issuer alone. */
+static void every_crl_that_was_used_is_remembered(void)
+{
+    intel(4, 2);
+    w.crls[RIG_ROOT_CRL].from = RIG_TIME - 3600;
+    intel_make();
+    CHECK(accepted(intel_judged()));
+    world_new(&w, 4, 2);
+    intel_make();
+    CHECK(intel_judged() == CMIF_REJECTED && has_reason("crl-rollback") && v.reason_count == 1);
+}
+
+/* An early set, which says a higher number; brought by w as bent by the caller. */
+static cmif_outcome early_judged(void)
+{
+    world_edit(&w, RIG_INFO, "DataNumber\":17", "DataNumber\":18");
+    intel_make();
+    return intel_judged();
+}
+
+static void evidence_that_was_not_accepted_is_not_remembered(void)
+{
+    for (int i = 0; i < 3; i++) {
+        intel(4, 2);
+        w.body[136] ^= i == 0; /* another program */
+        w.policy.tees                     = i == 1 ? 1u << CMIF_TEE_SGX : w.policy.tees;
+        w.policy.loosened.any_measurement = i == 2; /* any program: whoever has a machine */
+        w.policy.measured_count           = i == 2 ? 0 : 1;
+        CHECK(early_judged() == (i < 2 ? CMIF_REJECTED : CMIF_ACCEPTED));
+        world_new(&w, 4, 2);
+        intel_make();
+        CHECK(accepted(intel_judged()));
+    }
+}
+
+/* Who has filled a store has chosen one of Intel's two sets: evidence with the other is judged by it, and no more. */
+static void an_early_set_does_not_bar_what_the_store_has(void)
+{
+    for (int kept_there = 1; kept_there >= 0; kept_there--) {
+        intel(4, 2);
+        intel_make();
+        if (kept_there) {
+            intel_keep(CMIF_ITEM_CERTIFICATES);
+            intel_keep(CMIF_ITEM_TCB_INFO);
+        }
+        world_new(&w, 4, 2);
+        CHECK(accepted(early_judged()) && v.tcb_evaluation == 18);
+        world_new(&w, 4, 2);
+        intel_make();
+        const cmif_outcome outcome = intel_judged();
+        CHECK(kept_there ? accepted(outcome) : outcome == CMIF_REJECTED && has_reason("tcb-info-rollback"));
+    }
+    intel(4, 2); /* what it has is over: then what was believed counts */
+    world_edit(&w, RIG_INFO, "2025-07-01", "2025-06-10");
+    world_edit(&w, RIG_INFO, "2025-06-01", "2025-05-01");
+    intel_make();
+    intel_keep(CMIF_ITEM_CERTIFICATES);
+    intel_keep(CMIF_ITEM_TCB_INFO);
+    world_new(&w, 4, 2);
+    CHECK(accepted(early_judged()));
+    world_new(&w, 4, 2);
+    intel_make();
+    CHECK(intel_judged() == CMIF_REJECTED && has_reason("tcb-info-rollback"));
+}
+
+/* It was added when nobody could tell. */
+static void forged_collateral_of_the_store_does_not_stand_for_what_is_good(void)
+{
+    intel(4, 2);
+    world_edit(&w, RIG_INFO, "DataNumber\":17", "DataNumber\":99");
+    world_edit(&w, RIG_IDENTITY, "DataNumber\":17", "DataNumber\":99");
+    w.signed_by[RIG_INFO] = w.signed_by[RIG_IDENTITY] = RIG_STRANGER;
+    intel_make();
+    intel_keep(CMIF_ITEM_TCB_INFO);
+    intel_keep(CMIF_ITEM_QE_IDENTITY);
+    world_new(&w, 4, 2);
+    w.certificates[RIG_CA].issuer    = RIG_CA; /* the CA's name and key, given by nobody */
+    w.certificates[RIG_CA].signed_by = RIG_STRANGER;
+    X509   *stranger                 = rig_make_certificate(&w, RIG_CA);
+    uint8_t pem[4096];
+    keep(CMIF_ITEM_CERTIFICATES, pem, rig_pem(stranger, NULL, pem, sizeof pem));
+    X509_free(stranger);
+    world_new(&w, 4, 2);
+    intel_make();
+    CHECK(accepted(intel_judged()) && v.tcb_evaluation == 17);
+}
+
+static void what_is_of_a_later_time_is_not_remembered(void)
+{
+    static const char *const later[] = {"2025-06-15T15:07:40Z", "2025-06-15T15:07:41Z"};
+    for (int i = 0; i < 2; i++) { /* clocks may differ by a minute */
+        intel(4, 2);
+        w.policy.tolerance = 60;
+        world_edit(&w, RIG_INFO, "2025-06-01T00:00:00Z", later[i]);
+        intel_make();
+        CHECK(intel_judged() == (i ? CMIF_REJECTED : CMIF_ACCEPTED));
+        world_new(&w, 4, 2);
+        w.time += 3600;
+        intel_make();
+        CHECK(intel_judged() == (i ? CMIF_ACCEPTED : CMIF_REJECTED));
+    }
+}
+
+/* An honest fleet has many makers: its lists are no reason to read none. */
+static void many_lists_are_no_malformed_evidence(void)
+{
+    intel(4, 2);
+    intel_make();
+    cmif_store *store = NULL;
+    CHECK(cmif_store_open(path, true, &store, NULL) == CMIF_OK);
+    for (long i = 0; i < 30; i++) {
+        char            name[48];
+        cmif_kept       kept;
+        cmif_store_done done;
+        uint8_t         der[4096], *at = der;
+        snprintf(name, sizeof name, "Maker of TPMs %ld", i);
+        w.certificates[RIG_PCK].name = name;
+        w.crls[RIG_PCK_CRL].issuer   = RIG_PCK;
+        X509_CRL       *crl          = rig_make_crl(&w, RIG_PCK_CRL);
+        const cmif_item item         = {CMIF_ITEM_CRL, der, (size_t) i2d_X509_CRL(crl, &at)};
+        CHECK(cmif_store_add(store, &item, 1, &kept, &done, NULL) == CMIF_OK);
+        X509_CRL_free(crl);
+    }
+    cmif_store_free(store);
+    world_new(&w, 4, 2);
+    intel_make();
+    CHECK(accepted(intel_judged()));
+}
+
 /* ---- AMD ---- */
 
 static uint8_t            report[CMIF_SNP_REPORT_SIZE];
@@ -335,6 +464,12 @@ int main(void)
     RUN(what_was_believed_is_remembered_and_older_is_refused);
     RUN(older_sets_with_later_dates_are_refused);
     RUN(what_was_accepted_once_is_accepted_again);
+    RUN(every_crl_that_was_used_is_remembered);
+    RUN(evidence_that_was_not_accepted_is_not_remembered);
+    RUN(an_early_set_does_not_bar_what_the_store_has);
+    RUN(forged_collateral_of_the_store_does_not_stand_for_what_is_good);
+    RUN(what_is_of_a_later_time_is_not_remembered);
+    RUN(many_lists_are_no_malformed_evidence);
     RUN(roots_of_a_policy_are_without_memory_and_the_verdict_says_so);
     RUN(amd_crl_is_remembered_and_an_older_one_refused);
     RUN(amd_crl_of_the_store_is_held_against_the_memory_too);

@@ -19,7 +19,7 @@ typedef struct cmif_sorted_item {
     bool      unknown;   /* neither evidence nor collateral, and nothing that is known to lie beside it */
 } cmif_sorted_item;
 
-enum { CMIF_SORTED_MAX = 128 };
+enum { CMIF_SORTED_MAX = 256 };
 
 typedef struct cmif_sorted {
     cmif_sorted_item items[CMIF_SORTED_MAX];

@@ -25,13 +25,16 @@ enum {
     VERSION        = 1,
     BUSY_MS        = 30000,
     ITEMS_MAX      = 1024,
+    UNCHECKED_MAX  = 32, /* items that nobody vouches for */
     NAME_SIZE      = 96,
     CHECKSUM_SIZE  = 8
 };
 
 struct cmif_store {
-    sqlite3 *db;
-    char    *path;
+    sqlite3  *db;
+    char     *path;
+    cmif_pool issuers; /* that are kept, with the roots; roots alone are none yet */
+    bool      issuers_ready;
 };
 
 static const char schema[] =
@@ -449,8 +452,13 @@ cmif_code cmif_store_open(const char *path, bool write, cmif_store **out, cmif_e
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a collateral store");
         goto done;
     }
-    if (!write && stat(path, &info) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+    const bool there = stat(path, &info) == 0;
+    if (!write && !there && (errno == ENOENT || errno == ENOTDIR)) {
         *out = NULL;
+        goto done;
+    }
+    if (there && !S_ISREG(info.st_mode)) { /* SQLite would wait for a pipe's other end */
+        rc = cmif_fail(err, CMIF_E_IO, "the collateral store %s is no file: move it away", path);
         goto done;
     }
     rc = write ? make_folders(path, err) : CMIF_OK;
@@ -494,6 +502,7 @@ void cmif_store_free(cmif_store *s)
 {
     if (s) {
         sqlite3_close_v2(s->db);
+        cmif_pool_wipe(&s->issuers);
         free(s->path);
         free(s);
     }
@@ -501,15 +510,21 @@ void cmif_store_free(cmif_store *s)
 
 /* ---- items ---- */
 
-/* "tcb TDX 90c06f000000", as cmif_store_saw was told; empty: no memory is kept of this kind. */
-static void seen_name(const cmif_kept *k, char name[static NAME_SIZE])
+void cmif_store_crl_name(const uint8_t issuer[static 32], char name[static NAME_SIZE])
 {
-    snprintf(name, NAME_SIZE, "%s%s",
-             k->kind == CMIF_ITEM_TCB_INFO      ? "tcb "
-             : k->kind == CMIF_ITEM_QE_IDENTITY ? "qe "
-             : k->kind == CMIF_ITEM_CRL         ? "crl "
-                                                : "",
-             k->kind == CMIF_ITEM_CERTIFICATES ? "" : k->about);
+    char hex[65];
+    cmif_hex(issuer, 32, hex);
+    snprintf(name, NAME_SIZE, "crl %s", hex);
+}
+
+/* "tcb TDX 90c06f000000", as cmif_store_saw was told; empty: no memory is kept of this kind. */
+static void seen_name(const cmif_kept *k, const uint8_t issuer[static 32], char name[static NAME_SIZE])
+{
+    const bool info = k->kind == CMIF_ITEM_TCB_INFO, identity = k->kind == CMIF_ITEM_QE_IDENTITY;
+    snprintf(name, NAME_SIZE, "%s%s", info ? "tcb " : identity ? "qe " : "", info || identity ? k->about : "");
+    if (k->kind == CMIF_ITEM_CRL && k->genuine == CMIF_GENUINE_YES) {
+        cmif_store_crl_name(issuer, name);
+    }
 }
 
 static void date(int64_t when, char out[static 24])
@@ -555,66 +570,229 @@ static cmif_code insert(cmif_store *s, const cmif_kept *k, const cmif_item *item
     return rc;
 }
 
-cmif_code cmif_store_add(cmif_store *s, const cmif_item *item, int64_t now, cmif_kept *kept, cmif_store_done *done,
-                         cmif_err *err)
+/* ---- who vouches for what is kept ---- */
+
+typedef struct finding {
+    cmif_pool *pool;
+    bool       news;
+} finding;
+
+static bool add_issuer(void *context, const cmif_kept *kept, const cmif_item *item)
 {
-    sqlite3_stmt   *statement = NULL;
-    bool            there     = false;
-    cmif_kept       k = {0}, old = {0};
-    cmif_item       other = {0};
-    cmif_store_done what  = CMIF_STORE_ADDED;
-    char            name[NAME_SIZE];
-    int64_t         number = 0, issue = 0, count = 0;
-    cmif_code       rc = cmif_kept_read(item, &k, err);
-    rc                 = rc == CMIF_OK ? run(s, "BEGIN IMMEDIATE", err) : rc;
-    rc                 = rc == CMIF_OK ? ask(s, "SELECT count(*) FROM item", &count, err) : rc;
-    if (rc == CMIF_OK && count >= ITEMS_MAX) {
-        rc = cmif_fail(err, CMIF_E_RANGE,
-                       "the collateral store holds %d items, and no more: move it away, then add what you need",
-                       ITEMS_MAX);
+    finding *f = context;
+    (void) kept;
+    f->news = cmif_genuine_add(f->pool, item) || f->news;
+    return true;
+}
+
+static cmif_code find_issuers(cmif_store *s, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    if (!s->issuers_ready) {
+        cmif_pool_wipe(&s->issuers);
+        rc = cmif_genuine_pool(&s->issuers, NULL, err);
+        for (finding f = {.pool = &s->issuers, .news = true}; rc == CMIF_OK && f.news;) {
+            f.news = false;
+            rc     = cmif_store_all(s, add_issuer, &f, err);
+        }
+        s->issuers_ready = rc == CMIF_OK;
     }
-    seen_name(&k, name);
-    rc = rc == CMIF_OK ? cmif_store_seen(s, name, INT64_MAX, &number, &issue, err) : rc;
-    if (rc == CMIF_OK && (k.starts < issue || (k.kind != CMIF_ITEM_CRL && k.number < number))) {
-        rc = rollback(&k, number, issue, "was believed before", err);
-    }
-    rc = rc == CMIF_OK ? prepare(s, "SELECT " ITEM_COLUMNS " FROM item WHERE kind = ?1 AND about = ?2", &statement, err)
-                       : rc;
+    return rc;
+}
+
+cmif_code cmif_store_genuine(cmif_store *s, const cmif_item *item, cmif_kept *kept, cmif_err *err)
+{
+    uint8_t   issuer[32];
+    cmif_code rc = find_issuers(s, err);
     if (rc == CMIF_OK) {
-        sqlite3_bind_int64(statement, 1, (int64_t) k.kind);
-        sqlite3_bind_text(statement, 2, k.about, -1, SQLITE_STATIC);
+        kept->genuine = cmif_genuine_check(&s->issuers, item, issuer);
     }
-    while (rc == CMIF_OK && (rc = step(s, statement, &there, err)) == CMIF_OK && there) {
-        rc = take_item(s, statement, &old, &other, err);
-        if (rc != CMIF_OK) {
-            break;
-        }
-        if (!memcmp(old.hash, k.hash, sizeof k.hash)) {
-            what = CMIF_STORE_THERE;
-        } else if (k.kind != CMIF_ITEM_CERTIFICATES) {
-            if (k.starts < old.starts || (k.kind != CMIF_ITEM_CRL && k.number < old.number)) {
-                rc = rollback(&k, old.number, old.starts, "is here already", err);
-            }
-            what = CMIF_STORE_REPLACED;
+    return rc;
+}
+
+typedef struct counting {
+    cmif_store *store;
+    size_t      unchecked;
+} counting;
+
+static bool count_unchecked(void *context, const cmif_kept *kept, const cmif_item *item)
+{
+    counting *c = context;
+    uint8_t   issuer[32];
+    (void) kept;
+    c->unchecked += cmif_genuine_check(&c->store->issuers, item, issuer) != CMIF_GENUINE_YES;
+    return true;
+}
+
+/* Is there room for one more? Junk that nobody vouches for finds an end before everything is full of it. */
+static cmif_code find_room(cmif_store *s, const cmif_kept *k, cmif_err *err)
+{
+    int64_t   count = 0;
+    counting  all   = {.store = s};
+    cmif_code rc    = ask(s, "SELECT count(*) FROM item", &count, err);
+    if (rc == CMIF_OK && count >= ITEMS_MAX) {
+        rc =
+            cmif_fail(err, CMIF_E_RANGE,
+                      "the collateral store holds %d items, and no more: 'cmif collateral remove' what you do not need",
+                      ITEMS_MAX);
+    }
+    if (rc == CMIF_OK && k->genuine != CMIF_GENUINE_YES && count >= UNCHECKED_MAX) {
+        rc = cmif_store_all(s, count_unchecked, &all, err);
+        if (rc == CMIF_OK && all.unchecked >= UNCHECKED_MAX) {
+            rc =
+                cmif_fail(err, CMIF_E_RANGE,
+                          "the issuer of %s is not here, and of %d more items neither, which is the most that is kept: "
+                          "add the certificates of their issuers, or 'cmif collateral remove' them",
+                          k->about, UNCHECKED_MAX);
         }
     }
-    sqlite3_finalize(statement);
-    statement = NULL;
-    if (rc == CMIF_OK && what == CMIF_STORE_REPLACED) {
-        rc = prepare(s, "DELETE FROM item WHERE kind = ?1 AND about = ?2", &statement, err);
+    return rc;
+}
+
+/* ---- add ---- */
+
+/* What of the same name gives way to k: old collateral is still validly signed: only newer takes the place of what is
+ * as well known as itself. Older than what is well known is a rollback; what nobody vouches for neither displaces nor
+ * bars what somebody does. */
+typedef struct adding {
+    cmif_kept k;
+    uint8_t   issuer[32]; /* of a CRL */
+    uint8_t   gone[64][32];
+    size_t    gone_count;
+    bool      there;
+} adding;
+
+static cmif_code meet(cmif_store *s, adding *a, const cmif_kept *old, const cmif_item *other, cmif_err *err)
+{
+    const cmif_kept *k = &a->k;
+    uint8_t          issuer[32];
+    if (!memcmp(old->hash, k->hash, sizeof k->hash)) {
+        a->there = true;
+        return CMIF_OK;
+    }
+    if (k->kind == CMIF_ITEM_CERTIFICATES) {
+        return CMIF_OK;
+    }
+    const cmif_genuine genuine = cmif_genuine_check(&s->issuers, other, issuer);
+    const bool         older   = k->starts < old->starts || (k->kind != CMIF_ITEM_CRL && k->number < old->number);
+    if (genuine == CMIF_GENUINE_YES && k->genuine == CMIF_GENUINE_YES && memcmp(issuer, a->issuer, 32) != 0) {
+        return CMIF_OK; /* two makers of lists that have one name */
+    }
+    if (older && (genuine == k->genuine || genuine == CMIF_GENUINE_YES)) {
+        return rollback(k, old->number, old->starts, "is here already", err);
+    }
+    const bool gives_way =
+        genuine == CMIF_GENUINE_NO || (!older && (genuine == k->genuine || k->genuine == CMIF_GENUINE_YES));
+    if (gives_way && a->gone_count < sizeof a->gone / sizeof *a->gone) {
+        memcpy(a->gone[a->gone_count++], old->hash, sizeof old->hash);
+    }
+    return CMIF_OK;
+}
+
+static cmif_code delete_items(cmif_store *s, const adding *a, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    for (size_t i = 0; rc == CMIF_OK && i < a->gone_count; i++) {
+        sqlite3_stmt *statement = NULL;
+        bool          there     = false;
+        rc                      = prepare(s, "DELETE FROM item WHERE hash = ?1", &statement, err);
         if (rc == CMIF_OK) {
-            sqlite3_bind_int64(statement, 1, (int64_t) k.kind);
-            sqlite3_bind_text(statement, 2, k.about, -1, SQLITE_STATIC);
+            sqlite3_bind_blob(statement, 1, a->gone[i], sizeof a->gone[i], SQLITE_STATIC);
             rc = step(s, statement, &there, err);
         }
         sqlite3_finalize(statement);
     }
-    rc = rc == CMIF_OK && what != CMIF_STORE_THERE ? insert(s, &k, item, now, err) : rc;
+    return rc;
+}
+
+cmif_code cmif_store_add(cmif_store *s, const cmif_item *item, int64_t now, cmif_kept *kept, cmif_store_done *done,
+                         cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    adding        a         = {0};
+    cmif_kept    *k = &a.k, old = {0};
+    cmif_item     other = {0};
+    char          name[NAME_SIZE];
+    int64_t       number = 0, issue = 0;
+    cmif_code     rc = cmif_kept_read(item, k, err);
+    rc               = rc == CMIF_OK ? run(s, "BEGIN IMMEDIATE", err) : rc;
+    s->issuers_ready = false; /* another program may have added some */
+    rc               = rc == CMIF_OK ? find_issuers(s, err) : rc;
+    k->genuine       = rc == CMIF_OK ? cmif_genuine_check(&s->issuers, item, a.issuer) : CMIF_GENUINE_UNKNOWN;
+    if (k->genuine == CMIF_GENUINE_NO) {
+        rc =
+            cmif_fail(err, CMIF_E_TRUST,
+                      "%s is not signed by whom it names, so it is not kept: take it from its maker, with the chain of "
+                      "its issuer",
+                      k->about);
+    }
+    seen_name(k, a.issuer, name);
+    rc = rc == CMIF_OK ? cmif_store_seen(s, name, INT64_MAX, &number, &issue, err) : rc;
+    if (rc == CMIF_OK && (k->starts < issue || (k->kind != CMIF_ITEM_CRL && k->number < number))) {
+        rc = rollback(k, number, issue, "was believed before", err);
+    }
+    rc = rc == CMIF_OK ? prepare(s, "SELECT " ITEM_COLUMNS " FROM item WHERE kind = ?1 AND about = ?2", &statement, err)
+                       : rc;
+    if (rc == CMIF_OK) {
+        sqlite3_bind_int64(statement, 1, (int64_t) k->kind);
+        sqlite3_bind_text(statement, 2, k->about, -1, SQLITE_STATIC);
+    }
+    while (rc == CMIF_OK && (rc = step(s, statement, &there, err)) == CMIF_OK && there) {
+        rc = take_item(s, statement, &old, &other, err);
+        rc = rc == CMIF_OK ? meet(s, &a, &old, &other, err) : rc;
+    }
+    sqlite3_finalize(statement);
+    rc = rc == CMIF_OK && !a.there ? delete_items(s, &a, err) : rc;
+    rc = rc == CMIF_OK && !a.there ? find_room(s, k, err) : rc;
+    rc = rc == CMIF_OK && !a.there ? insert(s, k, item, now, err) : rc;
     rc = rc == CMIF_OK ? run(s, "COMMIT", err) : rc;
     roll_back(s);
+    s->issuers_ready = false;
     if (rc == CMIF_OK) {
-        *kept = k;
-        *done = what;
+        *kept = *k;
+        *done = a.there ? CMIF_STORE_THERE : a.gone_count ? CMIF_STORE_REPLACED : CMIF_STORE_ADDED;
+    }
+    return rc;
+}
+
+cmif_code cmif_store_remove(cmif_store *s, const char *about, cmif_store_each each, void *context, size_t *count,
+                            cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    cmif_kept     k;
+    cmif_item     item;
+    size_t        found = 0;
+    cmif_code     rc    = run(s, "BEGIN IMMEDIATE", err);
+    rc                  = rc == CMIF_OK ? prepare(s,
+                                                  "SELECT " ITEM_COLUMNS
+                                                  " FROM item WHERE ?1 IS NULL OR about = ?1 ORDER BY kind, about, starts, hash",
+                                                  &statement, err)
+                                        : rc;
+    if (rc == CMIF_OK) {
+        sqlite3_bind_text(statement, 1, about, -1, SQLITE_STATIC);
+    }
+    while (rc == CMIF_OK && (rc = step(s, statement, &there, err)) == CMIF_OK && there) {
+        rc = take_item(s, statement, &k, &item, err);
+        found += rc == CMIF_OK;
+        if (rc == CMIF_OK && each) {
+            (void) each(context, &k, &item);
+        }
+    }
+    sqlite3_finalize(statement);
+    statement = NULL;
+    rc        = rc == CMIF_OK ? prepare(s, "DELETE FROM item WHERE ?1 IS NULL OR about = ?1", &statement, err) : rc;
+    if (rc == CMIF_OK) {
+        sqlite3_bind_text(statement, 1, about, -1, SQLITE_STATIC);
+        rc = step(s, statement, &there, err);
+    }
+    sqlite3_finalize(statement);
+    rc = rc == CMIF_OK ? run(s, "COMMIT", err) : rc;
+    roll_back(s);
+    s->issuers_ready = false;
+    if (rc == CMIF_OK) {
+        *count = found;
     }
     return rc;
 }
@@ -662,6 +840,42 @@ cmif_code cmif_store_seen(cmif_store *s, const char *name, int64_t time, int64_t
     }
     sqlite3_finalize(statement);
     return rc;
+}
+
+cmif_code cmif_store_seen_crls(cmif_store *s, int64_t time, cmif_seen_crl **out, size_t *count, cmif_err *err)
+{
+    sqlite3_stmt  *statement = NULL;
+    bool           there     = false;
+    cmif_seen_crl *list      = NULL;
+    size_t         used      = 0;
+    char           name[NAME_SIZE];
+    cmif_code      rc =
+        s ? prepare(s, "SELECT name, max(issue) FROM seen WHERE name LIKE 'crl %' AND issue <= ?1 GROUP BY name",
+                         &statement, err)
+               : CMIF_OK;
+    if (statement) {
+        sqlite3_bind_int64(statement, 1, time);
+    }
+    while (statement && rc == CMIF_OK && (rc = step(s, statement, &there, err)) == CMIF_OK && there) {
+        cmif_seen_crl *more = realloc(list, (used + 1) * sizeof *list);
+        if (!more) {
+            rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for what was believed");
+            break;
+        }
+        list = more;
+        if (take_text(statement, 0, name, sizeof name) && strlen(name) == 4 + 64 &&
+            cmif_unhex(name + 4, 32, list[used].issuer)) {
+            list[used++].update = sqlite3_column_int64(statement, 1);
+        }
+    }
+    sqlite3_finalize(statement);
+    if (rc != CMIF_OK) {
+        free(list);
+        return rc;
+    }
+    *out   = list;
+    *count = used;
+    return CMIF_OK;
 }
 
 cmif_code cmif_store_saw(cmif_store *s, const char *name, int64_t number, int64_t issue, cmif_err *err)

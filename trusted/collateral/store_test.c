@@ -10,10 +10,11 @@
 
 static char folder[] = "/tmp/cmif-store-XXXXXX", path[64];
 
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
 #define TCB_INFO(fmspc, issue, number)                                                                                 \
     "{\"tcbInfo\":{\"id\":\"TDX\",\"version\":3,\"issueDate\":\"" issue                                                \
     "\",\"nextUpdate\":\"2030-01-01T00:00:00Z\",\"fmspc\":\"" fmspc "\",\"tcbEvaluationDataNumber\":" number           \
-    "},\"signature\":\"00\"}"
+    "},\"signature\":\"" ZEROS ZEROS "\"}"
 
 static cmif_item item(const char *text)
 {
