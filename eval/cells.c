@@ -21,17 +21,24 @@ static double now(void)
     return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
 }
 
+static bool hash_task(EVP_MD_CTX *sha, const cmif_task *task, const uint8_t *truth)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && task && i < task->count; i++) {
+        const char *text = task->examples[i].text;
+        ok               = EVP_DigestUpdate(sha, text, strlen(text) + 1) && EVP_DigestUpdate(sha, &truth[i], 1);
+    }
+    return ok && EVP_DigestUpdate(sha, "", 1);
+}
+
 cmif_code cmif_bench_name(cmif_bench *b, cmif_err *err)
 {
     uint8_t     hash[32];
     EVP_MD_CTX *sha = EVP_MD_CTX_new();
     bool        ok  = sha && EVP_DigestInit_ex(sha, EVP_sha256(), NULL) &&
-              EVP_DigestUpdate(sha, cmif_runner_client(b->runner)->model_id, 32);
-    for (size_t i = 0; ok && i < b->task->count; i++) {
-        const char *text = b->task->examples[i].text;
-        ok               = EVP_DigestUpdate(sha, text, strlen(text) + 1) && EVP_DigestUpdate(sha, &b->truth[i], 1);
-    }
-    ok = ok && EVP_DigestFinal_ex(sha, hash, NULL);
+              EVP_DigestUpdate(sha, cmif_runner_client(b->runner)->model_id, 32) &&
+              EVP_DigestUpdate(sha, b->adapted ? "A" : "I", 1) && hash_task(sha, b->task, b->truth) &&
+              hash_task(sha, b->train, b->train_truth) && EVP_DigestFinal_ex(sha, hash, NULL);
     EVP_MD_CTX_free(sha);
     if (!ok) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
@@ -118,17 +125,17 @@ static uint8_t best_of(const float *logits, size_t count)
     return (uint8_t) best;
 }
 
-static cmif_code run_once(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, const char *what, cmif_trial *t,
-                          cmif_err *err)
+/* All texts of a task through guard and wire; *out: the ticket of each, the caller's to free. */
+static cmif_code send_all(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, const cmif_task *task, const char *what,
+                          size_t **out, cmif_err *err)
 {
-    const size_t            n       = b->task->count;
-    const cmif_guard_totals before  = guard->totals;
-    size_t                 *tickets = calloc(n ? n : 1, sizeof *tickets);
-    cmif_code               rc      = tickets ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu results", n);
+    const size_t n       = task->count;
+    size_t      *tickets = calloc(n ? n : 1, sizeof *tickets);
+    cmif_code    rc      = tickets ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu results", n);
     for (size_t i = 0; rc == CMIF_OK && i < n; i++) {
         cmif_secret    text     = {0};
         cmif_released *released = NULL;
-        const char    *from     = b->task->examples[i].text;
+        const char    *from     = task->examples[i].text;
         double         began    = now();
         rc                      = cmif_secret_append(&text, from, strlen(from), err);
         rc                      = rc == CMIF_OK ? cmif_guard_release(guard, &text, &released, NULL, err) : rc;
@@ -140,14 +147,59 @@ static cmif_code run_once(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, c
             cmif_err_context(err, "example %zu", i + 1);
         }
         if (i % 64 == 0) {
-            char status[160];
+            char status[192];
             snprintf(status, sizeof status, "%s: %zu of %zu", what, i, n);
             cmif_status(status);
         }
     }
     rc = rc == CMIF_OK ? cmif_runner_wait(b->runner, err) : rc;
+    if (rc == CMIF_OK) {
+        *out    = tickets;
+        tickets = NULL;
+    }
+    free(tickets);
+    return rc;
+}
+
+#define RIDGE 0.01 /* of the mean loss; not searched for: the head is a ruler, not a contest */
+
+static cmif_code train_head(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, const char *what, cmif_linear **out,
+                            cmif_err *err)
+{
+    const size_t n = b->train->count, width = cmif_runner_outputs(b->runner);
+    size_t      *tickets = NULL;
+    float       *vectors = calloc(n * width, sizeof *vectors);
+    cmif_code    rc      = vectors ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu vectors", n);
+    rc                   = rc == CMIF_OK ? send_all(b, guard, bayes, b->train, what, &tickets, err) : rc;
     for (size_t i = 0; rc == CMIF_OK && i < n; i++) {
-        t->labels[i] = best_of(cmif_runner_vector(b->runner, tickets[i]), cmif_runner_outputs(b->runner));
+        memcpy(vectors + i * width, cmif_runner_vector(b->runner, tickets[i]), width * sizeof *vectors);
+    }
+    rc = rc == CMIF_OK ? cmif_linear_train(vectors, b->train_truth, n, width, b->label_count, RIDGE, out, err) : rc;
+    free(tickets);
+    free(vectors);
+    return rc;
+}
+
+/* The head of setting I: of texts as they are. */
+static cmif_code train_clean(cmif_bench *b, cmif_err *err)
+{
+    const cmif_guard_options options = {.policy = "none"};
+    cmif_guard               guard   = {0};
+    cmif_code                rc      = cmif_guard_open(&options, false, &guard, err);
+    rc = rc == CMIF_OK ? train_head(b, &guard, NULL, "training on clean text", &b->head, err) : rc;
+    cmif_guard_close(&guard);
+    return rc;
+}
+
+static cmif_code run_once(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, const cmif_linear *head,
+                          const char *what, cmif_trial *t, cmif_err *err)
+{
+    const cmif_guard_totals before  = guard->totals;
+    size_t                 *tickets = NULL;
+    cmif_code               rc      = send_all(b, guard, bayes, b->task, what, &tickets, err);
+    for (size_t i = 0; rc == CMIF_OK && i < b->task->count; i++) {
+        const float *vector = cmif_runner_vector(b->runner, tickets[i]);
+        t->labels[i]        = head ? cmif_linear_label(head, vector) : best_of(vector, cmif_runner_outputs(b->runner));
     }
     t->drawn   = guard->totals.draws - before.draws;
     t->passed  = guard->totals.passed - before.passed;
@@ -183,6 +235,7 @@ static cmif_code run_block(cmif_bench *b, const cmif_cell *cell, cmif_block_seed
     cmif_guard         guard  = {0};
     cmif_lm           *lm     = NULL;
     cmif_bayes        *bayes  = NULL;
+    cmif_linear       *own    = NULL;
     char               channel[PATH_MAX], lm_path[PATH_MAX], lm_hash[65] = "", path[PATH_MAX], what[128];
     cmif_guard_options options = {
         .policy = cell->arm ? "channel" : "none", .channel = cell->arm ? channel : NULL, .no_guarantee = cell->arm};
@@ -207,17 +260,24 @@ static cmif_code run_block(cmif_bench *b, const cmif_cell *cell, cmif_block_seed
         rc = context ? cmif_lm_open(lm_path, &lm, err) : CMIF_OK;
         rc = rc == CMIF_OK ? cmif_bayes_new(guard.table, lm, client->tokenizer, client->embed, &bayes, err) : rc;
     }
+    if (rc == CMIF_OK && s->count < trials && b->train && b->adapted) {
+        snprintf(what, sizeof what, "%s: training on what leaves", cell->arm ? cell->arm->name : "clean");
+        rc = train_head(b, &guard, bayes, what, &own, err);
+    } else if (rc == CMIF_OK && s->count < trials && b->train && !b->head) {
+        rc = train_clean(b, err);
+    }
     while (rc == CMIF_OK && s->count < trials) {
         snprintf(what, sizeof what, "%s%s%s, %s, block seed %llu, run %zu of %zu",
                  cell->arm ? cell->arm->name : "clean", cell->epsilon ? ", epsilon " : "",
                  cell->epsilon ? cell->epsilon : "", cmif_rows_kinds[cell->rows], (unsigned long long) s->seed,
                  s->count + 1, trials);
-        rc = run_once(b, &guard, bayes, what, &s->trials[s->count], err);
+        rc = run_once(b, &guard, bayes, own ? own : b->head, what, &s->trials[s->count], err);
         if (rc == CMIF_OK) {
             s->count++;
             rc = keep(b, path, s, err);
         }
     }
+    cmif_linear_free(own);
     cmif_bayes_free(bayes);
     cmif_lm_free(lm);
     cmif_guard_close(&guard);

@@ -7,6 +7,7 @@
 
 #include "side.h"
 
+#include "linear.h"
 #include "run.h"
 #include "tables.h"
 #include "task.h"
@@ -41,7 +42,12 @@ typedef struct cmif_bench { /* what all cells share */
     cmif_tables     *tables;
     const cmif_task *task;
     uint8_t         *truth;    /* [examples] as the model counts its labels */
-    char             name[65]; /* hash of model, examples and truth */
+    const cmif_task *train;    /* NULL: the model labels by itself. Else a linear head over its vectors does, trained on these: */
+    uint8_t         *train_truth;
+    size_t           label_count;
+    bool             adapted;  /* sanitized as the examples are (setting A); else in the clear, once (setting I) */
+    cmif_linear     *head;     /* of setting I, once made */
+    char             name[65]; /* hash of model, setting, examples and truth */
     bool             again;    /* earlier runs do not count */
     double           release_seconds; /* sanitizing alone */
 } cmif_bench;

@@ -10,12 +10,13 @@
 #include <string.h>
 #include <time.h>
 
-enum { CELLS_MAX = 512, EPSILONS_MAX = 8, EXIT_GOAL = 3 };
+enum { CELLS_MAX = 512, EPSILONS_MAX = 8, TRAIN_MAX = 4000, EXIT_GOAL = 3 };
 #define CONFIDENCE 0.95
 
-static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *json_path, *report_path, *final_path;
-static uint32_t    seeds = 5, block_seeds = 1, limit, threads;
-static bool        again, goals;
+static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *setting = "I", *train_path, *json_path,
+                                              *report_path, *final_path;
+static uint32_t seeds = 5, block_seeds = 1, limit, threads;
+static bool     again, goals;
 
 static const cmif_option options[] = {
     {'m', "model", "MODEL", CMIF_OPTION_TEXT, &model, 0, 0, "a classifier (default: the data's minilm-sst2)"},
@@ -24,6 +25,8 @@ static const cmif_option options[] = {
     {'e', "epsilon", "LIST", CMIF_OPTION_TEXT, &epsilons, 0, 0, "asked of those that have one (default 1,2,3)"},
     {0, "seeds", "N", CMIF_OPTION_COUNT, &seeds, 1, 1000, "runs of what draws noise (default 5)"},
     {0, "block-seeds", "N", CMIF_OPTION_COUNT, &block_seeds, 1, 100, "searches for blocks, averaged (default 1)"},
+    {0, "setting", "I|A", CMIF_OPTION_TEXT, &setting, 0, 0, "I: trained on clean text (default); A: on what leaves"},
+    {0, "train", "FILE", CMIF_OPTION_TEXT, &train_path, 0, 0, "examples for a linear head, where the model has none"},
     {0, "limit", "N", CMIF_OPTION_COUNT, &limit, 1, 1 << 24, "only the first N examples"},
     {0, "again", NULL, CMIF_OPTION_FLAG, &again, 0, 0, "draw anew; default: finished runs are kept and used"},
     {0, "final", "FILE", CMIF_OPTION_TEXT, &final_path, 0, 0, "a test split, read once at the very end; it is told"},
@@ -43,7 +46,8 @@ static const cmif_command command = {
         "Tasks: sst2 (its dev split), or FILE.tsv (sentence TAB label; labels are the model's, or their numbers).\n"
         "Mechanisms: control control-all santext santext+ metric custext custext+ paper paper-half rnm subset krr "
         "full\n"
-        "general-k20 general-k20-all general-k100 general-k200; when named: custext+code general-k5 -k10 -k50.\n"
+        "general-k20 general-k20-all general-k20-v0 general-k100 general-k200; when named: custext+code general-k5 "
+        "-k10 -k50.\n"
         "The text as it is, and saying the commonest label always, are measured, too. docs/evaluation.md tells more.\n",
 };
 
@@ -63,7 +67,8 @@ static const char *const baselines[2] = {"custext+", "paper"};
 typedef struct evaluation {
     cmif_bench  bench;
     cmif_tables tables;
-    cmif_task   task;
+    cmif_task   whole, other; /* what was read */
+    cmif_task   task, train;  /* parts of it */
     char        path[PATH_MAX], *epsilon_text;
     const char *epsilon[EPSILONS_MAX];
     size_t      epsilon_count;
@@ -137,6 +142,12 @@ static cmif_code read_epsilons(evaluation *e, cmif_err *err)
 
 /* ---- the task ---- */
 
+static bool is_subjectivity(const char *task)
+{
+    return task && !strcmp(task, "subjectivity");
+}
+
+/* The model's own labels; none: label_count stays 0. */
 static cmif_code model_labels(evaluation *e, cmif_err *err)
 {
     char               key[128];
@@ -144,8 +155,7 @@ static cmif_code model_labels(evaluation *e, cmif_err *err)
     snprintf(key, sizeof key, "%.*s.classifier.output_labels", (int) (c->arch.size < 64 ? c->arch.size : 64),
              c->arch.data);
     if (!cmif_gguf_find(c->file, key)) {
-        return cmif_fail(err, CMIF_E_UNSUPPORTED,
-                         "the model has no labels, so it classifies nothing: name a classifier with -m");
+        return CMIF_OK;
     }
     cmif_code rc = cmif_gguf_get_strs(c->file, key, &e->labels, &e->label_count, err);
     if (rc == CMIF_OK && (e->label_count != cmif_runner_outputs(e->bench.runner) || e->label_count > 256)) {
@@ -170,26 +180,106 @@ static cmif_code find_label(const evaluation *e, const char *label, uint8_t *out
         *out = (uint8_t) number;
         return CMIF_OK;
     }
-    return cmif_fail(err, CMIF_E_FORMAT,
-                     "the file has a label that the model does not know: it has %zu labels, 0 to %zu", e->label_count,
-                     e->label_count - 1);
+    return cmif_fail(err, CMIF_E_FORMAT, "the file has a label that %s does not know: it has %zu",
+                     e->bench.train ? "the training file" : "the model", e->label_count);
 }
 
-static cmif_code open_task(evaluation *e, cmif_err *err)
+static cmif_code truths(const evaluation *e, const cmif_task *task, const cmif_task *from, uint8_t **out, cmif_err *err)
 {
-    cmif_code rc = cmif_task_open(e->path, 0, 0, &e->task, err);
-    if (rc == CMIF_OK && (e->task.examples[0].second || !e->task.label_count)) {
-        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%.150s' is no file of one sentence and one label a line", e->path);
+    uint8_t  *truth = calloc(task->count ? task->count : 1, 1);
+    cmif_code rc    = truth ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu labels", task->count);
+    for (size_t i = 0; rc == CMIF_OK && i < task->count; i++) {
+        rc = find_label(e, from->labels[task->examples[i].label], &truth[i], err);
     }
-    e->task.count    = limit && limit < e->task.count ? limit : e->task.count;
-    e->bench.truth   = rc == CMIF_OK ? calloc(e->task.count, 1) : NULL;
-    e->bench.task    = &e->task;
+    *out = truth;
+    return rc;
+}
+
+static cmif_code read_task(const char *path, size_t most, cmif_task *out, cmif_err *err)
+{
+    cmif_code rc = cmif_task_open(path, most, 1, out, err);
+    if (rc == CMIF_OK && (out->examples[0].second || !out->label_count)) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%.150s' is no file of one sentence and one label a line", path);
+    }
+    return rc;
+}
+
+/* Every fifth example is for testing (with a limit so many of these, evenly spread: the file is sorted by label), of the others
+ * half are for training. */
+static cmif_code split_task(evaluation *e, cmif_err *err)
+{
+    e->task.examples  = calloc(e->whole.count, sizeof *e->task.examples);
+    e->train.examples = calloc(e->whole.count, sizeof *e->train.examples);
+    if (!e->task.examples || !e->train.examples) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu examples", e->whole.count);
+    }
+    for (size_t i = 0; i < e->whole.count; i++) {
+        const size_t of = (e->whole.count + 4) / 5, at = i / 5;
+        if (i % 5 == 0 && (!limit || limit >= of || at * limit / of != (at + 1) * limit / of)) {
+            e->task.examples[e->task.count++] = e->whole.examples[i];
+        } else if (i % 5 == 1 || i % 5 == 2) {
+            e->train.examples[e->train.count++] = e->whole.examples[i];
+        }
+    }
+    return CMIF_OK;
+}
+
+/* The head's labels are those of the file it is trained on. */
+static cmif_code open_train(evaluation *e, const char *name, cmif_err *err)
+{
+    char             path[PATH_MAX];
+    const cmif_task *from = &e->whole;
+    cmif_code        rc   = CMIF_OK;
+    if (!is_subjectivity(name)) {
+        snprintf(path, sizeof path, "%s", train_path ? train_path : "");
+        if (!train_path && name && !strcmp(name, "sst2")) {
+            rc = cmif_tables_data(&e->tables, "sst2/train.tsv", path, err);
+        } else if (!train_path) {
+            rc = cmif_fail(err, CMIF_E_RANGE,
+                           "the model has no labels of its own: name examples for a linear head with --train");
+        }
+        rc                = rc == CMIF_OK ? read_task(path, TRAIN_MAX, &e->other, err) : rc;
+        from              = &e->other;
+        e->train.examples = e->other.examples;
+        e->train.count    = e->other.count;
+    }
+    e->labels = rc == CMIF_OK ? calloc(from->label_count, sizeof *e->labels) : NULL;
+    if (rc == CMIF_OK && !e->labels) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu labels", from->label_count);
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < from->label_count; i++) {
+        e->labels[i] = (cmif_str){from->labels[i], strlen(from->labels[i])};
+    }
+    e->label_count = e->bench.label_count = from->label_count;
+    e->bench.train                        = &e->train;
+    e->bench.adapted                      = !strcmp(setting, "A");
+    return rc == CMIF_OK ? truths(e, &e->train, from, &e->bench.train_truth, err) : rc;
+}
+
+static cmif_code open_task(evaluation *e, const char *name, cmif_err *err)
+{
+    cmif_code rc = read_task(e->path, 0, &e->whole, err);
+    if (rc == CMIF_OK && is_subjectivity(name)) {
+        rc = split_task(e, err);
+    } else if (rc == CMIF_OK) {
+        e->task.examples = e->whole.examples;
+        e->task.count    = e->whole.count;
+    }
+    e->task.count = limit && limit < e->task.count ? limit : e->task.count;
+    e->bench.task = &e->task;
+    if (rc == CMIF_OK && (!e->label_count || is_subjectivity(name))) {
+        free(e->labels); /* a classifier of something else */
+        e->labels = NULL;
+        rc        = open_train(e, name, err);
+    } else if (rc == CMIF_OK && (!strcmp(setting, "A") || train_path)) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED,
+                       "the model has labels of its own, which were learned on clean text: setting A and --train are "
+                       "for a model without, such as "
+                       "minilm; tools/finetune trains a classifier on what leaves");
+    }
+    rc               = rc == CMIF_OK ? truths(e, &e->task, &e->whole, &e->bench.truth, err) : rc;
     uint64_t of[256] = {0}, most = 0;
-    if (rc == CMIF_OK && !e->bench.truth) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu labels", e->task.count);
-    }
     for (size_t i = 0; rc == CMIF_OK && i < e->task.count; i++) {
-        rc   = find_label(e, e->task.labels[e->task.examples[i].label], &e->bench.truth[i], err);
         most = ++of[e->bench.truth[i]] > most ? of[e->bench.truth[i]] : most;
     }
     e->majority = (double) most / (double) (e->task.count ? e->task.count : 1);
@@ -380,6 +470,11 @@ static json_t *line_json(const evaluation *e, const line *l)
     return object;
 }
 
+static const char *settings(const evaluation *e)
+{
+    return e->bench.adapted ? "A: trained on what leaves" : "I: trained on clean text; only what is asked is sanitized";
+}
+
 static json_t *evaluation_json(const evaluation *e)
 {
     char               id[65];
@@ -398,13 +493,12 @@ static json_t *evaluation_json(const evaluation *e)
     const char *name = strrchr(e->path, '/');
     return json_pack(
         "{s:s, s:b, s:s, s:I, s:{s:s%, s:s}, s:f, s:{s:I, s:s}, s:o, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I}}",
-        "task", final_path ? (name ? name + 1 : e->path) : e->path, "final", final_path != NULL, "setting",
-        "I: trained on clean text, the prompt sanitized", "examples", (json_int_t) e->task.count, "model", "name",
-        c->name.data, c->name.size, "id", id, "majority", e->majority, "noise", "runs", (json_int_t) seeds, "source",
-        "the shipped generator, which takes no seed", "block_seeds", numbers, "results", results, "seconds",
-        "evaluating", e->seconds, "building", e->tables.seconds, "sanitizing", e->bench.release_seconds, "rows",
-        n.rows_seconds, "encoding", n.encode_seconds, "texts", "sent", (json_int_t) n.texts, "computed",
-        (json_int_t) n.computed);
+        "task", final_path ? (name ? name + 1 : e->path) : e->path, "final", final_path != NULL, "setting", settings(e),
+        "examples", (json_int_t) e->task.count, "model", "name", c->name.data, c->name.size, "id", id, "majority",
+        e->majority, "noise", "runs", (json_int_t) seeds, "source", "the shipped generator, which takes no seed",
+        "block_seeds", numbers, "results", results, "seconds", "evaluating", e->seconds, "building", e->tables.seconds,
+        "sanitizing", e->bench.release_seconds, "rows", n.rows_seconds, "encoding", n.encode_seconds, "texts", "sent",
+        (json_int_t) n.texts, "computed", (json_int_t) n.computed);
 }
 
 /* ---- goals: issue 6, must show 2 and 3; issue 4 ---- */
@@ -456,7 +550,7 @@ static void check_goals(evaluation *e)
 
 static json_t *report_json(const evaluation *e)
 {
-    char    date[16], facts[5][160];
+    char    date[16], facts[6][160];
     time_t  t    = time(NULL);
     json_t *rows = json_array(), *points[3] = {json_array(), json_array(), json_array()}, *about = json_array();
     strftime(date, sizeof date, "%Y-%m-%d", gmtime(&t));
@@ -498,19 +592,19 @@ static json_t *report_json(const evaluation *e)
     snprintf(facts[1], sizeof facts[1], "%u for what draws noise; the generator takes no seed", seeds);
     snprintf(facts[2], sizeof facts[2], "1 to %u", block_seeds);
     snprintf(facts[3], sizeof facts[3], "%.0f s evaluating, %.0f s building tables", e->seconds, e->tables.seconds);
+    snprintf(facts[5], sizeof facts[5], "%s%s", settings(e),
+             e->bench.train ? "; a linear head over frozen vectors" : "");
     snprintf(facts[4], sizeof facts[4], "%.1f us a text for sanitizing, %.1f us for rows",
              1e6 * e->bench.release_seconds / (double) (n.texts ? n.texts : 1),
              1e6 * n.rows_seconds / (double) (n.texts ? n.texts : 1));
-    json_t *first =
-        json_pack("{s:s, s:[s], s:{s:[s,s,s,s,s,s,s,s,s,s,s], s:s, s:o, s:s}}", "heading", "Accuracy", "text",
-                  "The model was trained on clean text; only what is asked of it is sanitized (setting I). p: "
-                  "McNemar's test against the baseline at "
-                  "the same epsilon, after Holm's correction for all that are shown.",
-                  "table", "columns", "mechanism", "epsilon", "certified", "rows", "accuracy", "sd", "95 % interval",
-                  "in clear", "attack", "p, custext+", "p, paper", "align", "lllrrrrrrrr", "rows", rows, "caption",
-                  "In clear: share of words that leave as they are. Attack: share of drawn words that are named by who "
-                  "knows table and prior and sees "
-                  "one word (closed form).");
+    json_t *first = json_pack(
+        "{s:s, s:[s], s:{s:[s,s,s,s,s,s,s,s,s,s,s], s:s, s:o, s:s}}", "heading", "Accuracy", "text",
+        "p: McNemar's test against the baseline at the same epsilon, after Holm's correction for all that are shown.",
+        "table", "columns", "mechanism", "epsilon", "certified", "rows", "accuracy", "sd", "95 % interval", "in clear",
+        "attack", "p, custext+", "p, paper", "align", "lllrrrrrrrr", "rows", rows, "caption",
+        "In clear: share of words that leave as they are. Attack: share of drawn words that are named by who "
+        "knows table and prior and sees "
+        "one word (closed form).");
     json_t *sections = json_pack("[o]", first);
     if (json_array_size(series)) {
         json_array_append_new(sections,
@@ -523,9 +617,10 @@ static json_t *report_json(const evaluation *e)
     json_array_append_new(sections,
                           json_pack("{s:s, s:{s:[s,s], s:s, s:o}}", "heading", "What each mechanism follows", "table",
                                     "columns", "mechanism", "what it is", "align", "ll", "rows", about));
-    return json_pack("{s:s, s:s, s:s, s:[[s,s],[s,s],[s,s],[s,s],[s,s]], s:o}", "title", "What is left of the task",
-                     "made", date, "command", "cmif eval", "facts", "examples", facts[0], "runs", facts[1],
-                     "block seeds", facts[2], "time", facts[3], "cost", facts[4], "sections", sections);
+    return json_pack("{s:s, s:s, s:s, s:[[s,s],[s,s],[s,s],[s,s],[s,s],[s,s]], s:o}", "title",
+                     "What is left of the task", "made", date, "command", "cmif eval", "facts", "setting", facts[5],
+                     "examples", facts[0], "runs", facts[1], "block seeds", facts[2], "time", facts[3], "cost",
+                     facts[4], "sections", sections);
 }
 
 static cmif_code write_out(const evaluation *e, cmif_err *err)
@@ -561,7 +656,8 @@ static void print_time(const evaluation *e)
         runs += runs_of(&e->lines[i].cell, &before);
         old += before;
     }
-    printf("\n%zu runs of %zu examples, %zu of them from earlier commands; %.0f s, and %.0f s for building %u tables\n",
+    printf("\nsetting %s%s\n", settings(e), e->bench.train ? "; a linear head over frozen vectors" : "");
+    printf("%zu runs of %zu examples, %zu of them from earlier commands; %.0f s, and %.0f s for building %u tables\n",
            runs, e->task.count, old, e->seconds, e->tables.seconds, e->tables.made);
     if (n.texts) {
         printf("%llu texts, %llu of them computed; a text takes %.0f us to sanitize and %.0f us to make rows of\n",
@@ -570,22 +666,53 @@ static void print_time(const evaluation *e)
     }
 }
 
+/* Which file is the task, and which model does it by default. */
+static cmif_code choose(evaluation *e, const char *name, char chosen[static PATH_MAX], cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    if (final_path || strchr(name, '.')) {
+        snprintf(e->path, sizeof e->path, "%s", final_path ? final_path : name);
+    } else {
+        rc = cmif_tables_data(&e->tables,
+                              is_subjectivity(name) ? "subjectivity/subjectivity_filtered.tsv" : "sst2/dev.tsv",
+                              e->path, err);
+    }
+    int size = model ? snprintf(chosen, PATH_MAX, "%s", model)
+               : is_subjectivity(name)
+                   ? snprintf(chosen, PATH_MAX, "minilm")
+                   : snprintf(chosen, PATH_MAX, "%s/../models/minilm-sst2/minilm-sst2-f16.gguf", e->tables.data);
+    return rc == CMIF_OK && size >= PATH_MAX ? cmif_fail(err, CMIF_E_RANGE, "--model is too long") : rc;
+}
+
+static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err *err)
+{
+    if (count != 1) {
+        return cmif_fail(err, CMIF_E_RANGE, "which task? eval takes one: sst2, subjectivity, or FILE.tsv");
+    }
+    if (strcmp(argv[0], "sst2") != 0 && !is_subjectivity(argv[0]) && !strchr(argv[0], '.')) {
+        return cmif_fail(err, CMIF_E_RANGE, "there is no such task: eval takes sst2, subjectivity, or FILE.tsv");
+    }
+    if (strcmp(setting, "I") != 0 && strcmp(setting, "A") != 0) {
+        return cmif_fail(err, CMIF_E_RANGE, "--setting takes I (trained on clean text) or A (on what leaves)");
+    }
+    if (is_subjectivity(argv[0]) && (final_path || train_path)) {
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "subjectivity is one file, of which every fifth example is for testing: leave out --%s",
+                         final_path ? "final" : "train");
+    }
+    cmif_code rc = check_mechanisms(err);
+    return rc == CMIF_OK ? read_epsilons(e, err) : rc;
+}
+
 int cmif_eval(int argc, char **argv)
 {
     static evaluation e;
-    char              beside[PATH_MAX + 64];
+    char              chosen[PATH_MAX];
     cmif_err          err  = {0};
     int               rest = 0, exit_code;
 
     cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
-    if (rc == CMIF_OK && rest != 1 && !(rest == 0 && final_path)) {
-        rc = cmif_fail(&err, CMIF_E_RANGE, "which task? eval takes one: sst2, or FILE.tsv");
-    }
-    if (rc == CMIF_OK && rest == 1 && strcmp(argv[0], "sst2") != 0 && !strchr(argv[0], '.')) {
-        rc = cmif_fail(&err, CMIF_E_RANGE, "there is no such task: eval takes sst2, or FILE.tsv");
-    }
-    rc = rc == CMIF_OK ? check_mechanisms(&err) : rc;
-    rc = rc == CMIF_OK ? read_epsilons(&e, &err) : rc;
+    rc           = rc == CMIF_OK ? check_arguments(&e, rest, argv, &err) : rc;
     if (rc != CMIF_OK) {
         exit_code = cmif_report_usage(&err);
         goto done;
@@ -595,21 +722,11 @@ int cmif_eval(int argc, char **argv)
     e.lines = calloc(CELLS_MAX, sizeof *e.lines);
     rc      = e.lines ? CMIF_OK : cmif_fail(&err, CMIF_E_MEMORY, "no memory for the table");
     rc      = rc == CMIF_OK ? cmif_tables_open(data, &e.tables, &err) : rc;
-    if (rc == CMIF_OK && final_path) {
-        snprintf(e.path, sizeof e.path, "%s", final_path);
-    } else if (rc == CMIF_OK && !strcmp(argv[0], "sst2")) {
-        rc = cmif_tables_data(&e.tables, "sst2/dev.tsv", e.path, &err);
-    } else if (rc == CMIF_OK) {
-        snprintf(e.path, sizeof e.path, "%s", argv[0]);
-    }
-    if (rc == CMIF_OK && !model) {
-        snprintf(beside, sizeof beside, "%s/../models/minilm-sst2/minilm-sst2-f16.gguf", e.tables.data);
-        model = beside;
-    }
+    rc      = rc == CMIF_OK ? choose(&e, argv[0], chosen, &err) : rc;
     e.bench = (cmif_bench){.tables = &e.tables, .again = again};
-    rc      = rc == CMIF_OK ? cmif_runner_open(model, threads, &e.bench.runner, &err) : rc;
+    rc      = rc == CMIF_OK ? cmif_runner_open(chosen, threads, &e.bench.runner, &err) : rc;
     rc      = rc == CMIF_OK ? model_labels(&e, &err) : rc;
-    rc      = rc == CMIF_OK ? open_task(&e, &err) : rc;
+    rc      = rc == CMIF_OK ? open_task(&e, argv[0], &err) : rc;
     if (rc == CMIF_OK) {
         plan(&e);
         rc = measure(&e, &err);
@@ -630,12 +747,19 @@ done:
     for (size_t i = 0; e.lines && i < e.count; i++) {
         cmif_cell_wipe(&e.lines[i].cell);
     }
+    if (is_subjectivity(rest ? argv[0] : NULL)) { /* else parts are the whole */
+        free(e.task.examples);
+        free(e.train.examples);
+    }
     free(e.lines);
     free(e.labels);
     free(e.bench.truth);
+    free(e.bench.train_truth);
     free(e.epsilon_text);
     json_decref(e.goals);
-    cmif_task_wipe(&e.task);
+    cmif_linear_free(e.bench.head);
+    cmif_task_wipe(&e.whole);
+    cmif_task_wipe(&e.other);
     cmif_runner_close(e.bench.runner);
     return exit_code;
 }
