@@ -4,7 +4,7 @@ _cmif()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        COMPREPLY=($(compgen -W "$(cmif --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')" -- "$word"))
+        COMPREPLY=($(compgen -W "$(cmif --help | sed -n 's/^  \([a-z-]*\)  .*/\1/p')" -- "$word"))
         return
     fi
     [ "$command" = bench ] && command="bench $([ "${COMP_WORDS[2]}" = verify ] && echo verify || echo split)"
