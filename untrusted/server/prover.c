@@ -1,6 +1,7 @@
 #include "server/prover.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -180,6 +181,7 @@ cmif_code cmif_prover_new(struct event_base *base, const cmif_maker_options *mak
     if (!p) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for what makes evidence");
     }
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); /* else exit() cleans up under a thread that a device holds */
     p->options = *maker;
     p->answer  = answer;
     p->context = context;
