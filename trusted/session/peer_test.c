@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/check_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -247,6 +248,19 @@ static void a_store_that_cannot_be_read_accepts_nothing(void)
     }
 }
 
+static void no_failing_allocation_accepts_anything(void)
+{
+    long n = 0;
+    for (cmif_code rc = CMIF_E_MEMORY; rc != CMIF_OK && n < 1000; n++) {
+        allocations_left = n;
+        rc               = judge_as(policy, &here, proof, proof_size);
+        const bool all   = allocations_left >= 0; /* and so none failed */
+        allocations_left = -1;
+        CHECK(rc == CMIF_OK ? all : refused(rc, rc, ""));
+    }
+    CHECK(n > 1 && n < 1000);
+}
+
 int main(void)
 {
     const cmif_maker_options options = {.kind = CMIF_MAKER_SIM, .identity = IDENTITY, .insecure = 1};
@@ -264,6 +278,7 @@ int main(void)
     RUN(an_item_is_what_its_bundle_says_and_nothing_else);
     RUN(no_byte_of_others_reaches_the_terminal);
     RUN(a_store_that_cannot_be_read_accepts_nothing);
+    RUN(no_failing_allocation_accepts_anything);
     free(proof);
     cmif_attest_policy_free(policy);
     cmif_maker_free(maker);
