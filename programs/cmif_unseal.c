@@ -117,7 +117,9 @@ cmif_code cmif_unseal(const char *path, const cmif_unseal_options *o, cmif_secre
                          "--unseal was given, but '%s' is not sealed: it may be anybody's, so it is not used", path);
     }
     if (!o->from) {
-        return cmif_fail(err, CMIF_E_RANGE, "'%s' is sealed: give its key with --unseal KEYFILE, or name a key server",
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "'%s' is sealed: run, chat, classify, embed and doctor take its key with --unseal KEYFILE, or "
+                         "name a key server",
                          path);
     }
     rc = cmif_seal_open(path, &file, err);

@@ -113,7 +113,7 @@ def inspect_says_what_a_sealed_file_is():
 def a_sealed_half_answers_with_its_key_and_not_without():
     for model in (SEALED, HALF):
         assert good(*RUN, "-m", model, "--unseal", KEY, "Once upon a time").out == ANSWER
-        refused(1, "is sealed: give its key with --unseal KEYFILE", cmif(*RUN, "-m", model, "Once"))
+        refused(1, "is sealed: .* take its key with --unseal KEYFILE", cmif(*RUN, "-m", model, "Once"))
     refused(1, "sealed with another key: its key id begins with " + key_id(KEY)[:16], cmif(*RUN, "-m", SEALED, "--unseal", OTHER, "Once"))
     refused(1, "cannot open the key file", cmif(*RUN, "-m", SEALED, "--unseal", f"{WORK}/none.key", "Once"))
     refused(1, "is not sealed: it may be anybody's", cmif(*RUN, "-m", PLAIN, "--unseal", KEY, "Once"))

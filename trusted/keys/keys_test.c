@@ -143,6 +143,8 @@ static void another_program_gets_nothing_and_does_not_learn_which_keys_there_are
 }
 
 /* A client by hand, that shows a proof over what it likes. */
+static uint8_t last_nonce[32];
+
 static cmif_code show_by_hand(server *s, void (*change)(cmif_binding *), size_t keep, cmif_frame *answer, cmif_err *err)
 {
     const cmif_peer peer    = there();
@@ -160,6 +162,8 @@ static cmif_code show_by_hand(server *s, void (*change)(cmif_binding *), size_t 
     CHECK(cmif_talk_send(&talk, &frame, NULL) == CMIF_OK && cmif_talk_receive(&talk, &frame, NULL) == CMIF_OK &&
           frame.kind == CMIF_FRAME_CHALLENGE);
     memcpy(nonce, frame.challenge.nonce, 32);
+    CHECK(memcmp(last_nonce, nonce, 32) != 0); /* never the same twice */
+    memcpy(last_nonce, nonce, 32);
     CHECK(cmif_channel_binding(channel, exporter, own, theirs, NULL) == CMIF_OK);
     cmif_binding binding = {.role = 'c', .nonce = nonce, .exporter = exporter, .own_key = own, .other_key = theirs};
     change(&binding);
