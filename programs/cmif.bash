@@ -32,6 +32,7 @@ _cmif()
         --noise) COMPREPLY=($(compgen -W "laplace exponential gumbel" -- "$word")) ;;
         -p|--profile) COMPREPLY=($(compgen -W "paper default strict" -- "$word")) ;;
         --rows) COMPREPLY=($(compgen -W "f32 f16 bf16 q8_0 ids auto plain bayes context" -- "$word")) ;;
+        --evidence) COMPREPLY=($(compgen -W "tdx snp sgx tpm sim" -- "$word")) ;;
         --collateral) COMPREPLY=($(compgen -W "auto none" -- "$word") $(compgen -f -- "$word")) ;;
         --policy) COMPREPLY=($(compgen -W "names topics words none" -- "$word") $(compgen -f -- "$word")) ;;
         --stop-words) COMPREPLY=($(compgen -W "pass protect" -- "$word")) ;;

@@ -243,7 +243,7 @@ static void who_asks_and_shows_nothing_is_written_down_too(void)
     CHECK(audited().refused == before.refused + 2);
 }
 
-static void who_speaks_of_something_else_gets_no_answer_and_no_line(void)
+static void who_speaks_of_something_else_is_told_so_and_leaves_no_line(void)
 {
     static const cmif_frame_kind kinds[] = {CMIF_FRAME_HELLO, CMIF_FRAME_CHALLENGE};
     const cmif_key_summary       before  = audited();
@@ -252,6 +252,7 @@ static void who_speaks_of_something_else_gets_no_answer_and_no_line(void)
         cmif_channel   *channel = NULL;
         cmif_talk       talk    = {0};
         cmif_frame      frame   = {.kind = (uint16_t) kinds[i]};
+        cmif_err        err;
         server          s;
         if (i == 0) {
             frame.hello.version = frame.hello.version_min = 1;
@@ -260,7 +261,7 @@ static void who_speaks_of_something_else_gets_no_answer_and_no_line(void)
         CHECK(cmif_channel_open(&peer, &channel, NULL) == CMIF_OK &&
               cmif_talk_init(&talk, channel, false, 4096, 10, NULL) == CMIF_OK);
         CHECK(cmif_talk_send(&talk, &frame, NULL) == CMIF_OK);
-        CHECK(cmif_talk_receive(&talk, &frame, NULL) != CMIF_OK);
+        CHECK(cmif_talk_receive(&talk, &frame, &err) == CMIF_E_PEER && strstr(err.text, "this is a key server"));
         cmif_talk_wipe(&talk);
         cmif_channel_free(channel);
         end(&s);
@@ -547,7 +548,7 @@ int main(void)
     RUN(another_program_gets_nothing_and_does_not_learn_which_keys_there_are);
     RUN(evidence_of_another_time_connection_or_side_is_refused);
     RUN(who_asks_and_shows_nothing_is_written_down_too);
-    RUN(who_speaks_of_something_else_gets_no_answer_and_no_line);
+    RUN(who_speaks_of_something_else_is_told_so_and_leaves_no_line);
     RUN(a_disk_that_is_full_for_the_log_gives_no_key);
     RUN(a_log_that_was_moved_or_written_to_gives_no_key);
     RUN(every_edit_of_a_log_shows);

@@ -216,6 +216,8 @@ cmif_code cmif_key_release(cmif_channel *channel, const char *address, const cmi
     rc      = rc ? rc : cmif_secret_reserve(&r.key, CMIF_SEAL_KEY_SIZE, err);
     rc      = rc ? rc : cmif_talk_receive(&r.talk, &frame, err);
     if (rc == CMIF_OK && frame.kind != CMIF_FRAME_UNSEAL) {
+        cmif_frame_set_error(&answer, CMIF_WIRE_E_UNSUPPORTED, "this is a key server: it knows UNSEAL only");
+        (void) !cmif_talk_send(&r.talk, &answer, NULL);
         rc = cmif_fail(err, CMIF_E_FORMAT, "%s, expected UNSEAL: it is a key server", cmif_frame_name(frame.kind));
     }
     if (rc != CMIF_OK) { /* nobody asked for a key */
