@@ -11,77 +11,86 @@
 
 /* Fonts are the reader's own: nothing is fetched, and the policy in <head> would not let it. Colours are apart in
  * lightness too, and never the only difference. */
+/* clang-format off */
 static const char head[] =
     "<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
     "<meta name=\"color-scheme\" content=\"light dark\">\n"
     "<style>\n"
-    ":root { --ink: #1a1a18; --quiet: #5a5a54; --paper: #fffffc; --hair: #cbcac2; --grid: #e8e7e0;\n"
-    "  --s0: #0a558f; --s1: #c04a00; --s2: #00785a; --s3: #a3457c; --s4: #8a6500; --s5: #2b83b8; --s6: #5b4bb0; --s7: "
-    "#555; }\n"
+    ":root { --ink: #1a1a18; --quiet: #5a5a54; --paper: #fffffc; --hair: #cbcac2; --grid: #e8e7e0; --s0: #0a558f;\n"
+    "  --s1: #c04a00;\n"
+    "  --s2: #00785a; --s3: #a3457c; --s4: #8a6500; --s5: #2b83b8; --s6: #5b4bb0; --s7: #555; }\n"
     "@media screen and (prefers-color-scheme: dark) { :root { --ink: #e9e7e1; --quiet: #aaa79e; --paper: #171716;\n"
-    "  --hair: #4a4944; --grid: #2b2a28; --s0: #6fb4ec; --s1: #f58a4b; --s2: #45c49d; --s3: #e693c3; --s4: #e0b33c; "
-    "--s5: #9fd3f2;\n"
-    "  --s6: #b3a7f5; --s7: #bbb; } }\n"
+    "  --hair: #4a4944;\n"
+    "  --grid: #2b2a28; --s0: #6fb4ec; --s1: #f58a4b; --s2: #45c49d; --s3: #e693c3; --s4: #e0b33c; --s5: #9fd3f2;\n"
+    "  --s6: #b3a7f5;\n"
+    "  --s7: #bbb; } }\n"
     "* { box-sizing: border-box; }\n"
     "body { margin: 0 auto; max-width: 44rem; padding: 2.5rem 1rem 4rem; background: var(--paper); color: var(--ink);\n"
-    "  font: 1.0625rem/1.5 'Iowan Old Style', Palatino, 'Palatino Linotype', 'URW Palladio L', Georgia, 'DejaVu "
-    "Serif', serif;\n"
+    "  font: 1.0625rem/1.5 'Iowan Old Style', Palatino, 'Palatino Linotype', 'URW Palladio L', Georgia,\n"
+    "    'DejaVu Serif', serif;\n"
     "  font-variant-numeric: lining-nums; text-wrap: pretty; overflow-wrap: break-word; }\n"
     "h1 { margin: 0 0 .25rem; font-size: 1.75rem; line-height: 1.2; font-weight: 600; text-wrap: balance; }\n"
     "h2 { margin: 2.5rem 0 .5rem; font-size: 1.25rem; line-height: 1.3; font-weight: 600; text-wrap: balance; }\n"
     "p { margin: 0 0 .75rem; hyphens: auto; }\n"
     ".made { color: var(--quiet); }\n"
-    "code { display: block; margin: 0 0 1rem; padding: .5rem .75rem; border: 1px solid var(--hair); white-space: "
-    "pre-wrap;\n"
+    "code { display: block; margin: 0 0 1rem; padding: .5rem .75rem; border: 1px solid var(--hair); white-space:\n"
+    "  pre-wrap;\n"
     "  overflow-wrap: anywhere; font: .8125rem/1.5 ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; }\n"
-    "dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem; margin: 0 0 1rem; font-size: "
-    ".9375rem; }\n"
+    "code span { display: inline-block; max-width: 100%; }\n"
+    "dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem; margin: 0 0 1rem;\n"
+    "  font-size: .9375rem; }\n"
     "dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }\n"
     "figure { margin: 1.5rem 0 2rem; }\n"
-    "figcaption { font-size: .9375rem; line-height: 1.4; margin: 0 0 .5rem; } svg ~ figcaption, details ~ figcaption { "
-    "margin: .6rem 0 0; }\n"
-    "figcaption b { font-weight: 600; }\n"
-    /* a table wider than the page scrolls beside its first column */
+    "figcaption { margin: 0 0 .5rem; font-size: .9375rem; line-height: 1.4; } figcaption b { font-weight: 600; }\n"
+    ".plot figcaption { margin: .6rem 0 0; }\n"
     ".wide { overflow-x: auto; }\n"
-    "table { border-collapse: collapse; min-width: 100%; font-size: .9375rem; line-height: 1.35;\n"
-    "  font-variant-numeric: lining-nums tabular-nums; border-block: 1.5px solid var(--ink); }\n"
-    "th { font-weight: 400; } thead th { vertical-align: bottom; border-bottom: .75px solid var(--ink); text-wrap: "
-    "balance; }\n"
-    "th, td { padding: .22rem .6rem; text-align: left; vertical-align: top; }\n"
+    "@media screen and (min-width: 46rem) { .broad .wide { width: max-content; min-width: 100%; max-width:\n"
+    "  min(100vw - 3rem, 68rem);\n"
+    "  position: relative; left: 50%; transform: translateX(-50%); } }\n"
+    "table { border-collapse: separate; border-spacing: 0; min-width: 100%; font-size: .9375rem; line-height: 1.35;\n"
+    "  font-variant-numeric: lining-nums tabular-nums; }\n"
+    "th, td { padding: .22rem .6rem; text-align: left; vertical-align: top; font-weight: 400; }\n"
+    "thead th { border-block: 1.5px solid var(--ink); border-bottom-width: .75px; vertical-align: bottom;\n"
+    "  text-wrap: balance;\n"
+    "  max-width: 6.5rem; }\n"
+    "tbody tr:last-child > * { border-bottom: 1.5px solid var(--ink); }\n"
     "tr > :first-child { padding-left: .15rem; position: sticky; left: 0; background: var(--paper); }\n"
     "tr > :last-child { padding-right: .15rem; }\n"
-    ".c { text-align: center; } .r { text-align: right; } td.r { white-space: nowrap; }\n"
-    "strong { font-weight: 700; } small { display: block; color: var(--quiet); font-size: .8125rem; white-space: "
-    "nowrap; }\n"
+    "tbody th { min-width: 7.5rem; }\n"
+    ".c { text-align: center; } .r { text-align: right; } td.r, td.c { white-space: nowrap; }\n"
+    "strong { font-weight: 700; } sup { font-size: .75em; line-height: 0; }\n"
+    "small { display: block; color: var(--quiet); font-size: .8125rem; white-space: nowrap; }\n"
     ".plot { max-width: 36rem; margin-inline: auto; } .plot > svg { display: block; width: 100%; height: auto; }\n"
     ".axis { font-size: .875rem; color: var(--quiet); line-height: 1.3; } .x.axis { text-align: center; }\n"
-    ".legend { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; margin: .4rem 0 0; padding: 0; list-style: none; "
-    "font-size: .875rem;\n"
-    "  line-height: 1.35; } .legend svg { width: 1.75rem; height: .875rem; vertical-align: -.1em; }\n"
-    "details { margin-top: .4rem; font-size: .875rem; color: var(--quiet); } details table { margin-top: .4rem; color: "
-    "var(--ink); font-size: .8125rem; }\n"
+    ".legend { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; margin: .4rem 0 0; padding: 0; list-style: none;\n"
+    "  font-size: .875rem; line-height: 1.35; } .legend svg { width: 1.75rem; height: .875rem; vertical-align:\n"
+    "  -.1em; }\n"
+    "details { margin-top: .4rem; font-size: .875rem; color: var(--quiet); }\n"
+    "details table { margin-top: .4rem; color: var(--ink); font-size: .8125rem; }\n"
     "svg text { font: 12px/1 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif; fill: var(--ink); }\n"
-    ".k0 { --k: var(--s0); } .k1 { --k: var(--s1); } .k2 { --k: var(--s2); } .k3 { --k: var(--s3); } .k4 { --k: "
-    "var(--s4); }\n"
-    ".k5 { --k: var(--s5); } .k6 { --k: var(--s6); } .k7 { --k: var(--s7); }\n"
-    ".grid { stroke: var(--grid); } .line { stroke: var(--ink); } .grid, .line { fill: none; stroke-width: 1; }\n"
-    ".e { stroke: var(--k); stroke-width: 1.2; } path.e, .l { fill: none; } .l { stroke: var(--k); stroke-width: 1.8; "
-    "}\n"
-    ".whisker { fill: none; stroke: var(--ink); stroke-width: 1.2; } .ring { fill: none; stroke: var(--ink); "
-    "stroke-width: 1.6; }\n"
-    ".m { fill: var(--k); stroke: var(--paper); stroke-width: 1; } .h { fill: var(--paper); stroke: var(--k); "
-    "stroke-width: 1.8; }\n"
+    ".k0 { --k: var(--s0); } .k1 { --k: var(--s1); } .k2 { --k: var(--s2); } .k3 { --k: var(--s3); }\n"
+    ".k4 { --k: var(--s4); } .k5 { --k: var(--s5); } .k6 { --k: var(--s6); } .k7 { --k: var(--s7); }\n"
+    ".grid, .line { fill: none; stroke: var(--grid); stroke-width: 1; } .line { stroke: var(--ink); }\n"
+    ".e { stroke: var(--k); stroke-width: 1.2; } path.e, .l { fill: none; } .l { stroke: var(--k); stroke-width:\n"
+    "  1.8; }\n"
+    ".m { fill: var(--k); stroke: var(--paper); stroke-width: 1; } .h { fill: var(--paper); stroke: var(--k);\n"
+    "  stroke-width: 1.8; }\n"
+    ".whisker { fill: none; stroke: var(--ink); stroke-width: 1.2; }\n"
+    ".under { fill: none; stroke: var(--paper); stroke-width: 3; }\n"
+    ".ring { fill: none; stroke: var(--ink);\n"
+    "  stroke-width: 1.6; }\n"
     ".halo { stroke: var(--paper); stroke-width: 3.5px; paint-order: stroke; stroke-linejoin: round; }\n"
-    "@media (max-width: 34rem) { body { font-size: 1rem; padding-top: 1.25rem; } dl { grid-template-columns: 1fr; gap: "
-    "0; }\n"
+    "@media (max-width: 34rem) { body { font-size: 1rem; padding-top: 1.25rem; } dl { grid-template-columns: 1fr;\n"
+    "  gap: 0; }\n"
     "  dd { margin-bottom: .4rem; } svg text { font-size: 16px; } }\n"
-    "@media print { body { max-width: none; padding: 0; font-size: 10.5pt; } .wide { overflow: visible; }\n"
-    "  figure, thead, tr { break-inside: avoid; } figure.long { break-inside: auto; } h2, thead { break-after: avoid; "
-    "}\n"
-    "  details { display: none; } a { color: inherit; } @page { margin: 20mm 18mm; } }\n"
+    "@media print { html { font-size: 9.5pt; } body { max-width: none; padding: 0; } .wide { overflow: visible; }\n"
+    "  tr > :first-child { position: static; background: none; } svg text { font-size: 12px; }\n"
+    "  figure, tr { break-inside: avoid; } figure.long { break-inside: auto; } h2 { break-after: avoid; }\n"
+    "  details { display: none; } @page { margin: 20mm 18mm; } }\n"
     "</style>\n";
+/* clang-format on */
 
 bool cmif_page_refuse(page *p, const char *format, ...)
 {
@@ -168,6 +177,9 @@ void cmif_page_text(page *p, const char *text)
         case '\'':
             fputs("&#39;", p->out);
             break;
+        case ' ': /* 95 % on one line */
+            fputs(text[1] == '%' ? "&nbsp;" : " ", p->out);
+            break;
         default: /* control characters are no text of a page */
             if ((unsigned char) *text >= 0x20 ? *text != 0x7f : *text == '\n' || *text == '\t') {
                 fputc(*text, p->out);
@@ -212,7 +224,7 @@ void cmif_page_number(page *p, double value, int decimals)
             power++;
         }
         fprintf(p->out,
-                "%s%.1f\xc2\xb7"
+                "%s%.1f\xe2\x80\x89\xc3\x97\xe2\x80\x89"
                 "10<sup>\xe2\x88\x92%d</sup>",
                 value < 0 ? "\xe2\x88\x92" : "", fabs(front), -power);
         return;
@@ -299,8 +311,8 @@ static bool put_table(page *p, const json_t *table)
         return cmif_page_refuse(p, "%zu columns and %zu letters in \"align\": 1 to %d columns, and l, c or r for each",
                                 count, strlen(letter), MOST_COLUMNS);
     }
-    fprintf(p->out, "<figure%s>\n<figcaption><b>Table %u.</b> ", json_array_size(rows) > 25 ? " class=\"long\"" : "",
-            ++p->tables);
+    fprintf(p->out, "<figure class=\"table%s%s\">\n<figcaption><b>Table %u.</b> ", count > 6 ? " broad" : "",
+            json_array_size(rows) > 25 ? " long" : "", ++p->tables);
     cmif_page_text(p, caption ? json_string_value(caption) : "");
     fprintf(
         p->out,
@@ -407,8 +419,18 @@ static bool put_document(page *p, const json_t *document)
     cmif_page_text(p, json_string_value(made));
     fputs("</p>\n", p->out);
     if (command) {
-        fputs("<code>", p->out);
-        cmif_page_text(p, json_string_value(command));
+        fputs("<code><span>", p->out); /* a line may end after an argument, and not after the hyphen of one */
+        for (const char *at = json_string_value(command); *at;) {
+            char word[256];
+            snprintf(word, sizeof word, "%.*s", (int) fmin((double) strcspn(at, " "), 200), at);
+            at += strlen(word);
+            cmif_page_text(p, word);
+            if (*at == ' ') {
+                fputs("</span> <span>", p->out);
+                at++;
+            }
+        }
+        fputs("</span>", p->out);
         fputs("</code>\n", p->out);
     }
     if (json_array_size(facts) > 0) {

@@ -3,6 +3,7 @@
 #include "report_page.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #define MOST_SERIES 8
@@ -228,7 +229,7 @@ static ticks ticks_of(const axis *a)
             }
         }
     }
-    t.decimals = a->low < 0 ? (int) fmin(-floor(a->low), 12) : 0;
+    t.decimals = t.count > 0 && t.at[0] < 1 ? (int) fmin(ceil(-log10(t.at[0]) - 1e-9), 12) : 0;
     return t.count >= 3 ? t : even_ticks(pow(10, a->low), pow(10, a->high)); /* less than a decade */
 }
 
@@ -275,6 +276,76 @@ static const char *marker_class(size_t s)
     return s < 5 ? "m" : "h";
 }
 
+typedef struct box {
+    double left, top, right, bottom;
+} box;
+
+static bool overlap(box a, box b)
+{
+    return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+}
+
+/* How many markers, error bars and earlier labels a label would lie on; one beyond the edge counts as many. */
+static size_t collisions(const chart *plot, const axis *x, const axis *y, box label, const box *placed, size_t count)
+{
+    size_t hits = label.left < x->from || label.right > WIDTH || label.top < 0 || label.bottom > y->from ? 10 : 0;
+    for (size_t i = 0; i < count; i++) {
+        hits += overlap(label, placed[i]);
+    }
+    for (size_t s = 0; s < json_array_size(plot->series); s++) {
+        const json_t *series = json_array_get(plot->series, s);
+        for (size_t i = 0; i < point_count(series); i++) {
+            point  one = point_at(plot, series, i);
+            double at = place(x, one.x), up = place(y, one.y), room = one.marked ? 9 : 5;
+            hits += overlap(label, (box){at - room, up - room, at + room, up + room}) ||
+                    overlap(label, (box){at - 2, place(y, one.high), at + 2, place(y, one.low)});
+        }
+    }
+    return hits;
+}
+
+/* A label stands where it covers least of: beside its marker, above or below, or at the ends of the error bar. */
+static void put_rings_and_labels(page *p, const chart *plot, const axis *x, const axis *y)
+{
+    box    placed[LISTED];
+    size_t count = 0;
+    for (size_t s = 0; s < json_array_size(plot->series); s++) {
+        const json_t *series = json_array_get(plot->series, s);
+        for (size_t i = 0; i < point_count(series); i++) {
+            point  one = point_at(plot, series, i);
+            double at = place(x, one.x), up = place(y, one.y);
+            if (one.marked) {
+                fprintf(p->out, "<circle class=\"ring\" r=\"9\" cx=\"%.1f\" cy=\"%.1f\"/>", at, up);
+            }
+            if (!one.label || !one.label[0] || count == LISTED) {
+                continue;
+            }
+            double wide = 9.0 * (double) strlen(one.label), high = place(y, one.high), low = place(y, one.low);
+            double spots[][2] = {{at + 8, up - 22},        {at - 8 - wide, up - 22}, {at - wide / 2, high - 17},
+                                 {at + 8, up + 7},         {at - 8 - wide, up + 7},  {at - wide / 2, low + 2},
+                                 {at - wide / 2, up - 27}, {at - wide / 2, up + 11}};
+            size_t best = 0, least = SIZE_MAX;
+            box    chosen = {0};
+            for (size_t k = 0; k < sizeof spots / sizeof spots[0] && least > 0; k++) {
+                box    label = {spots[k][0], spots[k][1], spots[k][0] + wide, spots[k][1] + 15};
+                size_t hits  = collisions(plot, x, y, label, placed, count);
+                if (hits < least) {
+                    best   = k;
+                    least  = hits;
+                    chosen = label;
+                }
+            }
+            placed[count++]    = chosen;
+            const char *anchor = best < 6 ? (best % 3 == 0 ? "start" : best % 3 == 1 ? "end" : "middle") : "middle";
+            double anchored = best < 6 && best % 3 == 0 ? chosen.left : best < 6 && best % 3 == 1 ? chosen.right : at;
+            fprintf(p->out, "<text class=\"halo\" text-anchor=\"%s\" x=\"%.1f\" y=\"%.1f\">", anchor, anchored,
+                    chosen.bottom - 3);
+            cmif_page_text(p, one.label);
+            fputs("</text>\n", p->out);
+        }
+    }
+}
+
 static void put_points(page *p, const chart *plot, const axis *x, const axis *y)
 {
     for (size_t s = 0; s < json_array_size(plot->series); s++) {
@@ -303,23 +374,7 @@ static void put_points(page *p, const chart *plot, const axis *x, const axis *y)
         }
         fputs("</g>\n", p->out);
     }
-    for (size_t s = 0; s < json_array_size(plot->series); s++) { /* over all markers */
-        const json_t *series = json_array_get(plot->series, s);
-        for (size_t i = 0; i < point_count(series); i++) {
-            point  one = point_at(plot, series, i);
-            double at = place(x, one.x), up = place(y, one.y);
-            if (one.marked) {
-                fprintf(p->out, "<circle class=\"ring\" r=\"9\" cx=\"%.1f\" cy=\"%.1f\"/>", at, up);
-            }
-            if (one.label && one.label[0]) {
-                bool left = at > WIDTH * 0.8;
-                fprintf(p->out, "<text class=\"halo\" x=\"%.1f\" y=\"%.1f\"%s>", left ? at - 9 : at + 9, up - 8,
-                        left ? " text-anchor=\"end\"" : "");
-                cmif_page_text(p, one.label);
-                fputs("</text>", p->out);
-            }
-        }
-    }
+    put_rings_and_labels(p, plot, x, y);
 }
 
 static void put_plane(page *p, const chart *plot, axis *x, axis *y)
@@ -344,26 +399,27 @@ static void put_plane(page *p, const chart *plot, axis *x, axis *y)
     put_points(p, plot, x, y);
 }
 
-#define BAR 13.0 /* height of a bar, of the line of its name, and of the space between names */
+#define BAR 15.0 /* height of a bar, of the line of its name, and of the space between names */
 #define NAME 20.0
-#define SPACE 8.0
+#define SPACE 7.0
 
 static double bars_height(const chart *plot)
 {
     size_t series = json_array_size(plot->series), names = point_count(json_array_get(plot->series, 0));
-    return (double) names * (NAME + SPACE + (double) series * (BAR + 2)) + 36;
+    return (double) names * (NAME + SPACE + (double) series * (BAR + 3)) + 40;
 }
 
 static void put_bars(page *p, const chart *plot, axis *value)
 {
     size_t series = json_array_size(plot->series), names = point_count(json_array_get(plot->series, 0));
-    double bottom = bars_height(plot) - 32, up = 0;
+    double bottom = bars_height(plot) - 32, up = 4;
     pad(value, true);
-    value->from = 6;
+    ticks t     = ticks_of(value);
+    value->from = width_of(&t) / 2 + 2;
     value->to   = WIDTH - 66; /* figures stand behind the bars */
     put_x_ticks(p, value, 4, bottom);
     for (size_t i = 0; i < names; i++) {
-        fprintf(p->out, "<text class=\"halo\" x=\"%.1f\" y=\"%.1f\">", value->from + 2, up + NAME - 4);
+        fprintf(p->out, "<text class=\"halo\" x=\"%.1f\" y=\"%.1f\">", value->from + 2, up + NAME - 6);
         cmif_page_text(p, point_at(plot, json_array_get(plot->series, 0), i).name);
         fputs("</text>\n", p->out);
         up += NAME;
@@ -376,12 +432,14 @@ static void put_bars(page *p, const chart *plot, axis *value)
                     s, plot->number, s, fmin(zero, end), up, fabs(end - zero), BAR);
             if (one.marked) {
                 fprintf(p->out, "<rect class=\"ring\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>",
-                        fmin(zero, end) - 2, up - 2, fabs(end - zero) + 4, BAR + 4);
+                        fmin(zero, end) - 1.5, up - 1.5, fabs(end - zero) + 3, BAR + 3);
             }
             if (one.ranged) {
                 double low = place(value, one.low), high = place(value, one.high);
-                fprintf(p->out, "<path class=\"whisker\" d=\"M%.1f,%.1fH%.1fm0,-3v6M%.1f,%.1fv6\"/>", low, middle, high,
-                        low, middle - 3);
+                for (int over = 0; over < 2; over++) { /* light under dark, to be seen on the bar as well */
+                    fprintf(p->out, "<path class=\"%s\" d=\"M%.1f,%.1fH%.1fm0,-3v6M%.1f,%.1fv6\"/>",
+                            over ? "whisker" : "under", low, middle, high, low, middle - 3);
+                }
             }
             fprintf(p->out, "</g><text class=\"halo\" x=\"%.1f\" y=\"%.1f\" dy=\".35em\">",
                     fmax(zero, place(value, one.high)) + 7, middle);
@@ -389,7 +447,7 @@ static void put_bars(page *p, const chart *plot, axis *value)
                              cmif_page_decimals(json_array_get(
                                  json_array_get(json_object_get(json_array_get(plot->series, s), "points"), i), 1)));
             fputs("</text>\n", p->out);
-            up += BAR + 2;
+            up += BAR + 3;
         }
         up += SPACE;
     }

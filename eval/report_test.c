@@ -139,9 +139,10 @@ static void numbers_are_typeset(void)
                               "[\"v\", 9.97e-7], [\"w\", {\"text\": 0.5, \"strong\": true}], [\"x\", 1e-310]]"),
                   NULL);
     CHECK(html && strstr(html, ">1\u202f234\u202f567.0000<") != NULL);
-    CHECK(html && strstr(html, ">\u22120.8265<") != NULL && strstr(html, ">1.0\u00b710<sup>\u221212</sup><") != NULL);
+    CHECK(html && strstr(html, ">\u22120.8265<") != NULL &&
+          strstr(html, ">1.0\u2009\u00d7\u200910<sup>\u221212</sup><") != NULL);
     CHECK(html && strstr(html, ">\u2013<") != NULL && strstr(html, ">0.0000<") != NULL);
-    CHECK(html && strstr(html, ">1.0\u00b710<sup>\u22126</sup><") != NULL &&
+    CHECK(html && strstr(html, ">1.0\u2009\u00d7\u200910<sup>\u22126</sup><") != NULL &&
           strstr(html, "<strong>0.5000</strong>") != NULL);
     CHECK(html && strstr(html, "&lt; 10<sup>\u2212300</sup>") != NULL);
     free(html);
