@@ -168,6 +168,7 @@ cmif_code cmif_guard_renew(cmif_guard *g, cmif_err *err)
     cmif_code rc = CMIF_OK;
     if (g->conversation) {
         cmif_conversation_free(g->conversation);
+        g->holds        = false;
         g->conversation = NULL; /* what fails from here on releases nothing more */
         rc              = open_conversation(g, err);
     }
@@ -200,6 +201,9 @@ static cmif_code release_by_policy(cmif_guard *g, const cmif_secret *text, bool 
     if (!g->conversation) {
         return cmif_fail(err, CMIF_E_IO, "there is no conversation: starting it failed");
     }
+    if (g->holds) { /* one budget for all that leaves together */
+        cmif_conversation_more(g->conversation);
+    }
     cmif_code rc = cmif_conversation_prepare(g->conversation, text->data, text->size, &what, err);
     if (rc != CMIF_OK) {
         return rc;
@@ -219,6 +223,7 @@ static cmif_code release_by_policy(cmif_guard *g, const cmif_secret *text, bool 
     } else {
         cmif_tab_seal(&g->tab, *out);
     }
+    g->holds = held;
     total(g, &counts, &what);
     return CMIF_OK;
 }

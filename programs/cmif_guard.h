@@ -54,6 +54,7 @@ typedef struct cmif_guard {
     cmif_tab           tab;
     cmif_guard_totals  totals;
     bool               no_guarantee;
+    bool               holds; /* a text was released that waits for the next one */
 } cmif_guard;
 
 typedef struct cmif_left { /* what was done to one text, for the person's own eyes; borrowed until the next one */

@@ -42,7 +42,9 @@ struct cmif_conversation { /* lies in locked memory itself */
     uint8_t                   key[32];   /* of the hashes of whole texts */
     cmif_secret               outputs;   /* uint32_t by word of the table: 1 + what leaves for it; 0: nothing yet */
     cmif_secret               fresh;     /* uint32_t: words that get their outputs by what is prepared */
-    uint64_t                  draws_max; /* of one text; UINT64_MAX: all */
+    uint64_t                  draws_max; /* of one request; UINT64_MAX: all */
+    uint64_t                  draws_left, prepared_draws; /* of this request; by what is prepared */
+    bool                      more;                       /* what is prepared next belongs to it, too */
     uint32_t                 *levels,
         *constants; /* by block, public: how many weights are above the block's; an output. NULL: no limit */
     uint32_t level_count;
@@ -428,7 +430,7 @@ static cmif_code divide(cmif_conversation *c, uint64_t *draws, cmif_err *err)
     if (rc != CMIF_OK) {
         return rc;
     }
-    uint64_t *count = (uint64_t *) (void *) of.data, left = c->draws_max;
+    uint64_t *count = (uint64_t *) (void *) of.data, left = c->draws_left;
     for (size_t i = 0; i < *draws; i++) {
         count[c->levels[cmif_table_block(t, words[i])]]++;
     }
@@ -444,7 +446,7 @@ static cmif_code divide(cmif_conversation *c, uint64_t *draws, cmif_err *err)
             outputs_of(c)[words[i]] = CONSTANT | (c->constants[block] + 1);
         }
     }
-    *draws = c->draws_max;
+    *draws = c->draws_left;
     cmif_secret_wipe(&of);
     return CMIF_OK;
 }
@@ -456,7 +458,7 @@ static cmif_code draw_fresh(job *j, cmif_err *err)
     size_t             count = c->fresh.size / sizeof(uint32_t);
     uint64_t           draws = count;
     cmif_secret        made  = {0};
-    cmif_code          rc    = draws > c->draws_max ? divide(c, &draws, err) : CMIF_OK;
+    cmif_code          rc    = draws > c->draws_left ? divide(c, &draws, err) : CMIF_OK;
     if (rc == CMIF_OK && draws > 0) {
         rc = zeros(&made, 2 * draws, sizeof(uint32_t), err);
     }
@@ -709,10 +711,17 @@ void cmif_conversation_drop(cmif_conversation *c)
     c->prepared = NULL;
 }
 
+void cmif_conversation_more(cmif_conversation *c)
+{
+    c->more = true;
+}
+
 cmif_code cmif_conversation_prepare(cmif_conversation *c, const void *text, size_t size, cmif_sanitized *what,
                                     cmif_err *err)
 {
     cmif_conversation_drop(c);
+    c->draws_left = c->more ? c->draws_left : c->draws_max;
+    c->more       = false;
 
     job j = {.c     = c,
              .entry = {.text = c->text.size,
@@ -740,6 +749,7 @@ cmif_code cmif_conversation_prepare(cmif_conversation *c, const void *text, size
     if (rc == CMIF_OK) {
         c->prepared_span       = j.entry.span;
         c->prepared_span_count = j.entry.span_count;
+        c->prepared_draws      = j.entry.what.draws;
         *what                  = j.entry.what;
     }
 done:
@@ -762,7 +772,8 @@ cmif_released *cmif_conversation_take(cmif_conversation *c, const cmif_released_
         return NULL;
     }
     c->prepared = NULL;
-    c->taken    = (sizes){c->text.size, c->words.size, c->spans.size, c->known.size};
+    c->draws_left -= c->draws_left == UINT64_MAX ? 0 : c->prepared_draws;
+    c->taken = (sizes){c->text.size, c->words.size, c->spans.size, c->known.size};
     cut(&c->fresh, 0);
     if (spans) {
         *spans = (const cmif_released_span *) (const void *) c->spans.data + c->prepared_span;

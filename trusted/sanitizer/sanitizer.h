@@ -42,6 +42,8 @@ typedef struct cmif_sanitized {      /* of one text */
 CMIF_MUST_USE cmif_code cmif_conversation_new(const cmif_conversation_options *options, cmif_conversation **out, cmif_err *err);
 void                    cmif_conversation_free(cmif_conversation *conversation); /* NULL is welcome; wiped */
 
+/* The text that is prepared next leaves with the one before it: what that left of the request's budget is there for both. */
+void cmif_conversation_more(cmif_conversation *conversation);
 /* Two steps, so that the ledger can be written between: prepare decides everything and counts, take gives it out.
  * Errors: RANGE (a class that the policy refuses: which, and where), IO, MEMORY. Nothing is released on any error. */
 CMIF_MUST_USE cmif_code cmif_conversation_prepare(cmif_conversation *conversation, const void *text, size_t size,

@@ -642,6 +642,23 @@ static void a_budget_is_spent_on_the_heaviest_words_first_and_never_exceeded(voi
     end(t);
 }
 
+/* Texts that leave together share one budget; the next request has a whole one again. */
+static void texts_of_one_request_share_its_budget(void)
+{
+    talk *t = begin_with(parts, "", 3 * loss_of(parts));
+    say(t, "house apple");
+    CHECK(t->what.draws == 2 && t->what.constants == 0);
+    cmif_conversation_more(t->c);
+    say(t, "bank child doctor");
+    CHECK(t->what.draws == 1 && t->what.constants == 2);
+    cmif_conversation_more(t->c);
+    say(t, "mother");
+    CHECK(t->what.draws == 0 && t->what.constants == 1);
+    say(t, "cancer");
+    CHECK(t->what.draws == 1 && t->what.constants == 0);
+    end(t);
+}
+
 static void a_constant_stays_for_the_conversation_and_is_not_kept_when_dropped(void)
 {
     talk          *t    = begin_with(parts, "", loss_of(parts));
@@ -963,6 +980,7 @@ int main(void)
     RUN(a_channel_that_is_needed_and_guarantees_nothing_is_refused);
     RUN(without_memory_nothing_is_released_or_counted);
     RUN(a_budget_is_spent_on_the_heaviest_words_first_and_never_exceeded);
+    RUN(texts_of_one_request_share_its_budget);
     RUN(a_constant_stays_for_the_conversation_and_is_not_kept_when_dropped);
     RUN(texts_of_the_same_blocks_are_divided_alike);
     RUN(what_is_sent_again_teaches_nothing);
