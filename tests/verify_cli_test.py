@@ -116,6 +116,17 @@ def what_is_no_evidence_is_malformed():
     exits(30, "verify", f"{TDX}/tcb_info.json", says="no-evidence")
     refused(1, "cannot open.*nowhere", "verify", f"{WORK}/nowhere")
     refused(1, "neither a file nor a folder", "verify", "/dev/zero")
+    pipe = f"{WORK}/pipe"  # that nobody writes to: it is not waited for
+    os.mkfifo(pipe)
+    refused(1, "neither a file nor a folder", "verify", pipe)
+    refused(1, "neither a file nor a folder", "collateral", "add", pipe)
+    refused(1, "neither a file nor a folder", "verify", "--collateral", pipe, TDX)
+    refused(1, "policy .*pipe' is no file", "verify", "--policy", pipe, TDX)
+    env = fresh()
+    os.makedirs(f"{env['XDG_DATA_HOME']}/cmif")
+    os.mkfifo(f"{env['XDG_DATA_HOME']}/cmif/collateral.db")
+    refused(1, "collateral.db is no file", "verify", "--time", TDX_TIME, TDX, env=env)
+    refused(1, "collateral.db is no file", "collateral", "list", env=env)
     found = verdict(30, letter)
     assert found["outcome"] == "malformed" and found["technology"] is None and found["exit_code"] == 30
 
@@ -149,6 +160,20 @@ def a_wrong_line_of_a_policy_is_named():
     refused(2, "without a measurement for tdx", "verify", "--policy", write("any.policy", "attestation-policy 1\naccept tdx\n"), TDX)
     refused(1, "cannot open policy", "verify", "--policy", f"{WORK}/nowhere", TDX)
     refused(2, "both --report-data and the policy", "verify", "--policy", write("data.policy", POLICY + "report-data 00\n"), "--report-data", "00", TDX)
+
+
+@promise
+def a_root_replaces_those_of_one_technology():
+    ark = read(f"{CASES}/roots/amd_milan_ark.pem").decode()
+    both = POLICY + f"accept sgx\nmeasure sgx mrenclave {'00' * 32}\n"
+    good = ["--report-data", DATA, "--time", TDX_TIME, TDX]
+    refused(2, "line 7: more than one technology is accepted, so say which this root is for: 'root sgx', 'root tdx'",
+            "verify", "--policy", write("root.policy", f"{both}root\n{ark}"), *good)
+    found = verdict(0, "--policy", write("root.policy", f"{both}root sgx\n{ark}"), *good)  # Intel's counts for TDX as before
+    assert "roots" in found["loosened"] and "collateral-rollback" not in found["unchecked"], found
+    for line in ("root", "root tdx"):
+        found = verdict(10, "--policy", write("root.policy", f"{POLICY}{line}\n{ark}"), *good)
+        assert "pck-untrusted" in found["errors"] and "collateral-rollback" in found["unchecked"], found
 
 
 @promise

@@ -1210,6 +1210,12 @@ static void items_are_bounded_and_of_one_technology(void)
     BENT_AFTER(4, 2, CMIF_MALFORMED, "invalid-collateral", "certificates", w.root.size--);
     BENT_AFTER(4, 2, CMIF_REJECTED, "invalid-evidence revocation-pck invalid-collateral revocation-tcb-signing",
                "pck-untrusted tcb-signing-untrusted", w.policy.roots = NULL); /* the roots that are built in */
+    static const cmif_tee of[] = {CMIF_TEE_SGX, CMIF_TEE_TDX};
+    for (unsigned i = 0; i < 2; i++) { /* a root is for the technology that it was given for */
+        BENT(4, 1 + i, CMIF_ACCEPTED, "", "", w.policy.root_tees = &of[i]);
+        BENT(4, 2 - i, CMIF_REJECTED, "invalid-evidence revocation-pck invalid-collateral revocation-tcb-signing",
+             "pck-untrusted tcb-signing-untrusted", w.policy.root_tees = &of[i]);
+    }
 }
 
 static void no_collateral_is_said_once_and_every_reason_is_given(void)

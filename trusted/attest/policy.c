@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -175,6 +176,12 @@ static bool names_program(const cmif_measured *m)
 
 /* ---- reading ---- */
 
+typedef struct own_root {
+    cmif_item item;
+    cmif_tee  tee; /* NONE: the file did not say; the one that is accepted */
+    unsigned  line;
+} own_root;
+
 typedef struct held { /* what the policy of a file points to; the file comes first, so that one is the other */
     cmif_attest_policy_file file;
     cmif_measured           measured[MEASURED_MAX];
@@ -182,7 +189,9 @@ typedef struct held { /* what the policy of a file points to; the file comes fir
     const char             *advisory_list[ADVISORIES_MAX + 1];
     uint8_t                 pins[PINS_MAX * PIN_SIZE];
     uint8_t                 report_data[REPORT_DATA_SIZE];
+    own_root                own_roots[ROOTS_MAX]; /* as they come; then: */
     cmif_item               roots[ROOTS_MAX];
+    cmif_tee                root_tees[ROOTS_MAX];
     size_t                  advisory_count;
 } held;
 
@@ -412,6 +421,14 @@ static cmif_code read_root(reading *r)
     size_t              size   = 0;
     X509               *x      = NULL;
     cmif_code           rc     = CMIF_OK;
+    own_root            one    = {.line = r->line};
+    if (r->count == 2) { /* the technology that it is for */
+        one.tee = (cmif_tee) find_word(r->words[1], tee_words, CMIF_TEE_SIM);
+    }
+    if (r->count == 2 && (one.tee == CMIF_TEE_NONE || one.tee == CMIF_TEE_SIM)) {
+        rc = bad(r, "expected sgx, tdx, snp or tpm after 'root'");
+        goto done;
+    }
     if (!base64 || !der) {
         rc = cmif_fail(r->err, CMIF_E_MEMORY, "no memory for a policy");
         goto done;
@@ -453,14 +470,9 @@ static cmif_code read_root(reading *r)
         rc = bad(r, "what ends here is no certificate");
         goto done;
     }
-    for (size_t i = 0; i < p->root_count; i++) {
-        if (r->h->roots[i].size == (size_t) read && !memcmp(r->h->roots[i].data, der, (size_t) read)) {
-            rc = bad(r, "this root was given before");
-            goto done;
-        }
-    }
-    r->h->roots[p->root_count++] = (cmif_item){CMIF_ITEM_CERTIFICATES, der, (size_t) read};
-    der                          = NULL;
+    one.item                         = (cmif_item){CMIF_ITEM_CERTIFICATES, der, (size_t) read};
+    r->h->own_roots[p->root_count++] = one;
+    der                              = NULL;
 done:
     X509_free(x);
     free(der);
@@ -492,7 +504,7 @@ static cmif_code read_line(reading *r)
         return bad(r, "this key was given before");
     }
     r->has[which] = true;
-    if (!many && r->count != (which == KEY_ROOT ? 1 : 2)) {
+    if (!many && r->count != 2 && !(which == KEY_ROOT && r->count == 1)) {
         return bad(r, r->count == 1 ? "expected a value" : "expected the end of the line, found text");
     }
     const char *word = r->count > 1 ? r->words[1] : "";
@@ -628,6 +640,37 @@ static cmif_code read_line(reading *r)
     }
 }
 
+/* Which technology each root is for, and that it is one that is accepted. */
+static cmif_code check_roots(reading *r)
+{
+    const cmif_attest_policy *p = &r->h->file.policy;
+    for (size_t i = 0; i < p->root_count; i++) {
+        own_root *one = &r->h->own_roots[i];
+        r->line       = one->line;
+        if (one->tee == CMIF_TEE_NONE && p->tees & (p->tees - 1)) {
+            return bad(r,
+                       "more than one technology is accepted, so say which this root is for: 'root sgx', 'root tdx', "
+                       "'root snp' or 'root tpm'");
+        }
+        for (cmif_tee tee = CMIF_TEE_SGX; one->tee == CMIF_TEE_NONE && tee < CMIF_TEE_COUNT; tee++) {
+            one->tee = p->tees >> tee & 1 ? tee : CMIF_TEE_NONE;
+        }
+        const bool vouches = (one->tee == CMIF_TEE_SNP || one->tee == CMIF_TEE_TDX) && (p->tees >> CMIF_TEE_TPM & 1);
+        if (one->tee == CMIF_TEE_SIM || !(p->tees >> one->tee & 1 || vouches)) {
+            return cmif_fail(r->err, CMIF_E_FORMAT, "line %u: a root for %s, which %s", r->line, tee_words[one->tee],
+                             one->tee == CMIF_TEE_SIM ? "has a key of its own" : "is not accepted");
+        }
+        for (size_t k = 0; k < i; k++) {
+            const own_root *other = &r->h->own_roots[k];
+            if (other->tee == one->tee && other->item.size == one->item.size &&
+                !memcmp(other->item.data, one->item.data, one->item.size)) {
+                return bad(r, "this root was given before");
+            }
+        }
+    }
+    return CMIF_OK;
+}
+
 /* What only the whole tells. */
 static cmif_code check_whole(reading *r)
 {
@@ -677,7 +720,7 @@ static cmif_code check_whole(reading *r)
     if ((p->td_required & p->td_forbidden) || (p->snp_required & p->snp_forbidden)) {
         return bad(r, "an attribute is both required and forbidden");
     }
-    return CMIF_OK;
+    return check_roots(r);
 }
 
 static int compare_advisories(const void *a, const void *b)
@@ -692,8 +735,10 @@ static int compare_pins(const void *a, const void *b)
 
 static int compare_roots(const void *a, const void *b)
 {
-    const cmif_item *x = a, *y = b;
-    return x->size != y->size ? (x->size > y->size ? 1 : -1) : memcmp(x->data, y->data, x->size);
+    const own_root *x = a, *y = b;
+    return x->tee != y->tee               ? (x->tee > y->tee ? 1 : -1)
+           : x->item.size != y->item.size ? (x->item.size > y->item.size ? 1 : -1)
+                                          : memcmp(x->item.data, y->item.data, x->item.size);
 }
 
 cmif_code cmif_attest_policy_parse(const char *text, size_t size, cmif_attest_policy_file **out, cmif_err *err)
@@ -711,7 +756,6 @@ cmif_code cmif_attest_policy_parse(const char *text, size_t size, cmif_attest_po
     cmif_attest_policy_init(p);
     p->measured = h->measured;
     p->ak_pins  = h->pins;
-    p->roots    = h->roots;
     if (size > FILE_SIZE_MAX) {
         rc = cmif_fail(err, CMIF_E_FORMAT, "a policy of %zu bytes: at most %d can be", size, FILE_SIZE_MAX);
         goto done;
@@ -728,13 +772,18 @@ cmif_code cmif_attest_policy_parse(const char *text, size_t size, cmif_attest_po
     qsort(h->measured, p->measured_count, sizeof *h->measured, compare_measured);
     qsort(h->advisories, h->advisory_count, ADVISORY_SIZE, compare_advisories);
     qsort(h->pins, p->ak_pin_count, PIN_SIZE, compare_pins);
-    qsort(h->roots, p->root_count, sizeof *h->roots, compare_roots);
+    qsort(h->own_roots, p->root_count, sizeof *h->own_roots, compare_roots);
+    for (size_t i = 0; i < p->root_count; i++) {
+        h->roots[i]     = h->own_roots[i].item;
+        h->root_tees[i] = h->own_roots[i].tee;
+    }
     for (size_t i = 0; i < h->advisory_count; i++) {
         h->advisory_list[i] = h->advisories[i];
     }
     p->denied_advisories = h->advisory_count ? h->advisory_list : NULL;
     p->ak_pins           = p->ak_pin_count ? h->pins : NULL;
     p->roots             = p->root_count ? h->roots : NULL;
+    p->root_tees         = p->root_count ? h->root_tees : NULL;
     canonical            = cmif_attest_policy_text(p);
     if (!canonical || !EVP_Digest(canonical, strlen(canonical), h->file.hash, &hash_size, EVP_sha256(), NULL)) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a policy");
@@ -744,21 +793,23 @@ cmif_code cmif_attest_policy_parse(const char *text, size_t size, cmif_attest_po
     h    = NULL;
 done:
     free(canonical);
-    if (h) {
-        h->file.policy.roots = h->roots;
-        cmif_attest_policy_free(&h->file);
-    }
+    cmif_attest_policy_free(h ? &h->file : NULL);
     return rc;
 }
 
 cmif_code cmif_attest_policy_open(const char *path, cmif_attest_policy_file **out, cmif_err *err)
 {
-    cmif_code rc   = CMIF_OK;
-    size_t    size = 0;
-    char     *text = malloc(FILE_SIZE_MAX + 1);
-    int       fd   = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    cmif_code   rc   = CMIF_OK;
+    size_t      size = 0;
+    char       *text = malloc(FILE_SIZE_MAX + 1);
+    int         fd   = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe has nobody at its other end */
+    struct stat info;
+    if (fd < 0 || fstat(fd, &info) < 0) {
         rc = cmif_fail(err, CMIF_E_IO, "cannot open policy '%s': %s", path, strerror(errno));
+        goto done;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        rc = cmif_fail(err, CMIF_E_IO, "policy '%s' is no file: name the file that holds it", path);
         goto done;
     }
     if (!text) {
@@ -791,8 +842,9 @@ done:
 void cmif_attest_policy_free(cmif_attest_policy_file *file)
 {
     if (file) {
+        const held *h = (const held *) (const void *) file;
         for (size_t i = 0; i < file->policy.root_count; i++) {
-            free((void *) (uintptr_t) file->policy.roots[i].data); /* ours: read_root made it */
+            free((void *) (uintptr_t) h->own_roots[i].item.data); /* ours: read_root made it */
         }
         free(file);
     }
@@ -857,9 +909,11 @@ static void put_list(cmif_writer *w, key which, uint64_t bits)
     put(w, bits ? "\n" : "");
 }
 
-static void put_root(cmif_writer *w, const cmif_item *root)
+static void put_root(cmif_writer *w, const cmif_item *root, const cmif_tee *tee)
 {
-    put(w, "root\n" CERTIFICATE_BEGIN "\n");
+    put(w, tee ? "root " : "root");
+    put(w, tee ? cmif_tee_word(*tee) : "");
+    put(w, "\n" CERTIFICATE_BEGIN "\n");
     for (size_t at = 0; at < root->size; at += 48) {
         uint8_t line[72];
         size_t  size = root->size - at < 48 ? root->size - at : 48;
@@ -944,7 +998,7 @@ static void put_policy(cmif_writer *w, const cmif_attest_policy *p)
         put(w, "\n");
     }
     for (size_t i = 0; i < p->root_count; i++) {
-        put_root(w, &p->roots[i]);
+        put_root(w, &p->roots[i], p->root_tees ? &p->root_tees[i] : NULL);
     }
     if (p->tolerance) {
         put_number(w, KEY_TOLERANCE, p->tolerance);

@@ -1,8 +1,11 @@
+#define _GNU_SOURCE /* mkdtemp */
 #include "attest/policy.h"
 #include "base/check.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define MRTD "91eb2b44d141d4ece09f0c75c2c53d247a3c68edd7fafe8a3520c942a604a407de03ae6dc5f87f27428b2538873118b7"
 #define HASH32 "33d8736db756ed4997e04ba358d27833188f1932ff7b1d156904d3f560452fbb"
@@ -254,6 +257,66 @@ static void a_root_stands_in_the_policy_itself(void)
     cmif_attest_policy_free(again);
 }
 
+/* Each technology has makers of its own: who replaces one of them does not mean the others. */
+static void a_root_is_for_one_technology(void)
+{
+    const char              *text = read_root(), *pem = text ? strstr(text, "-----BEGIN") : NULL;
+    cmif_attest_policy_file *file = NULL, *again = NULL;
+    static char              line[32768];
+    if (!text) {
+        return;
+    }
+    snprintf(line, sizeof line, TDX "root\n%s\nroot tdx\n%s", pem, pem);
+    CHECK(parse(line, &file, NULL) == CMIF_E_FORMAT); /* the same, said twice */
+    snprintf(line, sizeof line, TDX "root sgx\n%s", pem);
+    refused(line, 4, "a root for sgx, which is not accepted");
+    snprintf(line, sizeof line, TDX "root gpu\n%s", pem);
+    refused(line, 4, "expected sgx, tdx, snp or tpm");
+    snprintf(line, sizeof line,
+             HEAD "root\n%saccept sgx\nmeasure sgx mrenclave " HASH32 "\naccept tdx\nmeasure tdx mrtd " MRTD "\n", pem);
+    refused(line, 2, "say which this root is for: 'root sgx', 'root tdx'");
+    snprintf(line, sizeof line, HEAD "accept sim\nloosen simulator\nmeasure sim measurement " HASH32 "\nroot\n%s", pem);
+    refused(line, 5, "a key of its own");
+    snprintf(line, sizeof line,
+             HEAD "accept sgx\nmeasure sgx mrenclave " HASH32 "\naccept tdx\nmeasure tdx mrtd " MRTD
+                  "\nroot tdx\n%sroot sgx\n%s",
+             pem, pem);
+    CHECK(parse(line, &file, NULL) == CMIF_OK && file->policy.root_count == 2 &&
+          file->policy.root_tees[0] == CMIF_TEE_SGX && file->policy.root_tees[1] == CMIF_TEE_TDX);
+    char *canonical = file ? cmif_attest_policy_text(&file->policy) : NULL;
+    CHECK(canonical && strstr(canonical, "\nroot sgx\n") && parse(canonical, &again, NULL) == CMIF_OK &&
+          !memcmp(file->hash, again->hash, 32));
+    free(canonical);
+    cmif_attest_policy_free(file);
+    cmif_attest_policy_free(again);
+    file = again = NULL;
+    CHECK(parse(text, &file, NULL) == CMIF_OK &&
+          file->policy.root_tees[0] == CMIF_TEE_TDX); /* the only one that there is */
+    cmif_attest_policy_free(file);
+    file = NULL;
+    snprintf(line, sizeof line,
+             HEAD "accept tpm\nmeasure tpm pcr0 " HASH32 "\nmeasure snp measurement " MRTD "\nroot snp\n%s", pem);
+    CHECK(parse(line, &file, NULL) == CMIF_OK && file->policy.root_tees[0] == CMIF_TEE_SNP); /* what vouches for it */
+    cmif_attest_policy_free(file);
+}
+
+/* A pipe that nobody writes to would be waited for. */
+static void a_pipe_is_no_policy(void)
+{
+    char                     folder[] = "/tmp/cmif-policy-XXXXXX", pipe[64];
+    cmif_attest_policy_file *file     = NULL;
+    cmif_err                 err      = {0};
+    CHECK(mkdtemp(folder));
+    snprintf(pipe, sizeof pipe, "%s/pipe", folder);
+    CHECK(mkfifo(pipe, 0600) == 0);
+    (void) alarm(20);
+    CHECK(cmif_attest_policy_open(pipe, &file, &err) == CMIF_E_IO && strstr(err.text, "is no file"));
+    CHECK(cmif_attest_policy_open(folder, &file, &err) == CMIF_E_IO && strstr(err.text, "is no file"));
+    (void) alarm(0);
+    (void) unlink(pipe);
+    (void) rmdir(folder);
+}
+
 static void a_file_that_is_not_there_is_an_io_error(void)
 {
     cmif_attest_policy_file *file = NULL;
@@ -272,6 +335,8 @@ int main(void)
     RUN(one_policy_has_one_text_and_one_hash);
     RUN(no_prefix_is_looser);
     RUN(a_root_stands_in_the_policy_itself);
+    RUN(a_root_is_for_one_technology);
+    RUN(a_pipe_is_no_policy);
     RUN(a_file_that_is_not_there_is_an_io_error);
     return check_report();
 }

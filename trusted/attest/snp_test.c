@@ -676,6 +676,12 @@ static void ark_of_the_table_is_no_root(void)
     s.policy.root_count = 1;
     judge(&s, &v);
     CHECK(v.outcome == CMIF_ACCEPTED);
+    s.policy.root_tees = &(const cmif_tee){CMIF_TEE_SNP};
+    judge(&s, &v);
+    CHECK(v.outcome == CMIF_ACCEPTED);
+    s.policy.root_tees = &(const cmif_tee){CMIF_TEE_TDX}; /* of another technology: AMD's own count here */
+    judge(&s, &v);
+    CHECK(only(&v, "invalid-evidence", "vcek-untrusted"));
     OPENSSL_free(der);
     X509_free(leaf);
 }
