@@ -38,17 +38,25 @@ static float inverse_length(const float *row, size_t width)
     return sum > 0 ? (float) (1 / sqrt(sum)) : 0;
 }
 
-/* sums[j] = row * column j, in the order of the width: a fixed count inside, which the compiler turns into vectors */
-static void dot_side(const float *restrict row, const float *restrict columns, size_t width, float sums[restrict SIDE])
+/* Four numbers at once, said outright: what a compiler makes of plain loops here is eight times slower at -O3 than at
+ * -O2. */
+typedef float four __attribute__((vector_size(16)));
+
+/* sums[j] = row * column j, in the order of the width */
+static void dot_side(const float *restrict row, const four *restrict columns, size_t width, float sums[restrict SIDE])
 {
-    float sum[SIDE] = {0};
+    four a = {0}, b = {0}, c = {0}, d = {0};
     for (size_t i = 0; i < width; i++) {
-        const float x = row[i];
-        for (size_t j = 0; j < SIDE; j++) {
-            sum[j] += x * columns[i * SIDE + j];
-        }
+        const four x = {row[i], row[i], row[i], row[i]};
+        a += x * columns[4 * i];
+        b += x * columns[4 * i + 1];
+        c += x * columns[4 * i + 2];
+        d += x * columns[4 * i + 3];
     }
-    memcpy(sums, sum, sizeof sum);
+    memcpy(sums, &a, sizeof a);
+    memcpy(sums + 4, &b, sizeof b);
+    memcpy(sums + 8, &c, sizeof c);
+    memcpy(sums + 12, &d, sizeof d);
 }
 
 cmif_code cmif_attack_nearest(const cmif_attack *a, const float *rows, const float *sent, size_t width,
@@ -57,9 +65,9 @@ cmif_code cmif_attack_nearest(const cmif_attack *a, const float *rows, const flo
     const uint32_t words   = a->table->word_count;
     cmif_code      rc      = CMIF_OK;
     uint32_t      *outputs = malloc(words * sizeof *outputs), *at = calloc(words, sizeof *at), count = 0;
-    float         *inverse = malloc(words * sizeof *inverse), *columns = malloc(width * SIDE * sizeof *columns);
-    nearest       *near   = NULL;
-    size_t         looked = 0;
+    float   *inverse = malloc(words * sizeof *inverse), *columns = aligned_alloc(64, width * SIDE * sizeof *columns);
+    nearest *near   = NULL;
+    size_t   looked = 0;
     if (!outputs || !at || !inverse || !columns) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for the rows of %u words", words);
         goto done;
@@ -89,7 +97,7 @@ cmif_code cmif_attack_nearest(const cmif_attack *a, const float *rows, const flo
             }
         }
         for (uint32_t word = 1; word < words; word++) {
-            dot_side(rows + (size_t) word * width, columns, width, sums);
+            dot_side(rows + (size_t) word * width, (const four *) (const void *) columns, width, sums);
             for (uint32_t j = 0; j < here; j++) { /* the length of what was sent is the same for all: left out */
                 put_near(&near[first + j], word, sums[j] * inverse[word]);
             }
