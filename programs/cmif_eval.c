@@ -2,6 +2,7 @@
 #include "cmif_commands.h"
 
 #include "cells.h"
+#include "cmif_eval.h"
 #include "report.h"
 #include "stats.h"
 
@@ -13,7 +14,7 @@
 enum { CELLS_MAX = 512, EPSILONS_MAX = 8, TRAIN_MAX = 4000, EXIT_GOAL = 3 };
 #define CONFIDENCE 0.95
 
-static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *setting = "I", *train_path, *json_path,
+static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *setting = "I", *train_path, *policies, *json_path,
                                               *report_path, *final_path;
 static uint32_t seeds = 5, block_seeds = 1, limit, threads;
 static bool     again, goals;
@@ -27,7 +28,8 @@ static const cmif_option options[] = {
     {0, "block-seeds", "N", CMIF_OPTION_COUNT, &block_seeds, 1, 100, "searches for blocks, averaged (default 1)"},
     {0, "setting", "I|A", CMIF_OPTION_TEXT, &setting, 0, 0, "I: trained on clean text (default); A: on what leaves"},
     {0, "train", "FILE", CMIF_OPTION_TEXT, &train_path, 0, 0, "examples for a linear head, where the model has none"},
-    {0, "limit", "N", CMIF_OPTION_COUNT, &limit, 1, 1 << 24, "only the first N examples"},
+    {0, "policy", "LIST", CMIF_OPTION_TEXT, &policies, 0, 0, "of xsum (default clean,names,topics,words)"},
+    {0, "limit", "N", CMIF_OPTION_COUNT, &limit, 1, 1 << 24, "only N examples (default: all; of xsum 20)"},
     {0, "again", NULL, CMIF_OPTION_FLAG, &again, 0, 0, "draw anew; default: finished runs are kept and used"},
     {0, "final", "FILE", CMIF_OPTION_TEXT, &final_path, 0, 0, "a test split, read once at the very end; it is told"},
     {0, "goals", NULL, CMIF_OPTION_FLAG, &goals, 0, 0, "say which goals were met; exit code 3 if one was not"},
@@ -128,7 +130,9 @@ static cmif_code check_mechanisms(cmif_err *err)
 static cmif_code read_epsilons(evaluation *e, cmif_err *err)
 {
     e->epsilon_text = strdup(epsilons);
-    for (char *at = e->epsilon_text, *rest = NULL; at && (at = strtok_r(at, ",", &rest)); at = NULL) {
+    char *rest      = NULL;
+    for (char *at = e->epsilon_text ? strtok_r(e->epsilon_text, ",", &rest) : NULL; at;
+         at       = strtok_r(NULL, ",", &rest)) {
         char  *end;
         double value = strtod(at, &end);
         if (*end || !(value > 0 && value <= 16) || e->epsilon_count == EPSILONS_MAX) {
@@ -204,8 +208,8 @@ static cmif_code read_task(const char *path, size_t most, cmif_task *out, cmif_e
     return rc;
 }
 
-/* Every fifth example is for testing (with a limit so many of these, evenly spread: the file is sorted by label), of the others
- * half are for training. */
+/* Every fifth example is for testing (with a limit so many of these, evenly spread: the file is sorted by label), of
+ * the others half are for training. */
 static cmif_code split_task(evaluation *e, cmif_err *err)
 {
     e->task.examples  = calloc(e->whole.count, sizeof *e->task.examples);
@@ -687,10 +691,11 @@ static cmif_code choose(evaluation *e, const char *name, char chosen[static PATH
 static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err *err)
 {
     if (count != 1) {
-        return cmif_fail(err, CMIF_E_RANGE, "which task? eval takes one: sst2, subjectivity, or FILE.tsv");
+        return cmif_fail(err, CMIF_E_RANGE, "which task? eval takes one: sst2, subjectivity, xsum, or FILE.tsv");
     }
-    if (strcmp(argv[0], "sst2") != 0 && !is_subjectivity(argv[0]) && !strchr(argv[0], '.')) {
-        return cmif_fail(err, CMIF_E_RANGE, "there is no such task: eval takes sst2, subjectivity, or FILE.tsv");
+    if (strcmp(argv[0], "sst2") != 0 && !is_subjectivity(argv[0]) && strcmp(argv[0], "xsum") != 0 &&
+        !strchr(argv[0], '.')) {
+        return cmif_fail(err, CMIF_E_RANGE, "there is no such task: eval takes sst2, subjectivity, xsum, or FILE.tsv");
     }
     if (strcmp(setting, "I") != 0 && strcmp(setting, "A") != 0) {
         return cmif_fail(err, CMIF_E_RANGE, "--setting takes I (trained on clean text) or A (on what leaves)");
@@ -699,6 +704,9 @@ static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err
         return cmif_fail(err, CMIF_E_RANGE,
                          "subjectivity is one file, of which every fifth example is for testing: leave out --%s",
                          final_path ? "final" : "train");
+    }
+    if (policies && strcmp(argv[0], "xsum") != 0) {
+        return cmif_fail(err, CMIF_E_RANGE, "--policy is for xsum; --mechanisms is for the others");
     }
     cmif_code rc = check_mechanisms(err);
     return rc == CMIF_OK ? read_epsilons(e, err) : rc;
@@ -715,6 +723,11 @@ int cmif_eval(int argc, char **argv)
     rc           = rc == CMIF_OK ? check_arguments(&e, rest, argv, &err) : rc;
     if (rc != CMIF_OK) {
         exit_code = cmif_report_usage(&err);
+        goto done;
+    }
+    if (!strcmp(argv[0], "xsum")) {
+        const cmif_eval_options o = {model, data, policies, json_path, report_path, limit, threads, again};
+        exit_code                 = cmif_eval_xsum(&o);
         goto done;
     }
     e.met   = true;
