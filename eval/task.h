@@ -8,6 +8,7 @@
  * JSON lines, for a path that ends in .jsonl: {"article" or "document" or "text": ..., "summary_gt" or "summary": ...};
  * further members are passed over, and so are "###", "Article:" and the request to summarize around an article (XSum as
  * H2O prompts with it).
+ * RTE's XML is not read, nor what is packed (.xz).
  *
  * Strict: a line that is not like the others is refused, with its number and never with its text. */
 #ifndef CMIF_EVAL_TASK_H
@@ -37,7 +38,8 @@ typedef struct cmif_task {
     size_t        count;
     const char  **labels; /* numbers: "0" to the largest in the file; names: by their bytes. None for summaries. */
     size_t        label_count;
-    void         *memory; /* what the texts lie in */
+    void         *memory; /* what the texts lie in; wiped */
+    size_t        memory_size;
 } cmif_task;
 
 /* Read a file whole.
