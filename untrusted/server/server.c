@@ -77,7 +77,7 @@ static void say_ready(const server *s)
         for (size_t i = 0; i < s->door_count; i++) {
             printf(" %s", s->doors[i].name);
         }
-        printf(tls ? " pin %s" : "", s->pin);
+        printf("%s%s", tls ? " pin " : "", tls ? s->pin : "");
         printf("%s%s%s\n", kind ? " evidence " : "", kind ? kind : "", insecure ? " INSECURE" : "");
     }
     fflush(stdout);
