@@ -25,8 +25,7 @@ static const cmif_option options[] = {
     {0, "keys", "FOLDER", CMIF_OPTION_TEXT, &keys_option, 0, 0, "key files that 'cmif split --seal' made"},
     {0, "log", "FILE", CMIF_OPTION_TEXT, &log_option, 0, 0, "a line for each request; without one no key is given"},
     {0, "listen", "HOST:PORT", CMIF_OPTION_TEXT, &listen_option, 0, 0, "where (default 127.0.0.1:7491)"},
-    {0, "tls-cert", "FILE", CMIF_OPTION_TEXT, &cert_option, 0, 0,
-     "certificate and key, PEM (else one is made and kept)"},
+    {0, "tls-cert", "FILE", CMIF_OPTION_TEXT, &cert_option, 0, 0, "PEM (else one is made, once)"},
     {0, "tls-key", "FILE", CMIF_OPTION_TEXT, &key_option, 0, 0, NULL},
     {0, "audit", "LOG", CMIF_OPTION_TEXT, &audit_option, 0, 0, "only check a log: was it changed, who got what"},
     CMIF_COMMON_OPTIONS,
@@ -37,12 +36,11 @@ static const cmif_command command = {
     .summary      = "give keys of sealed models to programs that prove what they are",
     .options      = options,
     .option_count = sizeof options / sizeof *options,
-    .notes =
-        "Every line of the log is printed, too: its end, chain=..., kept elsewhere shows later whether lines at the\n"
-        "end were taken away. One policy for all keys of the folder.\n"
-        "\n  cmif keyserver --policy gateway.policy --keys keys/ --log keys.log\n"
-        "  cmif run --unseal 10.0.0.5:7491 --unseal-pin sha256:... --evidence tdx -m sealed/ \"...\"\n"
-        "  cmif keyserver --audit keys.log\n",
+    .notes        = "Every line of the log is printed, too: its end, chain=..., kept elsewhere,\n"
+                    "shows later whether lines were taken away. One policy for all keys.\n"
+                    "\n  cmif keyserver --policy gateway.policy --keys keys/ --log keys.log\n"
+                    "  cmif run --unseal HOST:7491 --unseal-pin sha256:... --evidence tdx -m half/\n"
+                    "  cmif keyserver --audit keys.log\n",
 };
 
 /* ---- the log, afterwards ---- */
@@ -108,7 +106,10 @@ static void *serve(void *context)
     cmif_err      err                     = {0};
     char          line[CMIF_KEY_LINE_MAX] = "";
     cmif_code     rc                      = cmif_listener_greet(server.listener, c->fd, GREET_SECONDS, &channel, &err);
-    rc                                    = rc ? rc : cmif_key_release(channel, c->address, &server.rule, line, &err);
+    if (rc != CMIF_OK) {
+        (void) !cmif_fail(&err, rc, "it did not greet as a client with TLS 1.3 and cmif/1 does");
+    }
+    rc = rc ? rc : cmif_key_release(channel, c->address, &server.rule, line, &err);
     if (*line) {
         flockfile(stdout);
         puts(line);

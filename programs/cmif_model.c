@@ -158,8 +158,8 @@ static int split_main(int argc, char **argv)
         "DIR/server.gguf everything else.\n"
         "Files of these names are replaced only when both new ones are complete.\n"
         "A table of another type than f32, f16, bf16 and q8_0 is written as f32, exactly.\n"
-        "--seal writes DIR/client.gguf.sealed in place of client.gguf: run it with --unseal KEYFILE, or from a\n"
-        "key server ('cmif keyserver'). The model itself stays where it is, in the clear.\n"};
+        "--seal writes DIR/client.gguf.sealed in place of client.gguf, which is opened with --unseal KEYFILE or by\n"
+        "a key server ('cmif keyserver'). The model itself stays where it is, in the clear.\n"};
     cmif_err        err;
     cmif_split_plan plan;
     int             rest = 0;

@@ -144,7 +144,8 @@ static cmif_code tls_fault(cmif_channel *channel, int kind, cmif_err *err)
     if (kind == SSL_ERROR_ZERO_RETURN || why == SSL_R_UNEXPECTED_EOF_WHILE_READING ||
         (kind == SSL_ERROR_SYSCALL && saved == 0)) {
         return cmif_fail(err, CMIF_E_IO,
-                         greeted ? "the server closed the connection"
+                         greeted ? channel->accepted ? "the client closed the connection"
+                                                     : "the server closed the connection"
                                  : "closed while greeting: is it a cmif-server that listens with TLS?");
     }
     if (kind == SSL_ERROR_SYSCALL) {
