@@ -34,7 +34,7 @@ size_t                  cmif_talks_count(const cmif_talks *talks);
 void                    cmif_talks_tick(cmif_talks *talks, int64_t now_seconds); /* forget what was idle for too long */
 
 /* The conversation that the request goes on with, or a new one; in use until cmif_talk_end. owner: whose budget it is (books.h, a copy is kept): other
- * owners' conversations are never found. Several requests may use one talk. Errors: IO, MEMORY, BUSY-like RANGE (all are in use). */
+ * owners' conversations are never found. Several requests may use one talk. Errors: IO, MEMORY, RANGE (all are in use). */
 CMIF_MUST_USE cmif_code cmif_talks_find(cmif_talks *talks, const char *owner, const cmif_request *request, int64_t now_seconds, cmif_talk **out,
                                         cmif_err *err);
 void                    cmif_talk_end(cmif_talk *talk);
@@ -45,18 +45,17 @@ typedef struct cmif_talk_counts { /* of one request, for its answer's extension 
 } cmif_talk_counts;
 
 /* Release every text of the request; its entry is in the ledger when this returns OK. All or none, and what fails is not entered.
+ *   entry  for the receipt; the caller's on success (cmif_tab_close, before cmif_talk_end)
  * Names and keys (CMIF_FORM_NAME, _KEY) of ordinary words leave as they are; others as made-up ones (name_1), which answers bring back.
  * Errors: BUDGET, RANGE (the policy refuses something: what, and where), FORMAT (no UTF-8), IO, MEMORY. */
-CMIF_MUST_USE cmif_code cmif_talk_release(cmif_talk *talk, cmif_request *request, cmif_talk_counts *counts, cmif_err *err);
+CMIF_MUST_USE cmif_code cmif_talk_release(cmif_talk *talk, cmif_request *request, cmif_tab *entry, cmif_talk_counts *counts, cmif_err *err);
 
 /* What puts originals back into an answer of this conversation; the caller's. json: the stream is JSON text. Errors: MEMORY. */
 CMIF_MUST_USE cmif_code cmif_talk_restorer(const cmif_talk *talk, bool json, cmif_restore **out, cmif_err *err);
 /* The name that was sent as this one; (as it came) where it is none of ours. Borrowed from the talk, or from name. */
 cmif_str cmif_talk_name(const cmif_talk *talk, cmif_str name);
-/* The answer to request, as it came and as the client sees it. A talk that cannot remember it (no memory) will sanitize it when it comes back. */
-void cmif_talk_answered(cmif_talk *talk, const cmif_request *request, const void *came, size_t came_size, const void *shown, size_t shown_size);
-/* Errors: as cmif_tab_receipt. */
-CMIF_MUST_USE cmif_code cmif_talk_receipt(cmif_talk *talk, const uint8_t model_id[static 32], const void *answer, size_t size, uint64_t *number,
-                                          cmif_err *err);
+bool     cmif_talk_has_names(const cmif_talk *talk); /* any name or key left as a made-up one */
+/* An answer, as it came and as the client sees it. A talk that cannot remember it (no memory) will sanitize it when it comes back. */
+void cmif_talk_answered(cmif_talk *talk, const void *came, size_t came_size, const void *shown, size_t shown_size);
 
 #endif

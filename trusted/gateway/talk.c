@@ -1,0 +1,503 @@
+#include "gateway/talk.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+    HASH          = 16,
+    MARKS         = 64,
+    ANSWERS       = 64,
+    ANSWERS_BYTES = 1 << 20,
+    NAMES_MAX     = 4096,
+    OWNER_SIZE    = CMIF_LEDGER_KEY_MAX + 1
+};
+
+typedef struct answer { /* as the client will send it back, and as it leaves then */
+    uint8_t        hash[HASH];
+    cmif_released *came; /* NULL: free */
+    size_t         size;
+} answer;
+
+struct cmif_talk {
+    cmif_talks        *all;
+    cmif_talk         *next;
+    char               owner[OWNER_SIZE];
+    cmif_conversation *conversation;
+    cmif_tab           tab;
+    bool               holds;              /* texts were released that no entry has yet: the next one is theirs, too */
+    uint8_t            marks[MARKS][HASH]; /* what its requests began with, up to each message */
+    size_t             mark_at, mark_count;
+    answer             answers[ANSWERS];
+    size_t             answer_at, answer_bytes;
+    json_t            *made, *meant; /* names: as they came to as they leave, and back */
+    uint32_t           users;
+    int64_t            used;
+};
+
+struct cmif_talks {
+    cmif_talks_options options;
+    uint8_t            key[32]; /* of all hashes: they are of a person's words */
+    cmif_talk         *first;
+    size_t             count;
+};
+
+/* ---- hashes ---- */
+
+/* out = HMAC(key, before || kind || text), shortened. */
+static bool hash_of(const cmif_talks *all, const uint8_t *before, uint8_t kind, const void *text, size_t size,
+                    uint8_t out[static HASH])
+{
+    uint8_t      full[32], head[HASH + 1 + 8];
+    EVP_MAC     *mac      = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    OSSL_PARAM   digest[] = {OSSL_PARAM_construct_utf8_string("digest", (char[]){"SHA256"}, 0),
+                             OSSL_PARAM_construct_end()};
+    EVP_MAC_CTX *ctx      = mac ? EVP_MAC_CTX_new(mac) : NULL;
+    memcpy(head, before, HASH);
+    head[HASH] = kind;
+    for (size_t i = 0; i < 8; i++) {
+        head[HASH + 1 + i] = (uint8_t) ((uint64_t) size >> 8 * i);
+    }
+    bool good = ctx && EVP_MAC_init(ctx, all->key, sizeof all->key, digest) == 1 &&
+                EVP_MAC_update(ctx, head, sizeof head) == 1 && EVP_MAC_update(ctx, text, size) == 1 &&
+                EVP_MAC_final(ctx, full, NULL, sizeof full) == 1;
+    EVP_MAC_CTX_free(ctx);
+    EVP_MAC_free(mac);
+    if (good) {
+        memcpy(out, full, HASH);
+    }
+    return good;
+}
+
+static const uint8_t nothing[HASH];
+
+/* What the request begins with, up to each message; of other endpoints, the whole of it. *from: the first that tells
+ * conversations apart, the first one with a message of a user. */
+static cmif_code hash_request(const cmif_talks *all, const char *owner, const cmif_request *r, uint8_t (**out)[HASH],
+                              size_t *count, size_t *from, cmif_err *err)
+{
+    const size_t n         = r->message_count ? r->message_count : 1;
+    uint8_t(*hashes)[HASH] = calloc(n, HASH), at[HASH];
+    bool good              = hashes && hash_of(all, nothing, (uint8_t) r->endpoint, owner, strlen(owner), at);
+
+    *from = r->message_count ? n : 0;
+    for (size_t i = 0; good && i < n; i++) {
+        const cmif_request_message *m     = r->message_count ? &r->messages[i] : NULL;
+        const size_t                first = m ? m->first : 0, texts = m ? m->count : r->text_count;
+        good = hash_of(all, at, m ? (uint8_t) m->speaker : 0xff, "", 0, at);
+        for (size_t k = 0; good && k < texts; k++) {
+            const cmif_request_text *t = &r->texts[first + k];
+            good                       = hash_of(all, at, (uint8_t) t->form, t->text.data, t->text.size, at);
+        }
+        memcpy(hashes[i], at, HASH);
+        *from = m && m->speaker == CMIF_SPEAKER_USER && i < *from ? i : *from;
+    }
+    if (!good) {
+        free(hashes);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for the hashes of a request");
+    }
+    *out   = hashes;
+    *count = n;
+    return CMIF_OK;
+}
+
+static bool has_mark(const cmif_talk *t, const uint8_t *hash)
+{
+    for (size_t i = 0; i < t->mark_count; i++) {
+        if (!memcmp(t->marks[i], hash, HASH)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void mark(cmif_talk *t, const uint8_t *hash)
+{
+    if (!has_mark(t, hash)) {
+        memcpy(t->marks[t->mark_at], hash, HASH);
+        t->mark_at    = (t->mark_at + 1) % MARKS;
+        t->mark_count = t->mark_count < MARKS ? t->mark_count + 1 : MARKS;
+    }
+}
+
+/* ---- life ---- */
+
+static void talk_free(cmif_talk *t)
+{
+    for (size_t i = 0; i < ANSWERS; i++) {
+        cmif_released_free(t->answers[i].came);
+    }
+    cmif_tab_close(&t->tab);
+    cmif_conversation_free(t->conversation);
+    json_decref(t->made);
+    json_decref(t->meant);
+    cmif_wipe(t, sizeof *t);
+    free(t);
+}
+
+static void forget(cmif_talks *all, cmif_talk *t)
+{
+    cmif_talk **at = &all->first;
+    while (*at != t) {
+        at = &(*at)->next;
+    }
+    *at = t->next;
+    all->count--;
+    talk_free(t);
+}
+
+static cmif_talk *idle_longest(const cmif_talks *all)
+{
+    cmif_talk *oldest = NULL;
+    for (cmif_talk *t = all->first; t; t = t->next) {
+        oldest = t->users == 0 && (!oldest || t->used < oldest->used) ? t : oldest;
+    }
+    return oldest;
+}
+
+void cmif_talks_tick(cmif_talks *all, int64_t now)
+{
+    for (cmif_talk *t = idle_longest(all); t && now - t->used > (int64_t) all->options.idle_seconds;
+         t            = idle_longest(all)) {
+        forget(all, t);
+    }
+}
+
+static cmif_code talk_new(cmif_talks *all, const char *owner, cmif_talk **out, cmif_err *err)
+{
+    const cmif_talks_options *o     = &all->options;
+    cmif_conversation_options about = {
+        .policy = o->policy, .lists = o->lists, .table = o->table, .no_guarantee = o->no_guarantee};
+    cmif_talk *t  = NULL;
+    cmif_code  rc = CMIF_OK;
+    if (strlen(owner) >= OWNER_SIZE) {
+        return cmif_fail(err, CMIF_E_RANGE, "the name of a key has at most %d bytes", CMIF_LEDGER_KEY_MAX);
+    }
+    if (all->count >= o->most) {
+        cmif_talk *oldest = idle_longest(all);
+        if (!oldest) {
+            return cmif_fail(err, CMIF_E_RANGE, "all %u conversations are in use: try again later", o->most);
+        }
+        forget(all, oldest);
+    }
+    t = calloc(1, sizeof *t);
+    if (!t || !(t->made = json_object()) || !(t->meant = json_object())) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
+    }
+    if (rc == CMIF_OK) {
+        strcpy(t->owner, owner);
+        t->all = all;
+        rc     = cmif_conversation_new(&about, &t->conversation, err);
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_tab_open(&t->tab, o->books, t->owner, err);
+    }
+    if (rc != CMIF_OK) {
+        if (t) {
+            talk_free(t);
+        }
+        return rc;
+    }
+    t->next    = all->first;
+    all->first = t;
+    all->count++;
+    *out = t;
+    return CMIF_OK;
+}
+
+cmif_code cmif_talks_new(const cmif_talks_options *options, cmif_talks **out, cmif_err *err)
+{
+    cmif_talks *all = calloc(1, sizeof *all);
+    if (!all) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for conversations");
+    }
+    all->options = *options;
+    if (getrandom(all->key, sizeof all->key, 0) != sizeof all->key) {
+        free(all);
+        return cmif_fail(err, CMIF_E_IO, "the system gives no random bytes");
+    }
+    *out = all;
+    return CMIF_OK;
+}
+
+void cmif_talks_free(cmif_talks *all)
+{
+    while (all && all->first) {
+        forget(all, all->first);
+    }
+    if (all) {
+        cmif_wipe(all, sizeof *all);
+    }
+    free(all);
+}
+
+size_t cmif_talks_count(const cmif_talks *all)
+{
+    return all->count;
+}
+
+cmif_code cmif_talks_find(cmif_talks *all, const char *owner, const cmif_request *r, int64_t now, cmif_talk **out,
+                          cmif_err *err)
+{
+    uint8_t(*hashes)[HASH] = NULL;
+    size_t     count = 0, from = 0;
+    cmif_talk *found = NULL;
+    cmif_code  rc    = hash_request(all, owner, r, &hashes, &count, &from, err);
+
+    for (size_t i = rc == CMIF_OK ? count : 0; i > from && !found; i--) { /* the longest beginning that is known */
+        for (cmif_talk *t = all->first; t && !found; t = t->next) {
+            found = has_mark(t, hashes[i - 1]) ? t : NULL;
+        }
+    }
+    if (rc == CMIF_OK && !found) {
+        rc = talk_new(all, owner, &found, err);
+    }
+    if (rc == CMIF_OK) {
+        for (size_t i = from; i < count; i++) {
+            mark(found, hashes[i]);
+        }
+        found->users++;
+        found->used = now;
+        *out        = found;
+    }
+    free(hashes);
+    return rc;
+}
+
+void cmif_talk_end(cmif_talk *t)
+{
+    t->users--;
+}
+
+/* ---- names ---- */
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_big(char c)
+{
+    return c >= 'A' && c <= 'Z';
+}
+
+/* Is this part of a name a word of the public vocabulary, or a letter or two? */
+static bool ordinary_word(const cmif_lists *lists, const char *text, size_t size)
+{
+    enum { RARE = 1 << 18 };
+    char     lower[64];
+    uint32_t flags = 0;
+    if (size > sizeof lower) {
+        return false;
+    }
+    for (size_t i = 0; i < size; i++) {
+        lower[i] = is_big(text[i]) ? (char) (text[i] + ('a' - 'A')) : text[i];
+    }
+    return size <= 2 || (cmif_lists_find(lists, CMIF_LIST_WORD, (cmif_str){lower, size}, &flags) && !(flags & RARE));
+}
+
+/* Is a name or key made of nothing but ordinary words, and a digit or two? "patient_id", "getWeather2"; not
+ * "call_maria", not "name_1", which is ours. */
+static bool ordinary_name(const cmif_lists *lists, cmif_str name)
+{
+    size_t digits = 0;
+    if (name.size > 256 || (name.size > 5 && !memcmp(name.data, "name_", 5))) {
+        return false;
+    }
+    for (size_t i = 0, n; i < name.size; i += n) {
+        const char *at = name.data + i;
+        n              = 1;
+        if (is_letter(*at)) {
+            while (i + n < name.size && is_letter(at[n]) &&
+                   (!is_big(at[n]) ||
+                    (is_big(at[n - 1]) && (i + n + 1 == name.size || !is_letter(at[n + 1]) || is_big(at[n + 1]))))) {
+                n++;
+            }
+            if (!ordinary_word(lists, at, n)) {
+                return false;
+            }
+        } else if (*at >= '0' && *at <= '9') {
+            digits++;
+        } else if (!memchr("_-. /$", *at, 6)) {
+            return false;
+        }
+    }
+    return digits <= 2;
+}
+
+/* A name as it leaves: itself, or name_N, the same each time in this conversation. */
+static cmif_code release_name(cmif_talk *t, cmif_str name, cmif_released **out, cmif_err *err)
+{
+    char made[32];
+    if (ordinary_name(t->all->options.lists, name)) {
+        return cmif_dp_release_identity(name.data, name.size, out, err);
+    }
+    const char *known = json_string_value(json_object_getn(t->made, name.data, name.size));
+    if (!known) {
+        const size_t n = json_object_size(t->made) + 1;
+        if (n > NAMES_MAX) {
+            return cmif_fail(err, CMIF_E_RANGE,
+                             "a conversation has at most %d names of tools and properties that are no ordinary words",
+                             NAMES_MAX);
+        }
+        snprintf(made, sizeof made, "name_%zu", n);
+        if (json_object_setn_new(t->made, name.data, name.size, json_string(made)) != 0 ||
+            json_object_set_new(t->meant, made, json_stringn(name.data, name.size)) != 0) {
+            (void) json_object_deln(t->made, name.data, name.size);
+            return cmif_fail(err, CMIF_E_MEMORY, "no memory for a name");
+        }
+        known = made;
+    }
+    return cmif_dp_release_identity(known, strlen(known), out, err);
+}
+
+cmif_str cmif_talk_name(const cmif_talk *t, cmif_str name)
+{
+    const json_t *meant = json_object_getn(t->meant, name.data, name.size);
+    return meant ? (cmif_str){json_string_value(meant), json_string_length(meant)} : name;
+}
+
+bool cmif_talk_has_names(const cmif_talk *t)
+{
+    return json_object_size(t->meant) > 0;
+}
+
+/* ---- releasing ---- */
+
+static bool goes_through(const cmif_request_text *t)
+{
+    return t->form == CMIF_FORM_PROSE || t->form == CMIF_FORM_NUMBER;
+}
+
+/* An answer that comes back as the client saw it leaves as it came. */
+static const answer *answer_of(const cmif_talk *t, const cmif_request *r, const cmif_request_text *text)
+{
+    uint8_t hash[HASH];
+    if (text->message == UINT32_MAX || !text->content || r->messages[text->message].speaker != CMIF_SPEAKER_ASSISTANT ||
+        !hash_of(t->all, nothing, 1, text->text.data, text->text.size, hash)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < ANSWERS; i++) {
+        if (t->answers[i].came && !memcmp(t->answers[i].hash, hash, HASH)) {
+            return &t->answers[i];
+        }
+    }
+    return NULL;
+}
+
+static void add(cmif_talk_counts *sum, const cmif_sanitized *what, uint64_t micro)
+{
+    for (size_t c = 0; c < CMIF_SPAN_CLASSES; c++) {
+        for (size_t a = 0; a < 4; a++) {
+            sum->by_class[c][a] += what->by_class[c][a];
+        }
+    }
+    sum->draws += what->draws;
+    sum->repeated += what->repeated;
+    sum->constants += what->constants;
+    sum->epsilon_micro += what->draws * micro;
+}
+
+/* One text through the conversation. last: its request is entered before it is given out. */
+static cmif_code release_text(cmif_talk *t, cmif_request_text *text, bool last, cmif_talk_counts *counts, cmif_err *err)
+{
+    cmif_sanitized what = {0};
+    cmif_counts    entry;
+    if (t->holds) {
+        cmif_conversation_more(t->conversation);
+    }
+    cmif_code rc = cmif_conversation_prepare(t->conversation, text->text.data, text->text.size, &what, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    entry = (cmif_counts){.draws = what.draws};
+    memcpy(entry.by_class, what.by_class, sizeof entry.by_class);
+    rc = last ? cmif_tab_enter(&t->tab, &entry, err) : CMIF_OK;
+    if (rc != CMIF_OK) {
+        cmif_conversation_drop(t->conversation);
+        return rc;
+    }
+    text->released = cmif_conversation_take(t->conversation, NULL, NULL);
+    if (last) {
+        cmif_tab_seal(&t->tab, text->released);
+    } else {
+        cmif_tab_note(&t->tab, &entry, text->released);
+    }
+    t->holds = !last;
+    add(counts, &what, cmif_books_micro(&t->all->options.certificate));
+    return CMIF_OK;
+}
+
+static cmif_code release_all(cmif_talk *t, cmif_request *r, cmif_talk_counts *counts, cmif_err *err)
+{
+    cmif_code rc   = CMIF_OK;
+    size_t    last = SIZE_MAX;
+
+    for (size_t i = 0; i < r->text_count && rc == CMIF_OK; i++) { /* first what needs no entry of its own */
+        cmif_request_text *text = &r->texts[i];
+        const answer      *was  = answer_of(t, r, text);
+        if (was) {
+            size_t         size;
+            const uint8_t *bytes = cmif_released_bytes(was->came, &size);
+            rc                   = cmif_dp_release_identity(bytes, size, &text->released, err);
+        } else if (!goes_through(text)) {
+            rc = release_name(t, text->text, &text->released, err);
+        } else {
+            last = i;
+        }
+    }
+    for (size_t i = 0; i < r->text_count && rc == CMIF_OK; i++) {
+        if (!r->texts[i].released) {
+            rc = release_text(t, &r->texts[i], i == last, counts, err);
+        }
+    }
+    if (rc == CMIF_OK && last == SIZE_MAX) { /* names and old answers alone: a request all the same */
+        rc = cmif_tab_enter(&t->tab, &(cmif_counts){0}, err);
+    }
+    return rc;
+}
+
+cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif_talk_counts *counts, cmif_err *err)
+{
+    cmif_tab  next = {0};
+    cmif_code rc   = cmif_tab_open(&next, t->all->options.books, t->owner, err);
+
+    *counts = (cmif_talk_counts){0};
+    memcpy(next.spend.conversation, t->tab.spend.conversation, sizeof next.spend.conversation);
+    if (rc == CMIF_OK) {
+        rc = release_all(t, r, counts, err);
+    }
+    if (rc == CMIF_OK) {
+        *entry = t->tab;
+        t->tab = next;
+    } else {
+        cmif_tab_close(&next);
+    }
+    return rc;
+}
+
+/* ---- answers ---- */
+
+cmif_code cmif_talk_restorer(const cmif_talk *t, bool json, cmif_restore **out, cmif_err *err)
+{
+    return cmif_restore_new(cmif_conversation_vault(t->conversation), json, out, err);
+}
+
+void cmif_talk_answered(cmif_talk *t, const void *came, size_t came_size, const void *shown, size_t shown_size)
+{
+    answer a = {.size = came_size + shown_size};
+    if (came_size > ANSWERS_BYTES || !hash_of(t->all, nothing, 1, shown, shown_size, a.hash) ||
+        cmif_dp_release_identity(came, came_size, &a.came, NULL) != CMIF_OK) {
+        return;
+    }
+    do { /* the oldest go until there is room */
+        answer *old = &t->answers[t->answer_at];
+        t->answer_bytes -= old->came ? old->size : 0;
+        cmif_released_free(old->came);
+        *old         = (answer){0};
+        t->answer_at = (t->answer_at + 1) % ANSWERS;
+    } while (t->answer_bytes + a.size > 2 * ANSWERS_BYTES && t->answer_bytes > 0);
+    t->answers[(t->answer_at + ANSWERS - 1) % ANSWERS] = a;
+    t->answer_bytes += a.size;
+}

@@ -1,0 +1,455 @@
+#define _GNU_SOURCE /* mkdtemp, memmem */
+#include "gateway/reply.h"
+
+#include "base/check.h"
+#include "sanitizer/entities_rig.h"
+
+#include <limits.h>
+#include <math.h>
+
+static cmif_lists  *lists;
+static cmif_policy *policy;
+static cmif_books   books;
+static cmif_talks  *talks;
+static char         folder[] = "/tmp/cmif-gateway-XXXXXX";
+
+static void begin(uint32_t most)
+{
+    cmif_talks_options options = {.policy = policy, .lists = lists, .books = &books, .most = most, .idle_seconds = 60};
+    CHECK(cmif_talks_new(&options, &talks, NULL) == CMIF_OK);
+}
+
+static void end(void)
+{
+    cmif_talks_free(talks);
+    talks = NULL;
+}
+
+static uint64_t entries(void)
+{
+    cmif_spent spent;
+    CHECK(cmif_ledger_sum(books.ledger, NULL, 0, &spent, NULL) == CMIF_OK);
+    return spent.requests;
+}
+
+/* ---- one request through parse, find and release ---- */
+
+typedef struct ask {
+    cmif_request    *request;
+    cmif_talk       *talk;
+    cmif_tab         entry;
+    cmif_talk_counts counts;
+    char             body[8192];
+} ask;
+
+static cmif_code ask_for(ask *a, cmif_endpoint endpoint, const char *owner, const char *json)
+{
+    cmif_request_problem problem;
+    cmif_err             err = {0};
+    *a                       = (ask){0};
+    cmif_code rc             = cmif_request_parse(endpoint, json, strlen(json), &a->request, &problem, &err);
+    if (rc != CMIF_OK) {
+        fprintf(stderr, "%s: %s\n", problem.param, err.text);
+        return rc;
+    }
+    rc = cmif_talks_find(talks, owner, a->request, 1000, &a->talk, &err);
+    if (rc == CMIF_OK) {
+        rc = cmif_talk_release(a->talk, a->request, &a->entry, &a->counts, &err);
+    }
+    cmif_secret out = {0};
+    if (rc == CMIF_OK) {
+        rc = cmif_request_body(a->request, "m", &out, &err);
+        snprintf(a->body, sizeof a->body, "%.*s", (int) out.size, (const char *) out.data);
+    }
+    cmif_secret_wipe(&out);
+    return rc;
+}
+
+static void done(ask *a)
+{
+    cmif_tab_close(&a->entry);
+    if (a->talk) {
+        cmif_talk_end(a->talk);
+    }
+    cmif_request_free(a->request);
+}
+
+#define SYSTEM "{\"role\": \"system\", \"content\": \"You help people.\"}"
+#define USER(text) "{\"role\": \"user\", \"content\": \"" text "\"}"
+#define ASSISTANT(text) "{\"role\": \"assistant\", \"content\": \"" text "\"}"
+#define CHAT(messages) "{\"model\": \"m\", \"messages\": [" messages "]}"
+
+/* What left in place of the first "Maria Lopez", from a body. */
+static void surrogate_of(const char *body, const char *before, char out[static 64])
+{
+    const char *at = strstr(body, before);
+    out[0]         = '\0';
+    if (at) {
+        at += strlen(before);
+        snprintf(out, 64, "%.*s", (int) strcspn(at, ".,\""), at);
+    }
+}
+
+static void history_leaves_as_it_left(void)
+{
+    ask  a, b;
+    char first[64], text[512], *again;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(SYSTEM ", " USER("I am Maria Lopez."))) == CMIF_OK);
+    surrogate_of(a.body, "I am ", first);
+    CHECK(*first && !strstr(a.body, "Maria") && !strstr(a.body, "Lopez"));
+    CHECK(a.counts.by_class[CMIF_SPAN_PERSON][CMIF_ACTION_SURROGATE] == 1);
+    snprintf(text, sizeof text, "hello %s", first); /* the answer as it came; the client sees the original */
+    cmif_talk_answered(a.talk, text, strlen(text), "hello Maria Lopez", 17);
+
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local",
+                  CHAT(SYSTEM ", " USER("I am Maria Lopez.") ", " ASSISTANT("hello Maria Lopez") ", " USER(
+                      "who am I?"))) == CMIF_OK);
+    CHECK(b.talk == a.talk && cmif_talks_count(talks) == 1);
+    again = strstr(a.body, "\"messages\"");
+    CHECK(again && strncmp(strstr(b.body, "\"messages\""), again, strlen(again) - 2) == 0); /* up to the "]}" */
+    CHECK(strstr(b.body, text) && !strstr(b.body, "Maria") && !strstr(b.body, "Lopez"));
+    done(&a);
+    done(&b);
+    end();
+}
+
+static void an_answer_that_was_changed_is_sanitized(void)
+{
+    ask a, b;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("I am Maria Lopez."))) == CMIF_OK);
+    cmif_talk_answered(a.talk, "so it is", 8, "so it is", 8);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local",
+                  CHAT(USER("I am Maria Lopez.") ", " ASSISTANT("hello Wanjiru Smith") ", " USER("x"))) == CMIF_OK);
+    CHECK(a.talk == b.talk && !strstr(b.body, "Wanjiru Smith"));
+    done(&a);
+    done(&b);
+    end();
+}
+
+static void conversations_are_told_apart(void)
+{
+    ask a, b, c, d;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(SYSTEM ", " USER("I am Maria Lopez."))) == CMIF_OK);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(SYSTEM ", " USER("I am Maria Lopez, hi."))) == CMIF_OK);
+    CHECK(ask_for(&c, CMIF_ENDPOINT_CHAT, "other", CHAT(SYSTEM ", " USER("I am Maria Lopez."))) == CMIF_OK);
+    CHECK(ask_for(&d, CMIF_ENDPOINT_CHAT, "local", CHAT(SYSTEM ", " USER("I am Maria Lopez."))) == CMIF_OK);
+    CHECK(a.talk != b.talk && a.talk != c.talk && a.talk == d.talk && cmif_talks_count(talks) == 3);
+    CHECK(strcmp(a.body, d.body) == 0); /* asked again: the same bytes */
+    done(&a);
+    done(&b);
+    done(&c);
+    done(&d);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_EMBEDDINGS, "local",
+                  "{\"model\": \"m\", \"input\": [\"Maria Lopez\", \"people\"]}") == CMIF_OK);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_EMBEDDINGS, "local",
+                  "{\"model\": \"m\", \"input\": [\"Maria Lopez\", \"people\"]}") == CMIF_OK);
+    CHECK(ask_for(&c, CMIF_ENDPOINT_EMBEDDINGS, "local", "{\"model\": \"m\", \"input\": [\"Maria Lopez\"]}") ==
+          CMIF_OK);
+    CHECK(a.talk == b.talk && a.talk != c.talk && strcmp(a.body, b.body) == 0);
+    done(&a);
+    done(&b);
+    done(&c);
+    end();
+}
+
+#define TOOLS(name, key)                                                                                               \
+    ", \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"" name                                          \
+    "\", \"parameters\": {\"type\": \"object\", "                                                                      \
+    "\"properties\": {\"" key                                                                                          \
+    "\": {\"type\": \"string\", \"enum\": [\"new_house\", \"Wanjiru\"]}}, \"required\": [\"" key "\"]}}}]}"
+
+static void names_are_words_or_made_up_and_come_back(void)
+{
+    ask      a, b;
+    cmif_str name;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local",
+                  "{\"model\": \"m\", \"messages\": [" USER("hi") "]" TOOLS("call_doctor2", "patient_wanjiru")) ==
+          CMIF_OK);
+    CHECK(strstr(a.body, "\"call_doctor2\"") && strstr(a.body, "\"name_1\"") && strstr(a.body, "\"new_house\""));
+    CHECK(!strstr(a.body, "wanjiru") && !strstr(a.body, "Wanjiru") && cmif_talk_has_names(a.talk));
+    name = cmif_talk_name(a.talk, (cmif_str){"name_1", 6});
+    CHECK(cmif_str_is(name, "patient_wanjiru") || cmif_str_is(name, "Wanjiru"));
+    name = cmif_talk_name(a.talk, (cmif_str){"call_doctor2", 12});
+    CHECK(cmif_str_is(name, "call_doctor2"));
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local",
+                  "{\"model\": \"m\", \"messages\": [" USER("hi") "]" TOOLS("name_1", "patient_wanjiru")) == CMIF_OK);
+    CHECK(a.talk == b.talk && strstr(b.body, "\"name_3\"")); /* ours would be taken for another one */
+    done(&a);
+    done(&b);
+    end();
+}
+
+static void what_fails_is_not_entered(void)
+{
+    ask               a;
+    cmif_policy      *strict = NULL;
+    static const char text[] = "policy names\nclass email refuse\n";
+    const uint64_t    before = entries();
+    CHECK(cmif_policy_parse(text, sizeof text - 1, &strict, NULL) == CMIF_OK);
+    cmif_policy *usual = policy;
+    policy             = strict;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("hi") ", " USER("write to maria@lopez.org"))) ==
+          CMIF_E_RANGE);
+    CHECK(entries() == before && !*a.body);
+    done(&a);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("hi"))) == CMIF_OK && entries() == before + 1);
+    done(&a);
+    end();
+    policy = usual;
+    cmif_policy_free(strict);
+}
+
+static void memory_is_bounded(void)
+{
+    ask a, b, c;
+    begin(2);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("one"))) == CMIF_OK);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("two"))) == CMIF_OK);
+    CHECK(ask_for(&c, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("three"))) == CMIF_E_RANGE);
+    done(&c);
+    done(&a);
+    CHECK(ask_for(&c, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("three"))) == CMIF_OK && cmif_talks_count(talks) == 2);
+    done(&b);
+    cmif_talks_tick(talks, 1061);
+    CHECK(cmif_talks_count(talks) == 1); /* what is in use stays */
+    done(&c);
+    cmif_talks_tick(talks, 1061);
+    CHECK(cmif_talks_count(talks) == 0);
+    end();
+}
+
+/* ---- replies ---- */
+
+static char   said[65536];
+static size_t said_size;
+
+static cmif_code keep(void *context, const void *bytes, size_t size, cmif_err *err)
+{
+    (void) context;
+    if (said_size + size >= sizeof said) {
+        return cmif_fail(err, CMIF_E_IO, "no room");
+    }
+    memcpy(said + said_size, bytes, size);
+    said_size += size;
+    said[said_size] = '\0';
+    return CMIF_OK;
+}
+
+static cmif_reply *reply_to(ask *a)
+{
+    cmif_reply *reply = NULL;
+    said_size         = 0;
+    said[0]           = '\0';
+    CHECK(cmif_reply_new(
+              &(cmif_reply_options){
+                  .request = a->request, .talk = a->talk, .model = "smol", .created = 7, .number = 42, .sink = keep},
+              &reply, NULL) == CMIF_OK);
+    return reply;
+}
+
+/* All events of a stream: their contents together, and the last chunk. */
+static json_t *events(char *content, size_t room, size_t *count)
+{
+    json_t *last = NULL;
+    content[0]   = '\0';
+    *count       = 0;
+    for (char *at = said; *at; at = strstr(at, "\n\n") + 2) {
+        CHECK(strncmp(at, "data: ", 6) == 0 && strstr(at, "\n\n"));
+        if (!strncmp(at, "data: [DONE]\n\n", 14)) {
+            CHECK(at[14] == '\0');
+            break;
+        }
+        json_t *one = json_loadb(at + 6, (size_t) (strstr(at, "\n\n") - at) - 6, JSON_REJECT_DUPLICATES, NULL);
+        CHECK(one && json_object_get(one, "obfuscation") && ((size_t) (strstr(at, "\n\n") - at) - 6) % 64 == 0);
+        const json_t *choice = json_array_get(json_object_get(one, "choices"), 0);
+        const char   *text   = json_string_value(json_object_get(json_object_get(choice, "delta"), "content"));
+        snprintf(content + strlen(content), room - strlen(content), "%s", text ? text : "");
+        json_decref(last);
+        last = one;
+        ++*count;
+    }
+    return last;
+}
+
+static void a_stream_gives_originals_wherever_it_is_cut(void)
+{
+    for (size_t cut = 1; cut < 24; cut++) {
+        ask    a;
+        char   first[64], came[160], content[512];
+        size_t count;
+        begin(8);
+        CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local",
+                      "{\"model\": \"m\", \"stream\": true, \"stream_options\": {\"include_usage\": true}, "
+                      "\"messages\": [" USER("I am Maria Lopez.") "]}") == CMIF_OK);
+        surrogate_of(a.body, "I am ", first);
+        snprintf(came, sizeof came, "Hello %s, **%s**!", first, first);
+        cmif_reply *reply = reply_to(&a);
+        for (size_t at = 0; at < strlen(came); at += cut) {
+            CHECK(cmif_reply_text(reply, 0, came + at, strlen(came) - at < cut ? strlen(came) - at : cut, NULL) ==
+                  CMIF_OK);
+        }
+        CHECK(cmif_reply_finish(reply, 0, CMIF_FINISH_STOP, NULL) == CMIF_OK);
+        cmif_reply_usage(reply, &(cmif_call_usage){.prompt = 10, .cached = 4, .completion = 5});
+        CHECK(cmif_reply_end(reply,
+                             &(cmif_reply_extension){.counts = &a.counts, .epsilon_left_day = INFINITY, .receipt = 3},
+                             NULL) == CMIF_OK);
+        json_t *last = events(content, sizeof content, &count);
+        CHECK(strcmp(content, "Hello Maria Lopez, **Maria Lopez**!") == 0 && count >= 3);
+        CHECK(json_integer_value(json_object_get(json_object_get(last, "usage"), "total_tokens")) == 15);
+        CHECK(json_integer_value(json_object_get(json_object_get(last, "cmif"), "receipt")) == 3);
+        CHECK(json_array_size(json_object_get(last, "choices")) == 0 &&
+              strcmp(cmif_reply_type(reply), "text/event-stream") == 0);
+        size_t size;
+        CHECK(memmem(cmif_reply_came(reply, &size), strlen(came), first, strlen(first)) && size == strlen(came));
+        json_decref(last);
+        cmif_reply_free(reply);
+        done(&a);
+        end();
+    }
+}
+
+static void a_whole_answer_has_the_shape_that_clients_expect(void)
+{
+    ask  a;
+    char first[64], came[256];
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local",
+                  "{\"model\": \"m\", \"messages\": [" USER("I am Maria Lopez.") "]" TOOLS(
+                      "call", "patient_wanjiru")) == CMIF_OK);
+    surrogate_of(a.body, "I am ", first);
+    cmif_reply *reply = reply_to(&a);
+    snprintf(came, sizeof came, "{\"name_1\": \"to %s\", \"n\": [1.5, null], \"v\": \"name_2\"}", first);
+    CHECK(cmif_reply_tool(reply, 0, 0, "call", 4, came, 9, NULL) == CMIF_OK);
+    CHECK(cmif_reply_tool(reply, 0, 0, "", 0, came + 9, strlen(came) - 9, NULL) == CMIF_OK);
+    CHECK(cmif_reply_tool(reply, 0, 2, "late", 4, "", 0, NULL) == CMIF_E_PEER);
+    CHECK(cmif_reply_finish(reply, 0, CMIF_FINISH_TOOLS, NULL) == CMIF_OK);
+    CHECK(cmif_reply_end(reply, NULL, NULL) == CMIF_OK);
+    json_t       *all     = json_loads(said, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *choice  = json_array_get(json_object_get(all, "choices"), 0),
+                 *message = json_object_get(choice, "message");
+    const json_t *call    = json_array_get(json_object_get(message, "tool_calls"), 0);
+    const char   *inside  = json_string_value(json_object_get(json_object_get(call, "function"), "arguments"));
+    CHECK(json_is_null(json_object_get(message, "content")) && json_is_null(json_object_get(all, "usage")));
+    CHECK(strcmp(json_string_value(json_object_get(choice, "finish_reason")), "tool_calls") == 0);
+    CHECK(strcmp(json_string_value(json_object_get(all, "object")), "chat.completion") == 0);
+    json_t *arguments = json_loads(inside ? inside : "", JSON_REJECT_DUPLICATES, NULL);
+    CHECK(json_object_get(arguments, "patient_wanjiru") || json_object_get(arguments, "Wanjiru"));
+    CHECK(inside && strstr(inside, "to Maria Lopez") && !strstr(inside, "name_"));
+    json_decref(arguments);
+    json_decref(all);
+    cmif_reply_free(reply);
+
+    reply = reply_to(&a); /* what was not ended is no answer */
+    CHECK(cmif_reply_text(reply, 1, "x", 1, NULL) == CMIF_OK && cmif_reply_end(reply, NULL, NULL) == CMIF_E_PEER);
+    CHECK(cmif_reply_text(reply, 64, "x", 1, NULL) == CMIF_E_PEER);
+    cmif_reply_free(reply);
+    done(&a);
+    end();
+}
+
+static void vectors_come_as_numbers_or_in_base64(void)
+{
+    static const char *const formats[] = {"float", "base64"};
+    static const float       values[]  = {1, -2.5f};
+    for (size_t i = 0; i < 2; i++) {
+        ask  a;
+        char json[128];
+        begin(8);
+        snprintf(json, sizeof json, "{\"model\": \"m\", \"input\": \"people\", \"encoding_format\": \"%s\"}",
+                 formats[i]);
+        CHECK(ask_for(&a, CMIF_ENDPOINT_EMBEDDINGS, "local", json) == CMIF_OK && !strstr(a.body, "stream"));
+        cmif_reply *reply = reply_to(&a);
+        CHECK(cmif_reply_vector(reply, 1, values, 2, NULL) == CMIF_E_PEER &&
+              cmif_reply_vector(reply, 0, values, 2, NULL) == CMIF_OK);
+        CHECK(cmif_reply_end(reply, NULL, NULL) == CMIF_OK);
+        json_t       *all = json_loads(said, 0, NULL);
+        const json_t *v   = json_object_get(json_array_get(json_object_get(all, "data"), 0), "embedding");
+        CHECK(i ? json_is_string(v) && strcmp(json_string_value(v), "AACAPwAAIMA=") == 0
+                : json_array_size(v) == 2 && json_real_value(json_array_get(v, 1)) == -2.5);
+        json_decref(all);
+        cmif_reply_free(reply);
+        done(&a);
+        end();
+    }
+}
+
+static void tokens_of_logprobs_make_up_the_text(void)
+{
+    ask  a;
+    char first[64];
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local",
+                  "{\"model\": \"m\", \"logprobs\": true, \"messages\": [" USER("I am Maria Lopez.") "]}") == CMIF_OK);
+    surrogate_of(a.body, "I am ", first);
+    cmif_reply *reply = reply_to(&a);
+    CHECK(cmif_reply_text(reply, 0, first, strlen(first), NULL) == CMIF_OK &&
+          cmif_reply_text(reply, 0, ". ", 2, NULL) == CMIF_OK);
+    json_t *tokens =
+        json_pack("{s:[{s:s%, s:f, s:[i]}, {s:s, s:f}, {s:s, s:f}]}", "content", "token", first, 3, "logprob", -0.1,
+                  "bytes", 65, "token", first + 3, "logprob", -0.2, "token", ". ", "logprob", -0.3);
+    CHECK(cmif_reply_logprobs(reply, 0, tokens, NULL) == CMIF_OK &&
+          cmif_reply_finish(reply, 0, CMIF_FINISH_STOP, NULL) == CMIF_OK);
+    json_decref(tokens);
+    CHECK(cmif_reply_end(reply, NULL, NULL) == CMIF_OK);
+    json_t       *all = json_loads(said, 0, NULL);
+    const json_t *list =
+        json_object_get(json_object_get(json_array_get(json_object_get(all, "choices"), 0), "logprobs"), "content");
+    char text[256] = "";
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        strcat(text, json_string_value(json_object_get(json_array_get(list, i), "token")));
+        CHECK(json_is_null(json_object_get(json_array_get(list, i), "bytes")));
+    }
+    CHECK(strcmp(text, "Maria Lopez. ") == 0 && json_array_size(list) == 3);
+    json_decref(all);
+    cmif_reply_free(reply);
+    done(&a);
+    end();
+}
+
+static void an_error_is_an_error_object(void)
+{
+    ask a;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local",
+                  "{\"model\": \"m\", \"stream\": true, \"messages\": [" USER("hi") "]}") == CMIF_OK);
+    cmif_reply *reply = reply_to(&a);
+    CHECK(cmif_reply_ping(reply, NULL) == CMIF_OK && strcmp(said, ": ping\n\n") == 0);
+    CHECK(cmif_reply_fail(reply, "server_error", "upstream_unavailable", "it \"broke\"", NULL) == CMIF_OK);
+    CHECK(strstr(said,
+                 "data: {\"error\":{\"message\":\"it "
+                 "\\\"broke\\\"\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_unavailable\"}}\n\n"));
+    cmif_reply_free(reply);
+    done(&a);
+    end();
+}
+
+int main(void)
+{
+    char command[64];
+    lists = rig_lists();
+    if (!mkdtemp(folder) || cmif_policy_named("names", &policy, NULL) != CMIF_OK ||
+        cmif_books_open(&books, folder, NULL, &(cmif_certificate){0}, policy, NULL) != CMIF_OK) {
+        return 1;
+    }
+    RUN(history_leaves_as_it_left);
+    RUN(an_answer_that_was_changed_is_sanitized);
+    RUN(conversations_are_told_apart);
+    RUN(names_are_words_or_made_up_and_come_back);
+    RUN(what_fails_is_not_entered);
+    RUN(memory_is_bounded);
+    RUN(a_stream_gives_originals_wherever_it_is_cut);
+    RUN(a_whole_answer_has_the_shape_that_clients_expect);
+    RUN(vectors_come_as_numbers_or_in_base64);
+    RUN(tokens_of_logprobs_make_up_the_text);
+    RUN(an_error_is_an_error_object);
+    cmif_books_close(&books);
+    cmif_policy_free(policy);
+    cmif_lists_free(lists);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command) != 0 || check_report();
+}
