@@ -14,7 +14,7 @@ _cmif()
         return
     fi
     if [ "$COMP_CWORD" = 2 ] && [ "$command" = collateral ]; then
-        COMPREPLY=($(compgen -W "add list check export" -- "$word"))
+        COMPREPLY=($(compgen -W "add list check export remove" -- "$word"))
         return
     fi
     if [ "$COMP_CWORD" = 2 ] && [ "$command" = budget ]; then

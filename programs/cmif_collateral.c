@@ -56,9 +56,10 @@ static json_t *kept_json(const cmif_kept *k)
 {
     char hash[65];
     cmif_hex(k->hash, sizeof k->hash, hash);
-    return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:s}", "kind", kind_name(k->kind), "about", k->about, "from",
+    return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:s, s:b}", "kind", kind_name(k->kind), "about", k->about, "from",
                      cmif_time_json(k->starts), "until", k->ends == INT64_MAX ? json_null() : cmif_time_json(k->ends),
-                     "number", (json_int_t) k->number, "size", (json_int_t) k->size, "sha256", hash);
+                     "number", (json_int_t) k->number, "size", (json_int_t) k->size, "sha256", hash, "checked",
+                     k->genuine == CMIF_GENUINE_YES);
 }
 
 static void print_kept(const cmif_kept *k)
@@ -69,7 +70,10 @@ static void print_kept(const cmif_kept *k)
     if (k->number && k->kind != CMIF_ITEM_CRL) {
         snprintf(number, sizeof number, ", evaluation %" PRId64, k->number);
     }
-    printf("  %-12s %-40s %s to %s%s\n", kind_name(k->kind), k->about, from, until, number);
+    printf("  %-12s %-40s %s to %s%s%s\n", kind_name(k->kind), k->about, from, until, number,
+           k->genuine == CMIF_GENUINE_YES  ? ""
+           : k->genuine == CMIF_GENUINE_NO ? ", NOT signed by whom it names"
+                                           : ", not checked: its issuer is not here");
 }
 
 /* ---- add ---- */
@@ -81,8 +85,10 @@ static const cmif_command add_command      = {
          .summary      = "keep TCB infos, QE identities, CRLs and certificates; answers may be saved with their headers",
          .options      = common_options,
          .option_count = sizeof common_options / sizeof *common_options,
-         .notes        = "What a file is shows in its bytes. Older than what is here, or than what was believed before, is "
-                              "refused. Nothing is believed\n"
+         .notes        = "What a file is shows in its bytes. What its maker did not sign is refused, and what is older than "
+                              "what is here, or was believed\n"
+                              "before. Whose issuer is not here is kept unchecked, and stands in nothing's way: bring the issuer's "
+                              "certificate. Nothing is believed\n"
                               "for being here: 'cmif verify' checks every signature each time. docs/operations.md tells where the files "
                               "come from.\n",
 };
@@ -100,11 +106,15 @@ static cmif_code add_items(cmif_store *store, const cmif_sorted *sorted, json_t 
                 one->from, one->what);
         }
     }
-    for (size_t i = 0; rc == CMIF_OK && i < sorted->count; i++) {
-        const cmif_sorted_item *one  = &sorted->items[i];
+    /* the issuers first, by whom the rest is checked */
+    for (size_t i = 0; rc == CMIF_OK && i < 2 * sorted->count; i++) {
+        const cmif_sorted_item *one  = &sorted->items[i % sorted->count];
         cmif_kept               kept = {0};
         cmif_store_done         done = CMIF_STORE_ADDED;
-        rc                           = cmif_store_add(store, &one->item, (int64_t) time(NULL), &kept, &done, err);
+        if ((one->item.kind == CMIF_ITEM_CERTIFICATES) != (i < sorted->count)) {
+            continue;
+        }
+        rc = cmif_store_add(store, &one->item, (int64_t) time(NULL), &kept, &done, err);
         if (rc != CMIF_OK) {
             if (rc == CMIF_E_FORMAT || rc == CMIF_E_TRUST) {
                 cmif_err_context(err, "'%s'", one->from);
@@ -211,16 +221,19 @@ static const cmif_command check_command = {
 
 enum { KEPT_MAX = 1024, NOTES_MAX = 256 };
 typedef struct kept_list {
-    cmif_kept kept[KEPT_MAX];
-    size_t    count;
+    cmif_kept   kept[KEPT_MAX];
+    size_t      count;
+    cmif_store *store;
+    cmif_code   rc;
+    cmif_err   *err;
 } kept_list;
 
 static bool take_kept(void *context, const cmif_kept *kept, const cmif_item *item)
 {
-    kept_list *list = context;
-    (void) item;
+    kept_list *list           = context;
     list->kept[list->count++] = *kept;
-    return list->count < KEPT_MAX;
+    list->rc                  = cmif_store_genuine(list->store, item, &list->kept[list->count - 1], list->err);
+    return list->rc == CMIF_OK && list->count < KEPT_MAX;
 }
 
 static bool have(const kept_list *list, cmif_item_kind kind, const char *begin)
@@ -289,6 +302,12 @@ static void find_ending(const kept_list *list, int64_t now, json_t *notes)
             snprintf(sentence, sizeof sentence, "%s: ends on %s; bring a newer one", kind_name(k->kind), day);
             note(notes, "ends", k->about, sentence);
         }
+        if (k->genuine != CMIF_GENUINE_YES) {
+            snprintf(sentence, sizeof sentence, "%s: %s", kind_name(k->kind),
+                     k->genuine == CMIF_GENUINE_NO ? "not signed by whom it names; 'cmif collateral remove' it"
+                                                   : "its issuer's certificate is not here; bring it");
+            note(notes, "unchecked", k->about, sentence);
+        }
     }
 }
 
@@ -311,7 +330,12 @@ static int look_main(const cmif_command *command, int argc, char **argv, bool ch
     }
     rc = list && all && notes ? store_path(path, &err) : cmif_fail(&err, CMIF_E_MEMORY, "no memory for collateral");
     rc = rc == CMIF_OK ? cmif_store_open(path, false, &store, &err) : rc;
-    rc = rc == CMIF_OK ? cmif_store_all(store, take_kept, list, &err) : rc;
+    if (rc == CMIF_OK) {
+        list->store = store;
+        list->err   = &err;
+        rc          = cmif_store_all(store, take_kept, list, &err);
+        rc          = rc == CMIF_OK ? list->rc : rc;
+    }
     if (rc == CMIF_OK && check) {
         find_ending(list, (int64_t) time(NULL), notes);
         find_missing(list, notes);
@@ -440,13 +464,90 @@ static int export_main(int argc, char **argv)
     return rc == CMIF_OK ? CMIF_EXIT_OK : cmif_report(&err);
 }
 
+/* ---- remove ---- */
+
+static const cmif_command remove_command = {
+    .name         = "collateral remove",
+    .args         = "ABOUT|all",
+    .summary      = "take out what 'cmif collateral list' calls ABOUT, or everything",
+    .options      = common_options,
+    .option_count = sizeof common_options / sizeof *common_options,
+    .notes = "It asks nothing. What was believed before stays remembered, so that older collateral is refused after it "
+             "as well.\n",
+};
+
+static bool take_removed(void *context, const cmif_kept *kept, const cmif_item *item)
+{
+    kept_list *list = context;
+    (void) item;
+    if (list->count < KEPT_MAX) {
+        list->kept[list->count++] = *kept;
+    }
+    return true;
+}
+
+static int remove_main(int argc, char **argv)
+{
+    char        path[PATH_MAX];
+    cmif_store *store   = NULL;
+    kept_list  *list    = calloc(1, sizeof *list);
+    json_t     *removed = json_array();
+    cmif_err    err     = {0};
+    int         rest    = 0, code;
+    size_t      count   = 0;
+    cmif_code   rc      = cmif_options_parse(&remove_command, argc, argv, &rest, &err);
+    if (rc == CMIF_OK && rest != 1) {
+        rc =
+            cmif_fail(&err, CMIF_E_RANGE, "collateral remove takes one name, as 'cmif collateral list' has it, or all");
+    }
+    if (rc != CMIF_OK) {
+        code = cmif_report_usage(&err);
+        goto done;
+    }
+    const bool all = !strcmp(argv[0], "all");
+    rc = list && removed ? store_path(path, &err) : cmif_fail(&err, CMIF_E_MEMORY, "no memory for collateral");
+    rc = rc == CMIF_OK ? cmif_store_open(path, true, &store, &err) : rc;
+    rc = rc == CMIF_OK ? cmif_store_remove(store, all ? NULL : argv[0], take_removed, list, &count, &err) : rc;
+    if (rc == CMIF_OK && !count && !all) {
+        rc = cmif_fail(&err, CMIF_E_RANGE, "nothing of that name is kept: 'cmif collateral list' shows what is");
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < list->count; i++) {
+        json_t *one = kept_json(&list->kept[i]);
+        json_object_del(one, "checked"); /* it was not looked at */
+        json_array_append_new(removed, one);
+        if (!cmif_json && !cmif_quiet) {
+            char from[32], until[32];
+            write_day(list->kept[i].starts, from);
+            write_day(list->kept[i].ends, until);
+            printf("removed\n  %-12s %-40s %s to %s\n", kind_name(list->kept[i].kind), list->kept[i].about, from,
+                   until);
+        }
+    }
+    if (rc == CMIF_OK && cmif_json) {
+        rc = cmif_print_json(json_pack("{s:s, s:O}", "store", path, "removed", removed), &err);
+    } else if (rc == CMIF_OK) {
+        if (!cmif_quiet) {
+            printf("%zu removed; what was believed before is still remembered, so older is refused\n", count);
+        }
+        rc = flush(&err);
+    }
+    code = rc == CMIF_OK ? CMIF_EXIT_OK : cmif_report(&err);
+done:
+    cmif_store_free(store);
+    json_decref(removed);
+    free(list);
+    return code;
+}
+
 int cmif_collateral_command(int argc, char **argv)
 {
-    static const char help[] = "usage: cmif collateral add FILE...        keep what Intel PCS or AMD KDS answered\n"
-                               "       cmif collateral list               what is kept, and until when it is valid\n"
-                               "       cmif collateral check [--days N]   what ends soon, and what is missing\n"
-                               "       cmif collateral export DIR         everything as files\n";
-    cmif_err          err    = {0};
+    static const char help[] =
+        "usage: cmif collateral add FILE...        keep what Intel PCS or AMD KDS answered\n"
+        "       cmif collateral list               what is kept, and until when it is valid\n"
+        "       cmif collateral check [--days N]   what ends soon, and what is missing\n"
+        "       cmif collateral export DIR         everything as files\n"
+        "       cmif collateral remove ABOUT|all   take out what is kept under a name, or everything\n";
+    cmif_err err = {0};
     if (argc > 0 && !strcmp(argv[0], "add")) {
         return add_main(argc - 1, argv + 1);
     }
@@ -459,11 +560,14 @@ int cmif_collateral_command(int argc, char **argv)
     if (argc > 0 && !strcmp(argv[0], "export")) {
         return export_main(argc - 1, argv + 1);
     }
+    if (argc > 0 && !strcmp(argv[0], "remove")) {
+        return remove_main(argc - 1, argv + 1);
+    }
     if (argc > 0 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
         fputs(help, stdout);
         return CMIF_EXIT_OK;
     }
     (void) cmif_fail(&err, CMIF_E_RANGE,
-                     "collateral takes add, list, check or export: 'cmif collateral --help' tells more");
+                     "collateral takes add, list, check, export or remove: 'cmif collateral --help' tells more");
     return cmif_report_usage(&err);
 }

@@ -15,13 +15,14 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char       *policy_option, *time_option, *collateral_option, *report_data_option, *write_option;
+static const char *policy_option, *time_option, *collateral_option, *report_data_option, *write_option, *ak_option;
 static const cmif_option options[] = {
     {0, "policy", "FILE", CMIF_OPTION_TEXT, &policy_option, 0, 0, "what must hold; without one nothing is accepted"},
     {0, "report-data", "HEX", CMIF_OPTION_TEXT, &report_data_option, 0, 0, "what was asked with: a nonce, or a hash"},
     {0, "time", "T", CMIF_OPTION_TEXT, &time_option, 0, 0, "judge as of 2025-06-20T00:00:00Z (default: now)"},
     {0, "collateral", "WHERE", CMIF_OPTION_TEXT, &collateral_option, 0, 0,
      "file or folder; auto: the store (default); none"},
+    {0, "ak-name", "HEX", CMIF_OPTION_TEXT, &ak_option, 0, 0, "Name of an AK that the TPM proved to you to be its own"},
     {0, "write-policy", "FILE", CMIF_OPTION_TEXT, &write_option, 0, 0, "write a policy from evidence that is good"},
     CMIF_COMMON_OPTIONS,
 };
@@ -49,7 +50,7 @@ typedef struct verification {
     cmif_sorted              sorted;
     cmif_attest_policy       policy;
     cmif_attest_policy_file *file; /* NULL: no policy was given */
-    uint8_t                  report_data[64];
+    uint8_t                  report_data[64], ak_name[34];
     int64_t                  time;
     cmif_verdict             verdict;
 } verification;
@@ -77,6 +78,13 @@ static cmif_code read_options(verification *v, int rest, cmif_err *err)
                              "--report-data takes 1 to 64 bytes as hexadecimal digits in lower case, two for each");
         }
         v->policy.report_data_size = size / 2;
+    }
+    if (ak_option && (strlen(ak_option) != 2 * sizeof v->ak_name || strncmp(ak_option, "000b", 4) != 0 ||
+                      !cmif_unhex(ak_option, sizeof v->ak_name, v->ak_name))) {
+        return cmif_fail(
+            err, CMIF_E_RANGE,
+            "--ak-name takes the Name of an attestation key: 000b and its SHA-256, 68 hexadecimal digits in "
+            "lower case");
     }
     return CMIF_OK;
 }
@@ -107,6 +115,10 @@ static cmif_code take_policy(verification *v, cmif_err *err)
         v->policy.report_data             = v->report_data;
         v->policy.report_data_size        = size;
         v->policy.loosened.no_report_data = false;
+    }
+    if (ak_option) {
+        v->policy.ak_activated       = v->ak_name;
+        v->policy.ak_activated_count = 1;
     }
     return CMIF_OK;
 }
@@ -212,6 +224,9 @@ static cmif_code judge(verification *v, const cmif_sorted_item *stranger, cmif_e
     rc = rc == CMIF_OK ? cmif_judge(&v->sorted, &v->policy, v->time, none ? NULL : store, &v->verdict, err) : rc;
     if (rc == CMIF_OK && !v->file) {
         say_no_policy(v);
+    }
+    if (rc == CMIF_OK && ak_option && v->verdict.loosened_count < CMIF_LOOSENED_MAX) { /* the caller's word, not ours */
+        snprintf(v->verdict.loosened[v->verdict.loosened_count++], CMIF_LOOSENED_SIZE, "ak-name");
     }
     return rc;
 }

@@ -71,7 +71,7 @@ def wrong_use_is_2_and_says_what_is_right():
     refused(2, "--time takes", "verify", "--time", "2025-02-30", TDX)
     refused(2, "--report-data takes", "verify", "--report-data", "0g", TDX)
     refused(2, "judge by a policy or write one", "verify", "--policy", GOOD, "--write-policy", f"{WORK}/x", TDX)
-    refused(2, "takes add, list, check or export", "collateral")
+    refused(2, "takes add, list, check, export or remove", "collateral")
     refused(2, "takes one or more files", "collateral", "add")
     refused(2, "takes one folder", "collateral", "export")
     refused(2, "takes options only", "collateral", "list", "x")
@@ -253,6 +253,59 @@ def check_says_what_is_missing():
     exits(0, "collateral", "add", f"{SHARED}/attestation/roots/intel_sgx_root_ca.der", env=env)
     exits(0, "collateral", "check", env=env, says="nothing is missing")
     exits(1, "collateral", "check", "--days", "36500", env=env, says="ends     Intel SGX Root CA")
+
+
+@promise
+def forged_collateral_locks_nothing_out():
+    forged = write("forged.json", read(f"{TDX}/tcb_info.json").replace(b'"tcbEvaluationDataNumber":17', b'"tcbEvaluationDataNumber":99'))
+    chain, genuine = f"{TDX}/tcb_signing_chain.pem", f"{TDX}/tcb_info.json"
+    env = fresh()
+    exits(0, "collateral", "add", chain, genuine, env=env)
+    refused(1, "forged.json': TDX b0c06f000000 is not signed by whom it names", "collateral", "add", forged, env=env)
+    exits(1, "collateral", "add", forged, chain, env=fresh(), says="is not signed by whom it names")  # whatever the order
+    env = fresh()
+    exits(0, "collateral", "add", forged, env=env, says="evaluation 99, not checked: its issuer is not here")
+    exits(1, "collateral", "check", env=env, says="unchecked TDX b0c06f000000 .*its issuer's certificate is not here")
+    exits(0, "collateral", "add", genuine, chain, env=env)
+    found = {item["about"]: item for item in json.loads(exits(0, "collateral", "list", "--json", env=env).out)["items"]}
+    assert found["TDX b0c06f000000"]["number"] == 17 and all(item["checked"] for item in found.values()), found
+    crl = bytearray(read(f"{TDX}/root_ca_crl.der"))
+    crl[-1] ^= 1
+    refused(1, "not signed by whom it names", "collateral", "add", write("crl", bytes(crl)), env=env)
+
+
+@promise
+def what_is_removed_is_gone_and_older_stays_refused():
+    env = fresh()
+    exits(0, "verify", "--policy", write("early.policy", EARLY_POLICY), "--time", BOTH_TIME, EARLY, env=env)
+    exits(0, "collateral", "add", *[f"{EARLY}/{name}" for name in os.listdir(EARLY) if name not in ("quote.bin", "expected.json")], env=env)
+    info = next(item["about"] for item in json.loads(exits(0, "collateral", "list", "--json", env=env).out)["items"] if item["kind"] == "tcb-info")
+    refused(2, "takes one name", "collateral", "remove", env=env)
+    refused(1, "nothing of that name is kept", "collateral", "remove", "TDX", env=env)
+    exits(0, "collateral", "remove", info, env=env, says=f"removed\n  tcb-info +{info} .*\n1 removed; what was believed before is still remembered")
+    assert info not in exits(0, "collateral", "list", env=env).out
+    removed = json.loads(exits(0, "collateral", "remove", "all", "--json", env=env).out)["removed"]
+    assert len(removed) > 3 and all("checked" not in item for item in removed), removed
+    exits(0, "collateral", "list", env=env, says="no collateral is kept")
+    refused(1, "was believed before", "collateral", "add", f"{LATER}/tcb_info.json", env=env)
+    exits(0, "collateral", "remove", "all", env=fresh(), says="0 removed")
+
+
+@promise
+def an_activated_key_is_named_by_the_caller_and_the_verdict_says_so():
+    case = f"{CASES}/tpm/swtpm-rsa-ak"
+    looked = verdict(10, case)
+    name, pcrs = looked["fields"]["ak_name"], looked["fields"]["pcr_select"].split(",")
+    policy = write("tpm.policy", "attestation-policy 1\naccept tpm\nloosen no-report-data\n" + "".join(
+        f"measure tpm pcr{n} {looked['fields'][f'pcr{n}']}\n" for n in pcrs))
+    alone = [f"{case}/{file}" for file in ("quote.msg", "quote.sig", "quote.pcrs", "ak.pub")]
+    assert "ak-untrusted" in verdict(10, "--policy", policy, *alone)["reasons"]
+    found = verdict(0, "--policy", policy, "--ak-name", name, *alone)
+    assert found["loosened"] == ["no-report-data", "ak-name"] and found["fields"]["ak_trust"].strip() == "activation", found
+    other = name[:-1] + ("0" if name[-1] != "0" else "1")
+    found = verdict(10, "--policy", policy, "--ak-name", other, *alone)
+    assert "ak-untrusted" in found["reasons"] and "ak-name" in found["loosened"], found
+    refused(2, "--ak-name takes the Name", "verify", "--ak-name", name[4:], case)
 
 
 @promise
