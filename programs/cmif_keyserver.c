@@ -234,11 +234,12 @@ static cmif_code run(cmif_err *err)
     if (wake >= 0) {
         close(wake);
     }
-    if (!server.connections) { /* else the threads' end is the process's */
-        cmif_listener_free(server.listener);
-        cmif_key_log_free(server.rule.log);
-        cmif_attest_policy_free(server.policy);
+    if (server.connections) { /* some still use what is below: their end is the process's */
+        _exit(rc == CMIF_E_CANCELLED ? CMIF_EXIT_OK : cmif_report(err));
     }
+    cmif_listener_free(server.listener);
+    cmif_key_log_free(server.rule.log);
+    cmif_attest_policy_free(server.policy);
     return rc == CMIF_E_CANCELLED ? CMIF_OK : rc;
 }
 

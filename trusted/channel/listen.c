@@ -226,6 +226,9 @@ cmif_code cmif_listener_wait(cmif_listener *listener, int wake, int *fd, char ad
         socklen_t               size = sizeof from;
         struct pollfd           p[2] = {{.fd = listener->fd, .events = POLLIN}, {.fd = wake, .events = POLLIN}};
         if (poll(p, 2, -1) < 0) {
+            if (errno == EINTR && wake >= 0) {
+                continue;
+            }
             return cmif_fail(err, errno == EINTR ? CMIF_E_CANCELLED : CMIF_E_IO, "waiting for a connection: %s",
                              strerror(errno));
         }

@@ -27,7 +27,7 @@ void                    cmif_listener_free(cmif_listener *listener); /* NULL is 
 const char             *cmif_listener_pin(const cmif_listener *listener);     /* "sha256:<hex>", for clients */
 const char             *cmif_listener_address(const cmif_listener *listener); /* "127.0.0.1:7491" */
 
-/* Wait for a connection. *fd is the caller's; address says whose it is. Errors: CANCELLED (wake is readable, or a signal came), IO. */
+/* Wait for a connection. *fd is the caller's; address says whose it is. Errors: CANCELLED (wake is readable; with wake -1: a signal came), IO. */
 CMIF_MUST_USE cmif_code cmif_listener_wait(cmif_listener *listener, int wake, int *fd, char address[static CMIF_LISTEN_ADDRESS_SIZE], cmif_err *err);
 /* Greet it. fd is taken, also on failure. Errors: as cmif_channel_open. */
 CMIF_MUST_USE cmif_code cmif_listener_greet(cmif_listener *listener, int fd, int seconds, cmif_channel **out, cmif_err *err);
