@@ -99,7 +99,7 @@ cmif_code cmif_client_peer(const cmif_client_options *o, char buffer[static PATH
 /* Evidence is bound to TLS: a private server and a socket of this machine have none, and need none. */
 static cmif_code check_evidence(const cmif_client_options *o, cmif_err *err)
 {
-    if (!o->peer_policy && o->peer_fresh != CMIF_CLIENT_FRESH && o->peer_fresh) {
+    if (!o->peer_policy && o->peer_fresh != CMIF_CLIENT_FRESH) {
         return cmif_fail(err, CMIF_E_RANGE, "--peer-fresh is how often evidence is asked for: it needs --peer-policy");
     }
     if (o->peer_policy && (!o->server || !strncmp(o->server, "unix:", 5))) {

@@ -286,6 +286,7 @@ def each_thing_alone_that_is_wrong_in_a_proof_refuses_it_before_the_first_word()
     done, heard = lied("nothing")
     assert heard == ["CHALLENGE 40", "HELLO 20"] and "closed" in done.err, (heard, done.err)  # accepted: so the others are refused for what is wrong
     for what, why in {"role": "report-data", "nonce": "report-data", "exporter": "report-data", "key": "report-data", "other-key": "report-data",
+                      "claims": "report-data", "policy": "report-data",
                       "model": "speaks of another model", "program": "measurement-measurement"}.items():
         done, heard = lied(what)
         refused(1, why, done)

@@ -1,9 +1,9 @@
 /* peer_rig - a server that proves itself with simulated evidence, in which one thing is wrong: PEER_RIG CERT KEY
  * MODEL_ID WHAT.
  *
- * WHAT: nothing, role, nonce, exporter, key, other-key, model, program. Prints its port; then of one connection each
- * frame that came, by name and size. It hangs up after HELLO. For peer_cli_test.py, which a proxy cannot serve for want
- * of the exporter value. */
+ * WHAT: nothing, role, nonce, exporter, key, other-key, model, program; claims, policy: changed after the evidence was
+ * made. Prints its port; then of one connection each frame that came, by name and size. It hangs up after HELLO. For
+ * peer_cli_test.py, which a proxy cannot serve for want of the exporter value. */
 #include "base/bytes.h"
 #include "evidence/evidence.h"
 #include "wire/wire.h"
@@ -75,7 +75,12 @@ static bool prove(SSL *ssl, const uint8_t nonce[static 32], const char *model_id
                             .own_key   = is("role") ? none : key,
                             .other_key = is("role") ? key : none};
     good                 = good && cmif_maker_open(&o, &maker, NULL) == CMIF_OK &&
-           cmif_proof_make(maker, &claims, &b, &proof, &size, NULL) == CMIF_OK && send_proof(ssl, proof, size);
+           cmif_proof_make(maker, &claims, &b, &proof, &size, NULL) == CMIF_OK;
+    if (good) { /* "peer_rjg"; the first byte of the policy's hash */
+        proof[4 + 9 + 6] ^= is("claims") ? 3 : 0;
+        proof[4 + 9 + strlen(claims.program) + 32] ^= is("policy");
+        good = send_proof(ssl, proof, size);
+    }
     cmif_maker_free(maker);
     OPENSSL_free(der);
     free(proof);
