@@ -64,8 +64,10 @@ static void every_golden_line_holds(void)
         size_t reference_size = unescape(first), text_size = unescape(second);
         for (int stem = 0; stem < 2; stem++) {
             cmif_rouge scores;
-            if (cmif_rouge_score_text(first, reference_size, second, text_size, stem, &scores, NULL) != CMIF_OK) {
-                CHECK(!"a golden pair is refused");
+            bool       scored =
+                cmif_rouge_score_text(first, reference_size, second, text_size, stem, &scores, NULL) == CMIF_OK;
+            CHECK(scored);
+            if (!scored) {
                 continue;
             }
             double by = numbers_differ_by(&scores, &rest);
