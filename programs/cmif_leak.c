@@ -1,4 +1,5 @@
 /* `cmif leak-test`: attack what would leave the machine, and say what comes back. */
+#include "cmif_leak.h"
 #include "cmif_commands.h"
 #include "cmif_figures.h"
 
@@ -36,7 +37,7 @@ enum {
 static cmif_guard_options guard_options = {.no_guarantee = true}; /* baselines are there to be attacked */
 static const char        *texts_path, *attacks, *lms, *report_path, *model;
 static uint32_t           seeds = 3, show_words;
-static bool               reconstruct;
+static const char        *reconstruct;
 
 static const cmif_option options[] = {
     {0, "channel", "FILE", CMIF_OPTION_TEXT, &guard_options.channel, 0, 0, "attack this table (default: setup's)"},
@@ -46,7 +47,7 @@ static const cmif_option options[] = {
     {0, "lm", "FILE[,FILE]", CMIF_OPTION_TEXT, &lms, 0, 0, "for hmm: made by 'cmif lexicon lm build'"},
     {'m', "model", "MODEL", CMIF_OPTION_TEXT, &model, 0, 0, "for nearest: whose rows (default minilm, if pulled)"},
     {0, "seeds", "N", CMIF_OPTION_COUNT, &seeds, 1, 1000, "releases that are attacked and averaged (default 3)"},
-    {0, "reconstruct", NULL, CMIF_OPTION_FLAG, &reconstruct, 0, 0, "let -m, which generates, guess texts: slow"},
+    {0, "reconstruct", "MODEL", CMIF_OPTION_TEXT, &reconstruct, 0, 0, "let this model guess 20 of the texts: slow"},
     {0, "show-words", "N", CMIF_OPTION_COUNT, &show_words, 1, 1000, "name the N words recovered most often"},
     {'o', "output", "REPORT", CMIF_OPTION_TEXT, &report_path, 0, 0, "write a report, REPORT.html"},
     CMIF_COMMON_OPTIONS,
@@ -80,7 +81,8 @@ typedef struct doc {
     cmif_secret         text;
     cmif_attack_entity *entities;
     size_t              entity_count;
-    bool                first; /* of its file: a conversation begins */
+    bool                first;    /* of its file: a conversation begins */
+    cmif_secret         released; /* of a text that a model is to guess */
 } doc;
 
 typedef struct leak {
@@ -118,6 +120,7 @@ typedef struct leak {
         double            claimed;
     } epsilon;
     cmif_attack_found found;
+    cmif_rebuilt      rebuilt;
     uint64_t         *worst; /* [word_count] times named */
     char              mechanism[160], certified[160];
     char              no_rows[200], no_lm[80]; /* why not */
@@ -368,6 +371,12 @@ static cmif_code release_all(leak *l, uint32_t seed, cmif_err *err)
         if (rc == CMIF_OK && l->attack) {
             rc = cmif_attack_add(l->attack, &l->releases[seed], d->text.data, d->text.size, released, left.spans,
                                  left.count, err);
+        }
+        if (rc == CMIF_OK && seed == 0 && reconstruct && i < CMIF_REBUILD_TEXTS) {
+            size_t         size;
+            const uint8_t *bytes = cmif_released_bytes(released, &size);
+            rc = cmif_secret_append(&l->docs[i].released, bytes, size < CMIF_REBUILD_SIZE ? size : CMIF_REBUILD_SIZE,
+                                    err);
         }
         if (rc == CMIF_OK && seed == 0 && asked("entities")) {
             rc = look_at_entities(l, d, released, &left, book, err);
@@ -675,6 +684,26 @@ static cmif_code run_epsilon(leak *l, cmif_err *err)
     return rc;
 }
 
+static cmif_code run_rebuild(leak *l, cmif_err *err)
+{
+    cmif_rebuild_text texts[CMIF_REBUILD_TEXTS];
+    size_t            count = 0;
+    for (; count < l->doc_count && count < CMIF_REBUILD_TEXTS; count++) {
+        const doc *d = &l->docs[count];
+        texts[count] = (cmif_rebuild_text){.text = (const char *) d->text.data,
+                                           .size = d->text.size < CMIF_REBUILD_SIZE ? d->text.size : CMIF_REBUILD_SIZE,
+                                           .released      = d->released.size ? (const char *) d->released.data : "",
+                                           .released_size = d->released.size,
+                                           .entities      = d->entities};
+        while (texts[count].entity_count < d->entity_count &&
+               d->entities[texts[count].entity_count].from + d->entities[texts[count].entity_count].size <=
+                   texts[count].size) {
+            texts[count].entity_count++;
+        }
+    }
+    return cmif_rebuild(reconstruct, texts, count, &l->rebuilt, err);
+}
+
 static cmif_code attack_all(leak *l, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
@@ -747,7 +776,7 @@ static const char *epsilon_text(double epsilon, char out[static 32])
 }
 
 /* Paragraphs that stand under the table, on the terminal and in the report alike; NULL: no such. */
-enum { LINES = 9 };
+enum { LINES = 10 };
 static const char *line_of(const leak *l, int which, char out[static 512])
 {
     char a[32], b[32], c[32];
@@ -806,13 +835,23 @@ static const char *line_of(const leak *l, int which, char out[static 512])
                  (unsigned long long) l->found.surrogates,
                  percent((double) l->found.mapped / (double) l->found.surrogates, a),
                  percent(l->found.chance / (double) l->found.surrogates, c));
-    } else if (which == 7 && (l->no_rows[0] || l->no_lm[0])) {
+    } else if (which == 7 && l->rebuilt.texts) {
+        const cmif_rebuilt *r = &l->rebuilt;
+        snprintf(out, 512,
+                 "Of %llu words that the releases of %llu texts lack, the model's guess holds %s %% (a guess at "
+                 "another text: %s %%); "
+                 "of %llu names, numbers and codes, %llu.",
+                 (unsigned long long) r->words, (unsigned long long) r->texts,
+                 percent(r->words ? (double) r->named / (double) r->words : NAN, a),
+                 percent(r->words ? (double) r->by_chance / (double) r->words : NAN, b),
+                 (unsigned long long) r->found.entities, (unsigned long long) r->found.whole);
+    } else if (which == 8 && (l->no_rows[0] || l->no_lm[0])) {
         snprintf(out, 512, "Not tried: %s%s%s.", l->no_lm, l->no_lm[0] && l->no_rows[0] ? "; " : "",
                  l->no_rows[0] ? "nearest: " : "");
         if (l->no_rows[0]) {
             snprintf(out + strlen(out) - 1, 512 - strlen(out), "%s.", l->no_rows);
         }
-    } else if (which == 8 && attacks && in_list(attacks, "mask")) {
+    } else if (which == 9 && attacks && in_list(attacks, "mask")) {
         snprintf(out, 512,
                  "Not supported: mask. It needs an encoder with its masked-token head, and no model format that is "
                  "read here has one.");
@@ -916,7 +955,7 @@ static json_t *leak_json(const leak *l)
         json_array_append_new(
             worst, json_pack("{s:s%, s:I}", "word", w.data, w.size, "times", (json_int_t) l->worst[words[i]]));
     }
-    for (int i = 7; i < LINES; i++) {
+    for (int i = 8; i < LINES; i++) {
         if (line_of(l, i, text)) {
             json_array_append_new(not_tried, json_string(text));
         }
@@ -948,13 +987,21 @@ static json_t *leak_json(const leak *l)
     }
     if (out && l->epsilon.there) {
         json_object_set_new(out, "epsilon",
-                            json_pack("{s:o, s:f, s:I}", "at_least", number_json(fmax(l->epsilon.bound.epsilon, 0)), "claimed",
-                                      l->epsilon.claimed, "pairs", (json_int_t) l->epsilon.bound.pairs));
+                            json_pack("{s:o, s:f, s:I}", "at_least", number_json(fmax(l->epsilon.bound.epsilon, 0)),
+                                      "claimed", l->epsilon.claimed, "pairs", (json_int_t) l->epsilon.bound.pairs));
     }
     if (out && l->repeat.again) {
         json_object_set_new(
             out, "sent_again",
             json_pack("{s:I, s:I}", "texts", (json_int_t) l->repeat.again, "same", (json_int_t) l->repeat.same));
+    }
+    if (out && l->rebuilt.texts) {
+        const cmif_rebuilt *r = &l->rebuilt;
+        json_object_set_new(out, "reconstruction",
+                            json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "texts", (json_int_t) r->texts, "words",
+                                      (json_int_t) r->words, "named", (json_int_t) r->named, "by_chance",
+                                      (json_int_t) r->by_chance, "entities", (json_int_t) r->found.entities, "whole",
+                                      (json_int_t) r->found.whole));
     }
     if (out && l->found.entities) {
         json_object_set_new(out, "entities",
@@ -1011,7 +1058,8 @@ static json_t *report_json(const leak *l)
     heading(l, text);
     json_t *sections = json_pack(
         "[{s:s, s:[s,s], s:{s:[s,s,s,s], s:s, s:o, s:s}}]", "heading", "What an attacker names", "text", text,
-        "A word counts as named when the attack's one answer is the word that was written. Words in clear are "
+        "A word counts as named when the attack's answer (of nearest k: one of its k) is the word that was written. "
+        "Words in clear are "
         "not counted: everybody has them. Changed: words that left as another.",
         "table", "columns", "attack", "with", "of drawn words, %", "of changed ones, %", "align", "llrr", "rows", rows,
         "caption", "95 % Wilson intervals for the words of one release; words of one text are not independent.");
@@ -1095,6 +1143,8 @@ static cmif_code open_leak(leak *l, cmif_err *err)
     cmif_code rc = open_lms(l, err);
     rc           = rc == CMIF_OK ? read_texts(l, err) : rc;
     rc           = rc == CMIF_OK ? cmif_guard_open(&guard_options, false, &l->guard, err) : rc;
+    snprintf(l->mechanism, sizeof l->mechanism, "none");
+    snprintf(l->certified, sizeof l->certified, "nothing is drawn");
     if (rc != CMIF_OK || !l->guard.table) {
         return rc;
     }
@@ -1120,6 +1170,7 @@ static void close_leak(leak *l)
 {
     for (size_t i = 0; i < l->doc_count; i++) {
         cmif_secret_wipe(&l->docs[i].text);
+        cmif_secret_wipe(&l->docs[i].released);
         free(l->docs[i].entities);
     }
     free(l->docs);
@@ -1168,6 +1219,9 @@ int cmif_leak_test(int argc, char **argv)
     if (rc == CMIF_OK && l.attack) {
         count_words(&l);
         rc = attack_all(&l, &err);
+    }
+    if (rc == CMIF_OK && reconstruct) {
+        rc = run_rebuild(&l, &err);
     }
     cmif_status(NULL);
     l.seconds = now() - begun;
