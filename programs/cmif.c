@@ -47,6 +47,10 @@ static int bench(int argc, char **argv)
     return become("cmif-bench", NULL, argc, argv);
 }
 
+static int eval(int argc, char **argv)
+{
+    return become("cmif-eval", "eval", argc, argv);
+}
 static int leak_test(int argc, char **argv)
 {
     return become("cmif-eval", "leak-test", argc, argv);
@@ -74,6 +78,7 @@ static const struct {
     {"pull", pull, "bring a small model, smollm2 or minilm, or public words"},
     {"split", split, "write the two halves of a model file"},
     {"inspect", inspect, NULL},
+    {"eval", eval, "measure what is left of a task under each mechanism"},
     {"leak-test", leak_test, "attack what would leave, and say what comes back"},
     {"doctor", cmif_doctor, "check machine, programs, model and server; say what to do"},
     {"bench", bench, NULL},
