@@ -31,7 +31,7 @@ static uint64_t fingerprint(const char *path, const struct stat *info)
                           (uint64_t) info->st_mtim.tv_sec, (uint64_t) info->st_mtim.tv_nsec};
     uint64_t hash      = 0xcbf29ce484222325u; /* FNV-1a: names, not secrets; the key in the files is what is checked */
     for (size_t i = 0; i < sizeof numbers; i++) {
-        hash = (hash ^ ((const uint8_t *) numbers)[i]) * 0x100000001b3u;
+        hash = (hash ^ (uint8_t) (numbers[i / 8] >> i % 8 * 8)) * 0x100000001b3u;
     }
     for (const char *c = path; *c; c++) {
         hash = (hash ^ (uint8_t) *c) * 0x100000001b3u;

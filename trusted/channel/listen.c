@@ -160,10 +160,10 @@ static cmif_code socket_open(cmif_listener *listener, const cmif_listen_options 
 {
     const struct addrinfo   hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo        *found = NULL;
-    struct sockaddr_storage here;
-    socklen_t               size = sizeof here;
-    const int               one  = 1;
-    const int               bad  = getaddrinfo(o->host, o->port, &hints, &found);
+    struct sockaddr_storage here  = {0};
+    socklen_t               size  = sizeof here;
+    const int               one   = 1;
+    const int               bad   = getaddrinfo(o->host, o->port, &hints, &found);
     if (bad) {
         return cmif_fail(err, CMIF_E_IO, "cannot look up %s:%s: %s", o->host, o->port, gai_strerror(bad));
     }
@@ -222,7 +222,7 @@ cmif_code cmif_listener_wait(cmif_listener *listener, int wake, int *fd, char ad
 {
     const int one = 1;
     for (;;) {
-        struct sockaddr_storage from;
+        struct sockaddr_storage from = {0};
         socklen_t               size = sizeof from;
         struct pollfd           p[2] = {{.fd = listener->fd, .events = POLLIN}, {.fd = wake, .events = POLLIN}};
         if (poll(p, 2, -1) < 0) {
