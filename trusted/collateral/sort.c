@@ -692,10 +692,23 @@ static void settle_bare(cmif_sorted *s)
  */
 static void settle_keys(cmif_sorted *s)
 {
+    uint8_t *keys[CMIF_SORTED_MAX] = {NULL}; /* of PEM, as DER: each is decoded once */
+    size_t   sizes[CMIF_SORTED_MAX];
+    for (size_t i = 0; i < s->count; i++) {
+        const cmif_item *item = &s->items[i].item;
+        if (item->kind == CMIF_ITEM_TPM_AK && item->size && item->data[0] == '-') {
+            BIO      *bio  = BIO_new_mem_buf(item->data, (int) item->size);
+            EVP_PKEY *key  = bio ? PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL) : NULL;
+            const int size = key ? i2d_PUBKEY(key, &keys[i]) : 0;
+            sizes[i]       = size > 0 ? (size_t) size : 0;
+            EVP_PKEY_free(key);
+            BIO_free(bio);
+        }
+    }
     for (size_t i = 0; i < s->count; i++) {
         cmif_sorted_item *tpm  = &s->items[i];
         cmif_tpm_public public = {0};
-        if (tpm->item.kind != CMIF_ITEM_TPM_AK ||
+        if (tpm->item.kind != CMIF_ITEM_TPM_AK || keys[i] ||
             cmif_tpm_public_read(tpm->item.data, tpm->item.size, &public, NULL) != CMIF_OK) {
             continue;
         }
@@ -709,23 +722,15 @@ static void settle_keys(cmif_sorted *s)
             }
         }
         for (size_t j = 0; tpm->item.kind == CMIF_ITEM_TPM_AK && j < s->count; j++) {
-            cmif_sorted_item *other = &s->items[j];
-            uint8_t          *der   = NULL;
-            EVP_PKEY         *key   = NULL;
-            if (j != i && other->item.kind == CMIF_ITEM_TPM_AK && other->item.size && other->item.data[0] == '-') {
-                BIO *bio = BIO_new_mem_buf(other->item.data, (int) other->item.size);
-                key      = bio ? PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL) : NULL;
-                BIO_free(bio);
-            }
-            int              size = key ? i2d_PUBKEY(key, &der) : 0;
-            cmif_sorted_item bare = {.item = {0, der, size > 0 ? (size_t) size : 0}};
-            if (der && holds(&bare, public.x.data, public.x.size) &&
+            const cmif_sorted_item bare = {.item = {0, keys[j], keys[j] ? sizes[j] : 0}};
+            if (keys[j] && s->items[j].item.kind && holds(&bare, public.x.data, public.x.size) &&
                 (!public.y.size || holds(&bare, public.y.data, public.y.size))) {
-                drop(other, "the same key as in a file that also has its attributes");
+                drop(&s->items[j], "the same key as in a file that also has its attributes");
             }
-            OPENSSL_free(der);
-            EVP_PKEY_free(key);
         }
+    }
+    for (size_t i = 0; i < s->count; i++) {
+        OPENSSL_free(keys[i]);
     }
 }
 
@@ -762,10 +767,13 @@ void cmif_sort_settle(cmif_sorted *s)
                 drop(one, "PCR values, which another file has too"); /* either must hash to what is signed */
             }
         }
-        if (one->item.kind == CMIF_ITEM_RATLS) {
-            size_t           size = 0;
-            uint8_t         *der  = der_of(one, &size);
-            cmif_sorted_item bare = {.item = {0, der, size}};
+    }
+    const bool single = count_kind(s, CMIF_ITEM_RATLS) == 1; /* two are refused, whatever is in them */
+    for (size_t i = 0; single && i < s->count; i++) {
+        if (s->items[i].item.kind == CMIF_ITEM_RATLS) {
+            size_t                 size = 0;
+            uint8_t               *der  = der_of(&s->items[i], &size);
+            const cmif_sorted_item bare = {.item = {0, der, size}};
             for (size_t j = 0; j < s->count; j++) {
                 cmif_sorted_item *quote = &s->items[j];
                 if (quote->item.kind == CMIF_ITEM_QUOTE && holds(&bare, quote->item.data, quote->item.size)) {
