@@ -49,7 +49,7 @@ static const char head[] =
     "@media screen and (min-width: 46rem) { .broad .wide { width: max-content; min-width: 100%; max-width:\n"
     "  min(100vw - 3rem, 68rem);\n"
     "  position: relative; left: 50%; transform: translateX(-50%); } }\n"
-    "table { border-collapse: separate; border-spacing: 0; min-width: 100%; font-size: .9375rem; line-height: 1.35;\n"
+    "table { border-collapse: separate; border-spacing: 0; font-size: .9375rem; line-height: 1.35;\n"
     "  font-variant-numeric: lining-nums tabular-nums; }\n"
     "th, td { padding: .22rem .6rem; text-align: left; vertical-align: top; font-weight: 400; }\n"
     "thead th { border-block: 1.5px solid var(--ink); border-bottom-width: .75px; vertical-align: bottom;\n"
@@ -58,7 +58,7 @@ static const char head[] =
     "tbody tr:last-child > * { border-bottom: 1.5px solid var(--ink); }\n"
     "tr > :first-child { padding-left: .15rem; position: sticky; left: 0; background: var(--paper); }\n"
     "tr > :last-child { padding-right: .15rem; }\n"
-    "tbody th { min-width: 7.5rem; }\n"
+    ".broad table { min-width: 100%; } .broad tbody th { min-width: 7.5rem; }\n"
     ".c { text-align: center; } .r { text-align: right; } td.r, td.c { white-space: nowrap; }\n"
     "strong { font-weight: 700; } sup { font-size: .75em; line-height: 0; }\n"
     "small { display: block; color: var(--quiet); font-size: .8125rem; white-space: nowrap; }\n"
@@ -79,12 +79,11 @@ static const char head[] =
     "  stroke-width: 1.8; }\n"
     ".whisker { fill: none; stroke: var(--ink); stroke-width: 1.2; }\n"
     ".under { fill: none; stroke: var(--paper); stroke-width: 3; }\n"
-    ".ring { fill: none; stroke: var(--ink);\n"
-    "  stroke-width: 1.6; }\n"
+    ".ring { fill: none; stroke: var(--ink); stroke-width: 1.6; }\n"
     ".halo { stroke: var(--paper); stroke-width: 3.5px; paint-order: stroke; stroke-linejoin: round; }\n"
-    "@media (max-width: 34rem) { body { font-size: 1rem; padding-top: 1.25rem; } dl { grid-template-columns: 1fr;\n"
-    "  gap: 0; }\n"
-    "  dd { margin-bottom: .4rem; } svg text { font-size: 16px; } }\n"
+    "@media (max-width: 34rem) { body { font-size: 1rem; padding-top: 1.25rem; } svg text { font-size: 16px; }\n"
+    "  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; }\n"
+    "  table { width: max-content; } th, td { max-width: 13rem; } tr > :first-child { max-width: 8.5rem; } }\n"
     "@media print { html { font-size: 9.5pt; } body { max-width: none; padding: 0; } .wide { overflow: visible; }\n"
     "  tr > :first-child { position: static; background: none; } svg text { font-size: 12px; }\n"
     "  figure, tr { break-inside: avoid; } figure.long { break-inside: auto; } h2 { break-after: avoid; }\n"
@@ -204,6 +203,13 @@ int cmif_page_decimals(const json_t *number)
     return 4;
 }
 
+void cmif_page_caption(page *p, const json_t *caption)
+{
+    fputs(caption ? ".</b> " : "</b>", p->out);
+    cmif_page_text(p, caption ? json_string_value(caption) : "");
+    fputs("</figcaption>\n", p->out);
+}
+
 void cmif_page_number(page *p, double value, int decimals)
 {
     char text[400];
@@ -311,13 +317,11 @@ static bool put_table(page *p, const json_t *table)
         return cmif_page_refuse(p, "%zu columns and %zu letters in \"align\": 1 to %d columns, and l, c or r for each",
                                 count, strlen(letter), MOST_COLUMNS);
     }
-    fprintf(p->out, "<figure class=\"table%s%s\">\n<figcaption><b>Table %u.</b> ", count > 6 ? " broad" : "",
+    fprintf(p->out, "<figure class=\"table%s%s\">\n<figcaption><b>Table %u", count > 6 ? " broad" : "",
             json_array_size(rows) > 25 ? " long" : "", ++p->tables);
-    cmif_page_text(p, caption ? json_string_value(caption) : "");
-    fprintf(
-        p->out,
-        "</figcaption>\n<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"Table %u\"><table>\n<thead><tr>",
-        p->tables);
+    cmif_page_caption(p, caption);
+    fprintf(p->out, "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"Table %u\"><table>\n<thead><tr>",
+            p->tables);
     for (size_t i = 0; i < count; i++) {
         const json_t *name = json_array_get(columns, i);
         if (!json_is_string(name)) {

@@ -29,6 +29,9 @@ bool cmif_page_member(page *p, const json_t *object, const char *key, json_type 
 /* Text as text of the page. */
 void cmif_page_text(page *p, const char *text);
 
+/* The rest of "<figcaption><b>Table 1": a full stop and the caption, if there is one (a text, or NULL). */
+void cmif_page_caption(page *p, const json_t *caption);
+
 /* A number with so many decimals, in figures as they are typeset. */
 void cmif_page_number(page *p, double value, int decimals);
 

@@ -607,8 +607,8 @@ bool cmif_page_plot(page *p, const json_t *object)
         put_legend(p, &plot);
     }
     put_values(p, &plot);
-    fprintf(p->out, "<figcaption><b>Figure %u.</b> ", plot.number);
-    cmif_page_text(p, caption ? json_string_value(caption) : "");
-    fputs("</figcaption>\n</figure>\n", p->out);
+    fprintf(p->out, "<figcaption><b>Figure %u", plot.number);
+    cmif_page_caption(p, caption);
+    fputs("</figure>\n", p->out);
     return true;
 }
