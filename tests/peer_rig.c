@@ -53,8 +53,8 @@ static bool prove(SSL *ssl, const uint8_t nonce[static 32], const char *model_id
         .kind     = CMIF_MAKER_SIM,
         .insecure = 1,
         .identity = is("program") ? "1111111111111111111111111111111111111111111111111111111111111111" : NULL};
-    cmif_claims    claims = {.program = "peer_rig", .model_id = {0}};
-    uint8_t        exporter[32], key[32], asked[32], none[32] = {0}, *proof = NULL;
+    cmif_claims    claims       = {.program = "peer_rig", .model_id = {0}};
+    uint8_t        exporter[32] = {0}, key[32] = {0}, asked[32], none[32] = {0}, *proof = NULL;
     unsigned char *der      = NULL;
     size_t         size     = 0;
     cmif_maker    *maker    = NULL;

@@ -183,9 +183,9 @@ static uint8_t *proof_of(const cmif_claims *what, size_t *size)
 static void a_proof_has_the_bytes_that_its_header_tells(void)
 {
     static const uint8_t begins[] = {CLAIMS_SIZE, 0, 0, 0, 'C', 'M', 'I', 'F', 'C', 'L', '0', '1', 17, 'c', 'm', 'i'};
-    size_t               size, count = 1;
-    cmif_evidence_item   item;
-    cmif_proof           p;
+    size_t               size = 0, count = 1;
+    cmif_evidence_item   item = {0};
+    cmif_proof           p    = {.bundle = NULL};
     uint8_t              hash[64], *bytes = proof_of(&claims, &size);
     cmif_binding         b = binding();
     CHECK(bytes && !memcmp(bytes, begins, sizeof begins) && !memcmp(bytes + 30, claims.model_id, 32) &&
@@ -214,19 +214,19 @@ static void what_is_not_a_proof_is_refused_with_offset_expected_and_found(void)
         size_t      at;
         uint8_t     byte;
         const char *why;
-    } bad[] = {{0, 73, "74 to 136 bytes of claims at offset 0, found a size of 73"},
-               {0, 137, "found a size of 137"},
-               {3, 0x80, "found a size of 21474837"},
-               {0, CLAIMS_SIZE + 1, "name of 18 bytes at offset 12, found 17"},
-               {4, 'c', "'CMIFCL01' at offset 4"},
-               {11, '2', "'CMIFCL01' at offset 4"},
-               {12, 16, "name of 17 bytes at offset 12, found 16"},
-               {12, 255, "name of 17 bytes at offset 12, found 255"},
-               {FIRST_BYTE_OF_PROGRAM, 0, "printable ASCII at offset 13, found byte 0x00"},
-               {FIRST_BYTE_OF_PROGRAM + 16, 0x7f, "printable ASCII at offset 29, found byte 0x7f"},
-               {FIRST_BYTE_OF_PROGRAM, 0x1b, "0x1b"},
-               {FIRST_BYTE_OF_PROGRAM, 0xc3, "0xc3"}};
-    size_t   size;
+    } bad[]        = {{0, 73, "74 to 136 bytes of claims at offset 0, found a size of 73"},
+                      {0, 137, "found a size of 137"},
+                      {3, 0x80, "found a size of 21474837"},
+                      {0, CLAIMS_SIZE + 1, "name of 18 bytes at offset 12, found 17"},
+                      {4, 'c', "'CMIFCL01' at offset 4"},
+                      {11, '2', "'CMIFCL01' at offset 4"},
+                      {12, 16, "name of 17 bytes at offset 12, found 16"},
+                      {12, 255, "name of 17 bytes at offset 12, found 255"},
+                      {FIRST_BYTE_OF_PROGRAM, 0, "printable ASCII at offset 13, found byte 0x00"},
+                      {FIRST_BYTE_OF_PROGRAM + 16, 0x7f, "printable ASCII at offset 29, found byte 0x7f"},
+                      {FIRST_BYTE_OF_PROGRAM, 0x1b, "0x1b"},
+                      {FIRST_BYTE_OF_PROGRAM, 0xc3, "0xc3"}};
+    size_t   size  = 0;
     uint8_t *bytes = proof_of(&claims, &size);
     for (size_t i = 0; bytes && i < sizeof bad / sizeof *bad; i++) {
         const uint8_t was = bytes[bad[i].at];

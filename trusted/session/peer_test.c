@@ -117,7 +117,7 @@ static void claims_that_were_changed_or_exchanged_are_refused(void)
     cmif_claims other = claims;
     other.model_id[0] = 9;
     uint8_t   *bytes  = proof_for(&here, &other, &size);
-    cmif_proof p, q;
+    cmif_proof p = {.bundle = NULL}, q = {.bundle = NULL};
     CHECK(size == proof_size && cmif_proof_read(bytes, size, &p, NULL) == CMIF_OK &&
           cmif_proof_read(proof, proof_size, &q, NULL) == CMIF_OK && p.bundle_size == q.bundle_size);
     memcpy(bytes + (p.bundle - bytes), q.bundle, q.bundle_size); /* evidence that is good for other claims */
@@ -187,7 +187,7 @@ static void no_policy_gives_the_binding_away(void)
 /* A proof of these claims with whatever bundle. */
 static cmif_code judge_bundle(const cmif_evidence *bundle)
 {
-    cmif_proof p;
+    cmif_proof p = {.bundle = NULL};
     CHECK(cmif_proof_read(proof, proof_size, &p, NULL) == CMIF_OK);
     const size_t head  = (size_t) (p.bundle - proof);
     uint8_t     *bytes = malloc(head + bundle->size);
@@ -201,14 +201,14 @@ static cmif_code judge_bundle(const cmif_evidence *bundle)
 /* The bundle's own kinds count: a guess from the bytes would accept what says that it is something else. */
 static void an_item_is_what_its_bundle_says_and_nothing_else(void)
 {
-    cmif_proof         p;
-    cmif_evidence_item sim;
+    cmif_proof         p     = {.bundle = NULL};
+    cmif_evidence_item sim   = {0};
     size_t             count = 1;
     CHECK(cmif_proof_read(proof, proof_size, &p, NULL) == CMIF_OK &&
           cmif_evidence_read(p.bundle, p.bundle_size, &sim, &count, NULL) == CMIF_OK);
-    for (uint8_t kind = 1; kind <= CMIF_EVIDENCE_KIND_MAX; kind++) {
+    for (unsigned kind = 1; kind <= CMIF_EVIDENCE_KIND_MAX; kind++) {
         cmif_evidence bundle = {0};
-        CHECK(cmif_evidence_put(&bundle, kind, sim.data, sim.size, NULL) == CMIF_OK);
+        CHECK(cmif_evidence_put(&bundle, (uint8_t) kind, sim.data, sim.size, NULL) == CMIF_OK);
         const cmif_code rc = judge_bundle(&bundle);
         CHECK(kind == CMIF_EVIDENCE_SIM ? rc == CMIF_OK : refused(rc, CMIF_E_TRUST, "the server's evidence"));
         cmif_evidence_free(&bundle);
@@ -225,10 +225,10 @@ static void no_byte_of_others_reaches_the_terminal(void)
 {
     static const char *const garbage[] = {"\x1b]0;\a\x1b[31m\x80\xff", "{\"tcbInfo\":\"\x1b[31m\x9b\"}",
                                           "-----BEGIN CERTIFICATE-----\n\x1b[31m\n-----END CERTIFICATE-----\n"};
-    for (uint8_t kind = 1; kind <= CMIF_EVIDENCE_KIND_MAX; kind++) {
+    for (unsigned kind = 1; kind <= CMIF_EVIDENCE_KIND_MAX; kind++) {
         for (size_t i = 0; i < sizeof garbage / sizeof *garbage; i++) {
             cmif_evidence bundle = {0};
-            CHECK(cmif_evidence_put(&bundle, kind, garbage[i], strlen(garbage[i]), NULL) == CMIF_OK);
+            CHECK(cmif_evidence_put(&bundle, (uint8_t) kind, garbage[i], strlen(garbage[i]), NULL) == CMIF_OK);
             CHECK(refused(judge_bundle(&bundle), CMIF_E_TRUST, "the server's evidence"));
             cmif_evidence_free(&bundle);
         }

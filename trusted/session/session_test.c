@@ -914,7 +914,8 @@ static cmif_code table_source(void *context, uint64_t offset, uint8_t *buffer, s
     (void) err;
     for (size_t i = 0; i < size; i += sizeof(float)) {
         size_t element = (offset + i) / sizeof(float);
-        float  value   = element % WIDTH == 0 ? (float) (element / WIDTH) : 0;
+        size_t id      = element / WIDTH;
+        float  value   = element % WIDTH == 0 ? (float) id : 0;
         memcpy(buffer + i, &value, sizeof value);
     }
     return CMIF_OK;
