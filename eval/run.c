@@ -251,7 +251,8 @@ const float *cmif_runner_vector(const cmif_runner *r, size_t ticket)
 
 cmif_runner_counts cmif_runner_totals(const cmif_runner *r)
 {
-    cmif_runner_counts n = {.texts = r->texts, .computed = r->tickets, .rows_seconds = r->rows_seconds};
+    cmif_runner_counts n = {
+        .texts = r->texts, .computed = r->tickets, .servers = r->server_count, .rows_seconds = r->rows_seconds};
     for (size_t i = 0; i < r->worker_count; i++) {
         n.encode_seconds += r->workers[i].seconds;
     }

@@ -34,6 +34,7 @@ const float *cmif_runner_vector(const cmif_runner *runner, size_t ticket);
 
 typedef struct cmif_runner_counts {
     uint64_t texts, computed; /* that were put; that had not been computed before */
+    uint32_t servers;
     double   rows_seconds;    /* making their rows */
     double   encode_seconds;  /* computing, as sessions see it: sums over sessions, so more than the clock shows */
 } cmif_runner_counts;

@@ -76,6 +76,7 @@ def figures_are_those_of_the_runs():
     against = found["custext+", "1", "bayes"]["against_custext+"]
     assert 0 <= against["mcnemar_p"] <= against["holm_p"] <= 1
     assert result["noise"]["runs"] == 3 and result["block_seeds"] == [1] and result["setting"].startswith("I") and result["final"] is False
+    assert result["texts"]["computed"] > 0.85 * result["texts"]["sent"], "texts of different rows were taken for the same"
     page = open(f"{WORK}/report.html").read()
     assert "custext+" in page and "<script" not in page and "<svg" in page
 
