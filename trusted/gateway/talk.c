@@ -24,7 +24,8 @@ struct cmif_talk {
     cmif_talks        *all;
     cmif_talk         *next;
     char               owner[OWNER_SIZE];
-    cmif_conversation *conversation;
+    cmif_conversation *conversation; /* NULL where there is no policy: then */
+    cmif_vault        *empty;        /* nothing is ever put back */
     cmif_tab           tab;
     bool               holds;              /* texts were released that no entry has yet: the next one is theirs, too */
     uint8_t            marks[MARKS][HASH]; /* what its requests began with, up to each message */
@@ -130,6 +131,7 @@ static void talk_free(cmif_talk *t)
     }
     cmif_tab_close(&t->tab);
     cmif_conversation_free(t->conversation);
+    cmif_vault_free(t->empty);
     json_decref(t->made);
     json_decref(t->meant);
     cmif_wipe(t, sizeof *t);
@@ -188,7 +190,7 @@ static cmif_code talk_new(cmif_talks *all, const char *owner, cmif_talk **out, c
     if (rc == CMIF_OK) {
         strcpy(t->owner, owner);
         t->all = all;
-        rc     = cmif_conversation_new(&about, &t->conversation, err);
+        rc = o->policy ? cmif_conversation_new(&about, &t->conversation, err) : cmif_vault_new(NULL, &t->empty, err);
     }
     if (rc == CMIF_OK) {
         rc = cmif_tab_open(&t->tab, o->books, t->owner, err);
@@ -330,7 +332,7 @@ static bool ordinary_name(const cmif_lists *lists, cmif_str name)
 static cmif_code release_name(cmif_talk *t, cmif_str name, cmif_released **out, cmif_err *err)
 {
     char made[32];
-    if (ordinary_name(t->all->options.lists, name)) {
+    if (!t->conversation || ordinary_name(t->all->options.lists, name)) {
         return cmif_dp_release_identity(name.data, name.size, out, err);
     }
     const char *known = json_string_value(json_object_getn(t->made, name.data, name.size));
@@ -404,6 +406,9 @@ static cmif_code release_text(cmif_talk *t, cmif_request_text *text, bool last, 
 {
     cmif_sanitized what = {0};
     cmif_counts    entry;
+    if (!t->conversation) {
+        return cmif_dp_release_identity(text->text.data, text->text.size, &text->released, err);
+    }
     if (t->holds) {
         cmif_conversation_more(t->conversation);
     }
@@ -452,7 +457,8 @@ static cmif_code release_all(cmif_talk *t, cmif_request *r, cmif_talk_counts *co
             rc = release_text(t, &r->texts[i], i == last, counts, err);
         }
     }
-    if (rc == CMIF_OK && last == SIZE_MAX) { /* names and old answers alone: a request all the same */
+    if (rc == CMIF_OK && last == SIZE_MAX &&
+        t->conversation) { /* names and old answers alone: a request all the same */
         rc = cmif_tab_enter(&t->tab, &(cmif_counts){0}, err);
     }
     return rc;
@@ -481,7 +487,7 @@ cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif
 
 cmif_code cmif_talk_restorer(const cmif_talk *t, bool json, cmif_restore **out, cmif_err *err)
 {
-    return cmif_restore_new(cmif_conversation_vault(t->conversation), json, out, err);
+    return cmif_restore_new(t->conversation ? cmif_conversation_vault(t->conversation) : t->empty, json, out, err);
 }
 
 void cmif_talk_answered(cmif_talk *t, const void *came, size_t came_size, const void *shown, size_t shown_size)

@@ -15,7 +15,7 @@
 #include "sanitizer/sanitizer.h"
 
 typedef struct cmif_talks_options { /* all must outlive the talks */
-    const cmif_policy *policy;
+    const cmif_policy *policy;       /* NULL: text leaves as it is */
     const cmif_lists  *lists;
     const cmif_table  *table;        /* NULL where the policy draws nothing */
     cmif_certificate   certificate;

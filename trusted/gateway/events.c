@@ -1,0 +1,260 @@
+#include "gateway/events.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static cmif_code lied(cmif_err *err, const char *what)
+{
+    return cmif_fail(err, CMIF_E_PEER, "the upstream's answer is not as it should be: %s", what);
+}
+
+/* Is it an index, and which? */
+static bool index_of(const json_t *object, const char *key, uint32_t most, uint32_t *out)
+{
+    const json_t    *value = json_object_get(object, key);
+    const json_int_t n     = json_is_integer(value) ? json_integer_value(value) : value ? -1 : 0;
+    *out                   = (uint32_t) n;
+    return n >= 0 && n < (json_int_t) most;
+}
+
+static const char *text_of(const json_t *object, const char *key, size_t *size)
+{
+    const json_t *value = json_object_get(object, key);
+    *size               = json_string_length(value);
+    return json_string_value(value);
+}
+
+static cmif_code take_tools(cmif_events *e, uint32_t choice, const json_t *calls, cmif_err *err)
+{
+    const json_t *call;
+    size_t        i, name_size, size;
+    json_array_foreach(calls, i, call)
+    {
+        const json_t *function = json_object_get(call, "function");
+        const char   *name = text_of(function, "name", &name_size), *arguments = text_of(function, "arguments", &size);
+        uint32_t      at;
+        if (!index_of(call, "index", 128, &at)) {
+            return lied(err, "a tool call without its place");
+        }
+        e->hooks->on_tool(e->hooks->context, choice, at, name ? name : "", name_size, arguments ? arguments : "", size);
+    }
+    return CMIF_OK;
+}
+
+static bool finish_of(const char *name, cmif_finish *out)
+{
+    static const char *const names[] = {"stop", "length", "tool_calls", "content_filter"};
+    for (size_t i = 0; i < 4; i++) {
+        if (!strcmp(name, names[i])) {
+            *out = (cmif_finish) i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static cmif_code take_choice(cmif_events *e, const json_t *choice, cmif_err *err)
+{
+    const cmif_call_hooks *h     = e->hooks;
+    const bool             chat  = e->endpoint == CMIF_ENDPOINT_CHAT;
+    const json_t          *delta = chat ? json_object_get(choice, "delta") : choice,
+                 *logprobs       = json_object_get(choice, "logprobs");
+    const char *text, *reason;
+    uint32_t    at;
+    size_t      size;
+    cmif_finish finish;
+    if (!json_is_object(delta) || !index_of(choice, "index", 64, &at)) {
+        return lied(err, "a choice without its place or delta");
+    }
+    e->any = true;
+    text   = text_of(delta, chat ? "content" : "text", &size);
+    if (text && size) {
+        h->on_text(h->context, at, text, size);
+    }
+    text = text_of(delta, "refusal", &size);
+    if (text && size) {
+        h->on_refusal(h->context, at, text, size);
+    }
+    if (json_is_object(logprobs)) {
+        h->on_logprobs(h->context, at, logprobs);
+    }
+    cmif_code rc = take_tools(e, at, json_object_get(delta, "tool_calls"), err);
+    reason       = text_of(choice, "finish_reason", &size);
+    if (rc == CMIF_OK && reason) {
+        if (!finish_of(reason, &finish)) {
+            return lied(err, "an unknown reason for the end");
+        }
+        h->on_finish(h->context, at, finish);
+    }
+    return rc;
+}
+
+static void take_usage(const cmif_events *e, const json_t *usage)
+{
+    const json_t    *details    = json_object_get(usage, "prompt_tokens_details");
+    const json_int_t prompt     = json_integer_value(json_object_get(usage, "prompt_tokens")),
+                     completion = json_integer_value(json_object_get(usage, "completion_tokens")),
+                     cached     = json_integer_value(json_object_get(details, "cached_tokens"));
+    const cmif_call_usage u     = {.prompt     = prompt > 0 ? (uint64_t) prompt : 0,
+                                   .completion = completion > 0 ? (uint64_t) completion : 0,
+                                   .cached     = cached > 0 ? (uint64_t) cached : 0};
+    if (json_is_object(usage)) {
+        e->hooks->on_usage(e->hooks->context, &u);
+    }
+}
+
+/* The model that answers is one and the same. */
+static cmif_code check_model(cmif_events *e, const json_t *object, cmif_err *err)
+{
+    size_t      size;
+    const char *model = text_of(object, "model", &size);
+    if (!model) {
+        return CMIF_OK;
+    }
+    if (size >= sizeof e->model || (*e->model && strcmp(e->model, model) != 0)) {
+        return lied(err, "another model answers than before");
+    }
+    strcpy(e->model, model);
+    return CMIF_OK;
+}
+
+static cmif_code take_chunk(cmif_events *e, const void *bytes, size_t size, cmif_err *err)
+{
+    json_t       *object  = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *choices = json_object_get(object, "choices"), *choice;
+    size_t        i;
+    cmif_code     rc = !object                            ? lied(err, "an event that is no JSON")
+                       : json_object_get(object, "error") ? lied(err, "it ends with an error")
+                       : !json_is_array(choices)          ? lied(err, "an event without choices")
+                                                          : check_model(e, object, err);
+    if (rc == CMIF_OK) {
+        json_array_foreach(choices, i, choice)
+        {
+            rc = take_choice(e, choice, err);
+            if (rc != CMIF_OK) {
+                break;
+            }
+        }
+    }
+    if (rc == CMIF_OK) {
+        take_usage(e, json_object_get(object, "usage"));
+    }
+    json_decref(object);
+    return rc;
+}
+
+/* A line of server-sent events, without its end. */
+static cmif_code take_line(cmif_events *e, const uint8_t *line, size_t size, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    if (size == 0) { /* dispatches what was gathered */
+        if (e->data.size == 6 && !memcmp(e->data.data, "[DONE]", 6)) {
+            e->done = true;
+        } else if (e->data.size) {
+            rc = take_chunk(e, e->data.data, e->data.size, err);
+        }
+        e->data.size = 0;
+    } else if (size >= 5 && !memcmp(line, "data:", 5)) {
+        const size_t skip = size > 5 && line[5] == ' ' ? 6 : 5;
+        if (e->done) {
+            return lied(err, "it goes on behind its end");
+        }
+        if (e->data.size + size > CMIF_EVENTS_LINE_MAX) {
+            return lied(err, "an event that is too long");
+        }
+        rc = e->data.size ? cmif_secret_append(&e->data, "\n", 1, err) : CMIF_OK;
+        if (rc == CMIF_OK) {
+            rc = cmif_secret_append(&e->data, line + skip, size - skip, err);
+        }
+    }
+    return rc; /* other fields, and comments, say nothing here */
+}
+
+cmif_code cmif_events_feed(cmif_events *e, const void *bytes, size_t size, cmif_err *err)
+{
+    const uint8_t *at = bytes, *end = at + size;
+    cmif_code      rc = CMIF_OK;
+    e->total += size;
+    if (e->total > CMIF_EVENTS_TOTAL_MAX) {
+        return lied(err, "it has no end");
+    }
+    if (e->endpoint == CMIF_ENDPOINT_EMBEDDINGS) {
+        return cmif_secret_append(&e->data, bytes, size, err);
+    }
+    while (at < end && rc == CMIF_OK) {
+        const uint8_t *newline = memchr(at, '\n', (size_t) (end - at));
+        const size_t   n       = newline ? (size_t) (newline - at) : (size_t) (end - at);
+        if (e->line.size + n > CMIF_EVENTS_LINE_MAX) {
+            return lied(err, "a line that is too long");
+        }
+        rc = cmif_secret_append(&e->line, at, n, err);
+        if (rc == CMIF_OK && newline) {
+            const bool   cr     = e->line.size && e->line.data[e->line.size - 1] == '\r';
+            const size_t length = cr ? e->line.size - 1 : e->line.size;
+            rc                  = take_line(e, e->line.data, length, err);
+            e->line.size        = 0;
+        }
+        at += n + (newline != NULL);
+    }
+    return rc;
+}
+
+static cmif_code take_vectors(cmif_events *e, const json_t *object, cmif_err *err)
+{
+    const json_t *list = json_object_get(object, "data"), *item, *number;
+    size_t        i, k, width = 0;
+    float        *values = NULL;
+    cmif_code     rc     = json_array_size(list) ? CMIF_OK : lied(err, "no vectors");
+    json_array_foreach(list, i, item)
+    {
+        const json_t *vector = json_object_get(item, "embedding");
+        uint32_t      at;
+        width  = i ? width : json_array_size(vector);
+        values = values ? values : malloc(width * sizeof *values + 1);
+        if (rc != CMIF_OK || !values || width == 0 || json_array_size(vector) != width ||
+            !index_of(item, "index", UINT32_MAX, &at) || at != i) {
+            rc = rc != CMIF_OK ? rc
+                 : values      ? lied(err, "vectors out of order, or of different widths")
+                               : cmif_fail(err, CMIF_E_MEMORY, "no memory for vectors");
+            break;
+        }
+        json_array_foreach(vector, k, number)
+        {
+            values[k] = (float) json_number_value(number);
+            if (!json_is_number(number) || !isfinite(values[k])) {
+                rc = lied(err, "a vector with what is no number");
+            }
+        }
+        if (rc == CMIF_OK) {
+            e->any = true;
+            e->hooks->on_vector(e->hooks->context, at, values, width);
+        }
+    }
+    free(values);
+    return rc;
+}
+
+cmif_code cmif_events_end(cmif_events *e, cmif_err *err)
+{
+    if (e->endpoint != CMIF_ENDPOINT_EMBEDDINGS) {
+        return e->done && e->any ? CMIF_OK : lied(err, e->any ? "it broke off" : "it holds no answer");
+    }
+    json_t *object =
+        json_loadb(e->data.size ? (const char *) e->data.data : "", e->data.size, JSON_REJECT_DUPLICATES, NULL);
+    cmif_code rc = object ? check_model(e, object, err) : lied(err, "it is no JSON");
+    if (rc == CMIF_OK) {
+        rc = take_vectors(e, object, err);
+    }
+    if (rc == CMIF_OK) {
+        take_usage(e, json_object_get(object, "usage"));
+    }
+    json_decref(object);
+    return rc;
+}
+
+void cmif_events_wipe(cmif_events *e)
+{
+    cmif_secret_wipe(&e->line);
+    cmif_secret_wipe(&e->data);
+}

@@ -1,0 +1,31 @@
+/* events - what an OpenAI-compatible upstream answers, taken apart: server-sent events, or one JSON object with vectors.
+ *
+ * Strict and bounded: a line, a whole answer and numbers of choices have limits, and what is not as it should be ends the call. Nothing of it is repeated
+ * in an error.
+ *
+ * Sees    generated text.
+ * Source  WHATWG server-sent events; the OpenAI API reference. */
+#ifndef CMIF_GATEWAY_EVENTS_H
+#define CMIF_GATEWAY_EVENTS_H
+
+#include "gateway/upstream.h"
+
+enum { CMIF_EVENTS_LINE_MAX = 4 << 20, CMIF_EVENTS_TOTAL_MAX = 256 << 20 };
+
+typedef struct cmif_events { /* set these two, the rest {0}; end with cmif_events_wipe */
+    cmif_endpoint          endpoint;
+    const cmif_call_hooks *hooks;
+    cmif_secret            line, data; /* unfinished ones */
+    char                   model[256]; /* that answers: it may not change on the way */
+    uint64_t               total;
+    bool                   done;       /* "[DONE]" came */
+    bool                   any;        /* a choice or vector came */
+} cmif_events;
+
+/* Feed bytes of the body; hooks are called, but for on_end. Errors: PEER (what is wrong), MEMORY. */
+CMIF_MUST_USE cmif_code cmif_events_feed(cmif_events *events, const void *bytes, size_t size, cmif_err *err);
+/* The body is over. Errors: PEER (it broke off), MEMORY. */
+CMIF_MUST_USE cmif_code cmif_events_end(cmif_events *events, cmif_err *err);
+void                    cmif_events_wipe(cmif_events *events);
+
+#endif
