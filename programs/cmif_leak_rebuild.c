@@ -133,6 +133,7 @@ cmif_code cmif_rebuild(const char *model, const cmif_rebuild_text *texts, size_t
     cmif_client         client  = {0};
     cmif_rebuilt        found   = {.texts = count};
     cmif_secret        *answers = calloc(count ? count : 1, sizeof *answers);
+    cmif_secret         none    = {0};
     char                status[64];
     where.model        = model;
     where.guard.policy = "none"; /* what is asked about was released before */
@@ -149,7 +150,7 @@ cmif_code cmif_rebuild(const char *model, const cmif_rebuild_text *texts, size_t
     }
     cmif_status(NULL);
     for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
-        score(&texts[i], &answers[i], &answers[(i + 1) % count], &found);
+        score(&texts[i], &answers[i], count > 1 ? &answers[(i + 1) % count] : &none, &found);
     }
     for (size_t i = 0; answers && i < count; i++) {
         cmif_secret_wipe(&answers[i]);
