@@ -154,7 +154,7 @@ typedef struct cmif_attack_entity {
     uint32_t from, size; /* bytes of the text */
 } cmif_attack_entity;
 
-/* What names somebody or something in a text. Where people marked it, [[class|words]]: the marks are taken out of the text. Else by a rule
+/* What names somebody or something in a text, of 3 bytes and more. Where people marked it, [[class|words]]: the marks are taken out of the text. Else by a rule
  * of its own, which knows nothing of the sanitizer's: runs of words with a digit or '@', or with a capital that does not begin a sentence.
  *   size  of text; smaller where there were marks
  *   out   (*count) owned by the caller

@@ -72,8 +72,9 @@ static cmif_code take_marks(char *text, size_t *size, list *l, cmif_err *err)
             continue;
         }
         bool topic = at + 7 < *size && memcmp(text + at, "[[topic", 7) == 0; /* a word, no entity */
+        bool brief = end - 2 - words < 3;                                    /* "20", "OR": stands anywhere by chance */
         memmove(text + put_at, text + words, end - 2 - words);
-        rc = topic ? CMIF_OK : put(l, put_at, put_at + (end - 2 - words), err);
+        rc = topic || brief ? CMIF_OK : put(l, put_at, put_at + (end - 2 - words), err);
         put_at += end - 2 - words;
         at = end;
     }

@@ -1,5 +1,5 @@
 /* Forward-backward over each released sentence: a public bigram model times the table. Written apart from
- * trusted/embed/bayes.c, which computes the same posterior for the rows: each is a check of the other (attack_test). */
+ * trusted/embed/bayes.c, which computes such a posterior for the rows; attack_test sums over all sequences instead. */
 #include "attack_index.h"
 
 #include <stdlib.h>

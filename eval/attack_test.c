@@ -606,7 +606,8 @@ static void entities_are_found_where_they_stand(void)
     CHECK(f.whole == 0 && f.part == 1);
     f = look("nothing here is one, I say", "nothing here is one, I say", &count);
     CHECK(count == 0);
-    f = look("to [[person|dana]] on [[topic|rent]], [[card|4539 1488]]", "to dana on rent, 4539 1488", &count);
+    f = look("to [[person|dana]] on [[topic|rent]] in [[place|OR]], [[card|4539 1488]]", "to dana on rent or 4539 1488",
+             &count);
     CHECK(count == 2 && f.whole == 2);
 }
 
