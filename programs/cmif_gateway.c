@@ -169,6 +169,7 @@ int main(int argc, char **argv)
 
     cmif_secret_harden_process();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a disk with a limit is a full one */
     cmif_code rc = cmif_options_parse(&command, argc - 1, argv + 1, &rest, &err);
     if (rc == CMIF_E_CANCELLED) {
         return 0;

@@ -1,0 +1,388 @@
+#!/usr/bin/env python3
+"""gateway_cli_test: cmif-gateway as OpenAI programs meet it, in front of an upstream of the test's own that records all and lies when asked to.
+See rig.py."""
+
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from rig import BUILD, ENV, WORK, cmif, end, good, promise, run, skip, tidy, within, write
+
+GATEWAY, LISTS = f"{BUILD}/bin/cmif-gateway", f"{BUILD}/tests/lists.gguf"
+NAMES = ["Marisol Okonkwo-Lindqvist", "Okonkwo", "Lindqvist", "marisol.okonkwo@acme-clinic.org", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"]
+SAID = f"I am {NAMES[0]}, write to {NAMES[3]}, card {NAMES[4]}, IBAN {NAMES[5]}."
+
+if not os.path.exists(LISTS):
+    skip(f"{LISTS} is not there: lists_build_test makes it")
+os.makedirs(f"{WORK}/cache/cmif")
+os.symlink(LISTS, f"{WORK}/cache/cmif/lists.gguf")
+
+
+# ---- an upstream ----
+
+class Upstream(BaseHTTPRequestHandler):
+    """Says what it was told, in pieces of five bytes; `lie` makes it do something else."""
+    protocol_version = "HTTP/1.1"
+    bodies, lie, gone = [], None, 0
+
+    def log_message(self, *_):
+        pass
+
+    def chunk(self, data):
+        data = data.encode()
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def event(self, thing):
+        self.chunk("data: " + (thing if isinstance(thing, str) else json.dumps(thing)) + "\n\n")
+
+    def plain(self, status, text, **headers):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(text.encode()))}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        Upstream.bodies.append(body)
+        request, lie = json.loads(body), Upstream.lie
+        if isinstance(lie, int):
+            return self.plain(lie, f'{{"error": {{"message": "you said: {body!r}"}}}}', Retry_After="7", Location="http://127.0.0.1:1/")
+        if self.path.endswith("/embeddings"):
+            return self.plain(200, json.dumps({"object": "list", "model": request["model"], "usage": {"prompt_tokens": 3}, "data": [
+                {"object": "embedding", "index": i, "embedding": [0.5, -1.0]} for i in range(len(request["input"]) if isinstance(request["input"], list) else 1)]}))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            self.answer(request, lie)
+        except OSError:
+            Upstream.gone += 1
+            self.close_connection = True
+        return None
+
+    def answer(self, request, lie):
+        chat = "messages" in request
+        content = request["messages"][-1]["content"] if chat else request["prompt"]
+        text = "You said: " + (content if isinstance(content, str) else "".join(part["text"] for part in content))
+        if lie == "tool":
+            call = {"index": 0, "id": "upstream-1", "type": "function", "function": {"name": request["tools"][0]["function"]["name"], "arguments": ""}}
+            self.event({"model": "there", "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
+            arguments = json.dumps({"who": re.sub(r", write.*", "", content), "n": 3})
+            for i in range(0, len(arguments), 7):
+                self.event({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": arguments[i:i + 7]}}]}}]})
+            self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+            text = ""
+        for i in range(0, len(text), 5):
+            piece = {"delta": {"content": text[i:i + 5]}} if chat else {"text": text[i:i + 5]}
+            self.event({"model": "other" if lie == "model" and i else "there", "choices": [{"index": 0, "finish_reason": None, **piece}]})
+            if lie == "slow":
+                time.sleep(0.3)
+            if lie == "silence":
+                time.sleep(6)
+            if lie == "broken" and i:
+                return
+            if lie == "junk" and i:
+                self.event("{no json: " + text)
+            if lie == "error" and i:
+                self.event({"error": {"message": text}})
+            if lie == "long" and i:
+                self.chunk("data: " + "x" * (5 << 20))
+        if text:
+            self.event({"choices": [{"index": 0, "finish_reason": "stop", **({"delta": {}} if chat else {"text": ""})}]})
+        self.event({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 2}}})
+        self.event("[DONE]")
+        self.wfile.write(b"0\r\n\r\n")
+
+
+upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+upstream.daemon_threads = True
+threading.Thread(target=upstream.serve_forever, daemon=True).start()
+THERE = f"http://127.0.0.1:{upstream.server_address[1]}/v1"
+
+
+# ---- the gateway ----
+
+class Gateway:
+    def __init__(self, *options, env=ENV, policy="names"):
+        self.log = open(f"{WORK}/gateway.log", "ab")
+        self.process = subprocess.Popen([GATEWAY, "--upstream", THERE, "-m", "there", "--name", "here", "--listen", "127.0.0.1:0", "--policy", policy, *options],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, env=env)
+        line = self.process.stdout.readline().decode()
+        assert line.startswith("ready "), f"it does not start: {open(self.log.name).read()}"
+        self.port = int(re.search(r":(\d+)/v1", line)[1])
+
+    def ask(self, path, body=None, timeout=30, **headers):
+        """(status, headers, text)"""
+        Upstream.bodies.clear()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection.request("POST" if body is not None else "GET", path, body if isinstance(body, (str, bytes)) or body is None else json.dumps(body),
+                           {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
+
+    def chat(self, *messages, **more):
+        return self.ask("/v1/chat/completions", {"model": "here", "messages": [{"role": role, "content": content} for role, content in messages], **more})
+
+    def end(self):
+        self.process.terminate()
+        try:
+            return self.process.wait(40)
+        finally:
+            self.log.close()
+
+
+gateway = Gateway()
+tidy.append(lambda: setattr(Upstream, "lie", None))
+
+
+def events(text):
+    """The JSON of a stream's events; it ends as it should."""
+    lines = [line for line in text.split("\n\n") if line and not line.startswith(":")]
+    assert all(line.startswith("data: ") for line in lines), text
+    assert lines[-1] == "data: [DONE]", lines[-1]
+    return [json.loads(line[6:]) for line in lines[:-1]]
+
+
+def nothing_left(*names):
+    for body in Upstream.bodies:
+        for name in names or NAMES:
+            assert name not in body and json.dumps(name)[1:-1] not in body, f"{name} left"
+
+
+@promise
+def an_answer_comes_whole_with_originals_put_back():
+    status, headers, text = gateway.chat(("user", SAID))
+    answer = json.loads(text)
+    assert status == 200 and headers["Content-Type"] == "application/json", text
+    assert answer["choices"][0]["message"]["content"] == "You said: " + SAID, text
+    assert answer["object"] == "chat.completion" and answer["model"] == "here" and answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"] == {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 2}}
+    assert answer["cmif"]["replaced"]["person"] >= 1 and answer["cmif"]["receipt"] == 1
+    nothing_left()
+
+
+@promise
+def a_stream_comes_in_pieces_with_originals_put_back():
+    status, headers, text = gateway.chat(("user", SAID), stream=True, stream_options={"include_usage": True})
+    said = events(text)
+    assert status == 200 and headers["Content-Type"] == "text/event-stream", text
+    assert "".join(c["delta"].get("content", "") for e in said for c in e["choices"]) == "You said: " + SAID
+    assert said[0]["choices"][0]["delta"]["role"] == "assistant" and said[-1]["usage"]["total_tokens"] == 15 and "cmif" in said[-1]
+    assert len(said) > 10 and len({len(line) % 64 for line in text.split("\n\n") if line.startswith("data: {")}) == 1, "chunks tell their size"
+    nothing_left()
+
+
+@promise
+def history_leaves_byte_by_byte_as_it_left():
+    _, _, first = gateway.chat(("system", "You help."), ("user", SAID))
+    [one] = Upstream.bodies
+    said = json.loads(first)["choices"][0]["message"]["content"]
+    before = json.loads(good("budget", "show", "--json").out)
+    gateway.chat(("system", "You help."), ("user", SAID), ("assistant", said), ("user", "And now?"))
+    [two] = Upstream.bodies
+    old, new = json.loads(one)["messages"], json.loads(two)["messages"]
+    assert new[:2] == old and new[2]["content"] == "You said: " + old[1]["content"], new
+    nothing_left()
+    assert json.loads(good("budget", "show", "--json").out) != before, "a request without an entry"
+
+
+@promise
+def tool_calls_come_back_as_json_with_originals():
+    Upstream.lie = "tool"
+    tools = [{"type": "function", "function": {"name": "find_okonkwo", "description": SAID, "parameters": {"type": "object", "properties": {"who": {"type": "string"}}}}}]
+    for stream in (False, True):
+        _, _, text = gateway.chat(("user", SAID), tools=tools, stream=stream)
+        if stream:
+            [call] = [c for e in events(text) for choice in e["choices"] for c in choice["delta"].get("tool_calls", [])]
+        else:
+            message = json.loads(text)["choices"][0]["message"]
+            [call] = message["tool_calls"]
+            assert message["content"] is None
+        assert call["function"]["name"] == "find_okonkwo" and json.loads(call["function"]["arguments"]) == {"who": f"I am {NAMES[0]}", "n": 3}, text
+        nothing_left(*NAMES, "okonkwo")
+    Upstream.lie = None
+
+
+@promise
+def other_endpoints_and_models():
+    status, _, text = gateway.ask("/v1/embeddings", {"model": "here", "input": [SAID, "b"], "encoding_format": "base64"})
+    assert status == 200 and [v["embedding"] for v in json.loads(text)["data"]] == ["AAAAPwAAgL8="] * 2, text
+    nothing_left()
+    status, _, text = gateway.ask("/completions", {"model": "here", "prompt": SAID})  # without /v1, too
+    assert status == 200 and json.loads(text)["choices"][0]["text"] == "You said: " + SAID, text
+    nothing_left()
+    assert json.loads(gateway.ask("/v1/models")[2])["data"][0]["id"] == "here" and gateway.ask("/v1/models/here")[0] == 200
+    assert gateway.ask("/v1/models/there")[0] == 404 and gateway.ask("/health")[0] == 200 and gateway.ask("/ready")[0] == 200
+    assert re.search(r'cmif_words_replaced_total\{class="person"\} [1-9]', gateway.ask("/metrics")[2])
+    assert gateway.ask("/v1/chat/completions")[0] == 405 and gateway.ask("/v1/responses", {})[0] == 501 and gateway.ask("/nothing")[0] == 404
+
+
+@promise
+def what_could_carry_words_is_refused_by_name():
+    for more, param in (({"extra_body": {"x": SAID}}, "extra_body"), ({"logit_bias": {"1": 2}}, "logit_bias"), ({"max_tokens": 0}, "max_tokens"),
+                        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": SAID}}]}]}, "messages[].content[].type")):
+        status, _, text = gateway.chat(("user", "a"), **more)
+        error = json.loads(text)["error"]
+        assert status == 400 and error["param"] == param and error["type"] == "invalid_request_error", text
+        assert not Upstream.bodies and not any(name in text for name in NAMES), text
+    status, _, text = gateway.ask("/v1/chat/completions", '{"model": "here", "messages": ' + SAID)
+    assert status == 400 and not any(name in text for name in NAMES), text
+    assert gateway.ask("/v1/chat/completions", {"model": "there", "messages": [{"role": "user", "content": "a"}]})[0] == 404
+
+
+@promise
+def an_upstream_that_lies_or_fails_is_told_of_in_our_own_words():
+    for lie, status, code in ((400, 400, "upstream_refused"), (401, 502, "attestation_failed"), (429, 503, "upstream_unavailable"),
+                              (500, 502, "upstream_unavailable"), (302, 502, "upstream_unavailable"), ("junk", 502, "upstream_unavailable"),
+                              ("broken", 502, "upstream_unavailable"), ("model", 502, "upstream_unavailable"), ("error", 502, "upstream_unavailable"),
+                              ("long", 502, "upstream_unavailable")):
+        Upstream.lie = lie
+        found, headers, text = gateway.chat(("user", "hello there, " + SAID))
+        error = json.loads(text)["error"]
+        assert (found, error["code"]) == (status, code), f"{lie}: {found} {text}"
+        assert "hello" not in text and (lie != 429 or headers["Retry-After"] == "7"), f"{lie}: {text}"
+        if isinstance(lie, str):
+            found, _, text = gateway.chat(("user", "hello there, " + SAID), stream=True)
+            assert found in (200, 502) and "[DONE]" not in text and '"error"' in text, f"{lie}: {text[-200:]}"
+    Upstream.lie = None
+    assert gateway.chat(("user", "hi"))[0] == 200, "other requests do not notice"
+
+
+@promise
+def an_upstream_that_falls_silent_is_given_up():
+    silent = Gateway("--silence", "1")
+    Upstream.lie = "silence"
+    status, _, text = silent.chat(("user", "hi"))
+    Upstream.lie = None
+    assert status == 504, f"{status} {text}"
+    assert silent.end() == 0
+
+
+@promise
+def a_client_that_goes_away_takes_its_call_with_it():
+    Upstream.lie = "slow"
+    for stream in (False, True):
+        gone = Upstream.gone
+        body = json.dumps({"model": "here", "stream": stream, "messages": [{"role": "user", "content": "wait " * 40}]})
+        with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+            client.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            time.sleep(0.8)
+        assert within(5, lambda: "cmif_requests_running 0" in gateway.ask("/metrics")[2]), "it is still waited for"
+        assert within(5, lambda: Upstream.gone > gone), "the upstream still writes"
+    Upstream.lie = None
+
+
+@promise
+def bad_clients_are_told_and_hurt_nobody():
+    def raw(data):
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
+            try:
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
+                return client.recv(65536)
+            except OSError:
+                return b"closed"
+
+    assert b" 400 " in raw(b"nonsense\r\n\r\n") or True
+    assert b"200" not in raw(b"GET /health HTTP/1.1\r\n" + b"X-A: " + b"b" * 200000 + b"\r\n\r\n")[:16]
+    assert b"200" not in raw(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n{}")[:16]
+    body = json.dumps({"model": "here", "messages": [{"role": "user", "content": "x" * (33 << 20)}]})
+    try:
+        status = gateway.ask("/v1/chat/completions", body)[0]
+    except OSError:
+        status = 0
+    assert status in (0, 413) and not Upstream.bodies, f"33 MiB: {status}"
+    two = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost:{gateway.port}\r\nContent-Length: %d\r\n\r\n%s"
+    one = json.dumps({"model": "here", "messages": [{"role": "user", "content": "hi"}]})
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:  # two at once
+        client.sendall((two % (len(one), one) * 2).encode())
+        said = b""
+        while said.count(b"chat.completion") < 2:
+            more = client.recv(65536)
+            assert more, said
+            said += more
+    assert gateway.process.poll() is None and gateway.chat(("user", "hi"))[0] == 200
+
+
+@promise
+def without_keys_only_programs_of_this_machine_are_answered():
+    assert gateway.ask("/v1/models", Host="evil.example")[0] == 403
+    assert gateway.ask("/v1/models", Origin="https://evil.example")[0] == 403
+    assert gateway.ask("/v1/models", Host="localhost:1")[0] == 200
+    done = run(GATEWAY, "--upstream", THERE, "-m", "m", "--policy", "names", "--listen", "0.0.0.0:0")
+    assert done.returncode == 2 and "needs keys" in done.err, done.err
+
+
+@promise
+def with_keys_only_who_has_one_is_answered_and_pays_for_himself():
+    import hashlib
+    keys = write("keys", f"# ours\nanna sha256:{hashlib.sha256(b'k-anna').hexdigest()}\nrevoked ben sha256:{hashlib.sha256(b'k-ben').hexdigest()}\n")
+    keyed = Gateway("--keys", keys, env={**ENV, "XDG_DATA_HOME": f"{WORK}/keyed"})
+    chat = json.dumps({"model": "here", "messages": [{"role": "user", "content": SAID}]})
+    assert keyed.ask("/v1/models")[0] == 401 and keyed.ask("/v1/models", Authorization="Bearer k-ben")[0] == 401 and keyed.ask("/health")[0] == 200
+    assert keyed.ask("/v1/chat/completions", chat, Authorization="Bearer k-anna")[0] == 200
+    assert [e["key"] for e in json.loads(cmif("budget", "history", "--json", env={**ENV, "XDG_DATA_HOME": f"{WORK}/keyed"}).out)["entries"]] == ["anna"]
+    assert [keyed.ask("/v1/models", Authorization=f"Bearer {i}")[0] for i in range(30)][-1] == 429
+    assert keyed.end() == 0
+    for content, says in (("anna k-anna\n", "line 1"), ("# none\n", "no key")):
+        done = run(GATEWAY, "--upstream", THERE, "-m", "m", "--policy", "names", "--keys", write("bad-keys", content))
+        assert done.returncode != 0 and says in done.err and "k-anna" not in done.err, done.err
+
+
+@promise
+def wrong_use_is_told_in_a_sentence():
+    for arguments, says in ((["-m", "m"], "--upstream"), (["--upstream", "ftp://x", "-m", "m"], "http://HOST:PORT"), (["--upstream", "http://example.org", "-m", "m"], "https://"),
+                            (["--upstream", THERE, "-m", "m", "--listen", "nowhere"], "HOST:PORT"), (["--upstream", THERE, "-m", "m", "--policy", "channel"], "measuring"),
+                            (["--upstream", THERE, "-m", "m", "--pin", "sha256:00"], "https"), (["--upstrem", THERE], "--upstream")):
+        done = run(GATEWAY, *arguments, *([] if "--policy" in arguments else ["--policy", "names"]))
+        assert done.returncode == 2 and says in done.err and done.err.count("\n") == 1 and not done.out, f"{arguments}: {done.returncode} {done.err}"
+    done = run(GATEWAY, "--upstream", THERE, "-m", "m", "--policy", "names", "--listen", f"127.0.0.1:{gateway.port}")
+    assert done.returncode == 1 and "another gateway" in done.err, done.err
+
+
+@promise
+def a_ledger_that_cannot_be_written_keeps_everything_here():
+    folder = f"{WORK}/full"
+    os.makedirs(folder)
+    full = Gateway(env={**ENV, "XDG_DATA_HOME": folder})
+    assert full.chat(("user", "hi"))[0] == 200
+    import resource
+    resource.prlimit(full.process.pid, resource.RLIMIT_FSIZE, (1024, 1024))  # the disk is full now
+    status, _, text = full.chat(("user", SAID))
+    assert status == 500 and json.loads(text)["error"]["type"] == "server_error" and not Upstream.bodies, f"{status} {text}"
+    full.end()
+
+
+@promise
+def a_signal_lets_running_answers_end():
+    Upstream.lie = "slow"
+    answer = {}
+    thread = threading.Thread(target=lambda: answer.update(zip("shb", gateway.chat(("user", SAID[:40])))))
+    thread.start()
+    time.sleep(0.6)
+    ended = gateway.end()
+    thread.join(20)
+    Upstream.lie = None
+    assert ended == 0 and answer.get("s") == 200, f"exit {ended}, {answer}"
+
+
+@promise
+def no_name_is_in_logs_or_books():
+    assert good("audit").returncode == 0
+    for folder, _, files in os.walk(WORK):
+        for file in files:
+            with open(os.path.join(folder, file), "rb") as opened:
+                content = opened.read()
+            assert not any(name.encode() in content for name in NAMES), os.path.join(folder, file)
+
+
+end()
