@@ -72,6 +72,7 @@ typedef struct evaluation {
     cmif_task   whole, other; /* what was read */
     cmif_task   task, train;  /* parts of it */
     char        path[PATH_MAX], *epsilon_text;
+    char        command[512]; /* as it was given */
     const char *epsilon[EPSILONS_MAX];
     size_t      epsilon_count;
     line       *lines;
@@ -628,7 +629,7 @@ static json_t *report_json(const evaluation *e)
         "{s:s, s:[s], s:{s:[s,s,s,s,s,s,s,s,s,s,s], s:s, s:o, s:s}}", "heading", "Accuracy", "text",
         "p: McNemar's test against the baseline at the same epsilon, after Holm's correction for all that are shown.",
         "table", "columns", "mechanism", "epsilon", "certified", "rows", "accuracy", "sd", "95 % interval", "in clear",
-        "attack", "p, custext+", "p, paper", "align", "lllrrrrrrrr", "rows", rows, "caption",
+        "attack", "p, custext+", "p, paper", "align", "llllrrrrrrr", "rows", rows, "caption",
         "In clear: share of words that leave as they are. Attack: share of drawn words that are named by who knows "
         "table and "
         "prior and sees one word (closed form).");
@@ -647,7 +648,7 @@ static json_t *report_json(const evaluation *e)
                           json_pack("{s:s, s:{s:[s,s], s:s, s:o}}", "heading", "What each mechanism follows", "table",
                                     "columns", "mechanism", "what it is", "align", "ll", "rows", about));
     return json_pack("{s:s, s:s, s:s, s:[[s,s],[s,s],[s,s],[s,s],[s,s],[s,s]], s:o}", "title",
-                     "What is left of the task", "made", date, "command", "cmif eval", "facts", "setting", facts[5],
+                     "What is left of the task", "made", date, "command", e->command, "facts", "setting", facts[5],
                      "examples", facts[0], "runs", facts[1], "block seeds", facts[2], "time", facts[3], "cost",
                      facts[4], "sections", sections);
 }
@@ -746,6 +747,10 @@ int cmif_eval(int argc, char **argv)
     cmif_err          err  = {0};
     int               rest = 0, exit_code;
 
+    size_t used = (size_t) snprintf(e.command, sizeof e.command, "cmif eval");
+    for (int i = 0; i < argc && used < sizeof e.command; i++) {
+        used += (size_t) snprintf(e.command + used, sizeof e.command - used, " %s", argv[i]);
+    }
     cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
     rc           = rc == CMIF_OK ? check_arguments(&e, rest, argv, &err) : rc;
     if (rc != CMIF_OK) {
