@@ -1132,9 +1132,6 @@ static cmif_code open_lms(leak *l, cmif_err *err)
         l->lm_count += rc == CMIF_OK;
         at += n + (at[n] == ',');
     }
-    if (rc == CMIF_OK && l->lm_count == 0 && asked("hmm")) {
-        snprintf(l->no_lm, sizeof l->no_lm, "hmm, the strongest: it wants a language model, --lm");
-    }
     return rc;
 }
 
@@ -1155,9 +1152,12 @@ static cmif_code open_leak(leak *l, cmif_err *err)
              l->guard.table->claim.adjacency == CMIF_ADJACENT_NONE
                  ? "nothing is claimed"
                  : cmif_adjacency_sentence(l->guard.table->claim.adjacency));
-    seeds       = l->guard.table->stride == 0 ? 1 : seeds; /* nothing is random: every release is the same */
-    rc          = cmif_attack_new(l->guard.table, &l->attack, err);
-    rc          = rc == CMIF_OK ? cmif_noise_new(&l->noise, err) : rc;
+    seeds = l->guard.table->stride == 0 ? 1 : seeds; /* nothing is random: every release is the same */
+    rc    = cmif_attack_new(l->guard.table, &l->attack, err);
+    rc    = rc == CMIF_OK ? cmif_noise_new(&l->noise, err) : rc;
+    if (l->lm_count == 0 && asked("hmm")) {
+        snprintf(l->no_lm, sizeof l->no_lm, "hmm, the strongest: it wants a language model, --lm");
+    }
     l->releases = calloc(seeds, sizeof *l->releases);
     l->worst    = show_words ? calloc(l->guard.table->word_count, sizeof *l->worst) : NULL;
     if (rc == CMIF_OK && (!l->releases || (show_words && !l->worst))) {
