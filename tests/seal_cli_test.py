@@ -163,6 +163,8 @@ def memory_of(pid):
 
 @promise
 def an_opened_half_leaves_no_key_in_memory_and_none_in_sight():
+    if b"__asan" in open(CMIF, "rb").read():
+        raise Skip("a sanitizer's memory is too large to look through")
     chat = subprocess.Popen([CMIF, "run", "--policy", "none", "--threads", "1", "--raw", "-n", "1000000", "--context", "512", "-m", SEALED, "--unseal", KEY, "--temp", "1", "Once"],
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENV)
     try:
@@ -178,8 +180,7 @@ def an_opened_half_leaves_no_key_in_memory_and_none_in_sight():
         raw = bytes.fromhex(HEX)
         has_words = [m for m in memory if WORDS in m]
         assert has_words, "the opened half is not where this test looks"
-        if "asan" not in os.environ.get("CMIF_SANITIZED", "") and b"__asan" not in open(CMIF, "rb").read():
-            assert not any(raw in m or HEX.encode() in m for m in memory), "the key is still in memory"
+        assert not any(raw in m or HEX.encode() in m for m in memory), "the key is still in memory"
         flags = [area for area in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", smaps) if re.search(r"VmFlags:.*\bdd\b", area) and re.search(r"Locked: +[1-9]", area)]
         assert flags, "no locked memory that is left out of dumps"
     finally:
