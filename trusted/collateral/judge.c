@@ -14,6 +14,7 @@ typedef struct judging {
     cmif_store        *store;
     char               tcb[32], qe[8], chip[17]; /* what the store calls the collateral of this platform; empty: none */
     bool               leaf_here, pck_here;
+    bool               read; /* the evidence could be read, so it has no more certificates than a verifier looks at */
     size_t             brought; /* items before those of the store */
     cmif_kept          own[2];  /* TCB info and QE identity that the store has and that are good; kind 0: none */
     cmif_pool          makers;  /* by whom collateral is told from what only says so */
@@ -99,7 +100,7 @@ static bool is_genuine(judging *j, const cmif_item *item)
         j->makers_ready = true;
         for (bool news = j->rc == CMIF_OK; news;) {
             news = false;
-            for (size_t i = 0; i < j->sorted->count; i++) {
+            for (size_t i = j->read ? 0 : j->brought; i < j->sorted->count; i++) {
                 news = cmif_genuine_add(&j->makers, &j->sorted->items[i].item) || news;
             }
         }
@@ -295,6 +296,7 @@ cmif_code cmif_judge(cmif_sorted *sorted, const cmif_attest_policy *policy, int6
     cmif_sort_settle(sorted);
     look(&j);
     name_wanted(&j);
+    j.read            = verdict->outcome != CMIF_MALFORMED;
     const bool memory = store && remembers(policy, verdict->tee);
     rc                = store ? cmif_store_open(store, false, &j.store, err) : CMIF_OK;
     j.brought         = sorted->count;

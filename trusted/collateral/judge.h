@@ -1,9 +1,10 @@
 /* judge - a verdict with what this machine knows: collateral of the store, and the memory against rollback.
  *
- * The first look tells which platform it is, the second judges with what belongs to it, a third only if the second tells of a maker that the memory knows
- * more of. Of the evidence's collateral and the store's the newest counts, and every CRL: older is still validly signed, and who brings evidence chooses
- * what he brings. What was believed is remembered before the verdict is given out. A policy that brings its own roots neither uses nor feeds the memory,
- * since its collateral has other makers; "collateral-rollback" is then unchecked.
+ * The first look tells which platform it is, the second judges with what belongs to it, a third only if the second tells of a platform that the memory knows
+ * more of. Of the evidence's collateral and the store's the newest counts that its maker has signed, and every CRL: older is still validly signed, and who brings
+ * evidence chooses what he brings. What evidence was accepted with, for its measurement, is remembered before the verdict is given out; where the store has collateral
+ * of the platform, the store's. A policy that brings its own roots for the technology neither uses nor feeds the memory, since its collateral has other makers;
+ * "collateral-rollback" is then unchecked.
  *
  * Sees    evidence of others. */
 #ifndef CMIF_COLLATERAL_JUDGE_H
