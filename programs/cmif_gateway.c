@@ -1,5 +1,6 @@
 /* cmif-gateway - OpenAI's API on this machine: what a program sends is sanitized before it leaves, what comes back is
  * restored. */
+#include "cmif_folders.h"
 #include "cmif_guard.h"
 #include "cmif_options.h"
 #include "cmif_terminal.h"
@@ -91,8 +92,12 @@ static cmif_code split_address(char *text, const char **host, uint16_t *port, cm
 
 static cmif_code serve(cmif_guard *guard, cmif_err *err)
 {
-    char                 address[256], name[24];
-    cmif_gateway_options about   = {.keys_file = o.keys, .policy = o.guard.policy ? o.guard.policy : "topics"};
+    char                 address[256], name[24], guarantee[768], receipts[PATH_MAX];
+    cmif_gateway_options about   = {.keys_file = o.keys,
+                                    .policy    = o.guard.policy ? o.guard.policy : "topics",
+                                    .guarantee = guarantee,
+                                    .books     = &guard->books,
+                                    .receipts  = guard->books.ledger ? receipts : NULL};
     cmif_talks_options   talks   = {.policy       = guard->policy,
                                     .lists        = guard->lists,
                                     .table        = guard->table,
@@ -114,7 +119,12 @@ static cmif_code serve(cmif_guard *guard, cmif_err *err)
     if (snprintf(address, sizeof address, "%s", o.listen) >= (int) sizeof address) {
         return cmif_fail(err, CMIF_E_RANGE, "--listen is too long");
     }
-    rc   = split_address(address, &about.address, &about.port, err);
+    cmif_guard_sentence(guard, guarantee, sizeof guarantee);
+    rc = split_address(address, &about.address, &about.port, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_data_folder(receipts, err); /* at most PATH_MAX / 2 bytes */
+        strcat(receipts, "/receipts/receipts.jsonl");
+    }
     base = event_base_new();
     if (rc == CMIF_OK && !base) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no event loop");

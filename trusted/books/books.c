@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -190,4 +191,20 @@ cmif_code cmif_tab_receipt(cmif_tab *b, const uint8_t model_id[static 32], const
     EVP_MD_CTX_free(copy);
     return good ? cmif_receipts_put(b->books->receipts, &r, number, err)
                 : cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
+}
+
+cmif_code cmif_books_today(const cmif_books *b, const char *key, double *spent, double *budget, cmif_err *err)
+{
+    enum { DAY = 86400 };
+    cmif_spent   sum  = {0};
+    cmif_budgets kept = {.day = INFINITY};
+    cmif_code    rc   = b->ledger ? cmif_ledger_sum(b->ledger, key, 0, &sum, err) : CMIF_OK;
+    if (rc == CMIF_OK && b->ledger) {
+        rc = cmif_ledger_get(b->ledger, key, &kept, err);
+    }
+    if (rc == CMIF_OK) { /* a clock that went back counts on the latest day */
+        *spent  = sum.last / DAY >= (int64_t) time(NULL) / DAY ? (double) sum.day_epsilon_micro / 1e6 : 0;
+        *budget = b->policy ? fmin(kept.day, b->policy->budget_day) : kept.day;
+    }
+    return rc;
 }

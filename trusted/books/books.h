@@ -59,6 +59,10 @@ void                    cmif_tab_seal(cmif_tab *tab, const cmif_released *text);
 CMIF_MUST_USE cmif_code cmif_tab_receipt(cmif_tab *tab, const uint8_t model_id[static 32], const void *answer, size_t size, uint64_t *number,
                                          cmif_err *err);
 
+/* What a key spent today (UTC, as the ledger counts), and may: the smaller of the policy's budget and the ledger's own. INFINITY: there is none.
+ * Closed books: 0 and INFINITY. Errors: as cmif_ledger_sum. */
+CMIF_MUST_USE cmif_code cmif_books_today(const cmif_books *books, const char *key, double *spent, double *budget, cmif_err *err);
+
 /* What one draw is entered as, in millionths of epsilon: at most 32, which is also what a table that guarantees nothing stands for. */
 uint64_t cmif_books_micro(const cmif_certificate *certificate);
 enum { CMIF_BOOKS_MICRO_MOST = 32000000 };

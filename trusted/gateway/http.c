@@ -1,17 +1,21 @@
 #include "gateway/http.h"
 
 #include "gateway/access.h"
+#include "gateway/page.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { BODY_MAX = 32 << 20, HEADERS_MAX = 64 << 10, READ_SECONDS = 60, PING_SECONDS = 10, UNREAD_MAX = 16 << 20 };
 
@@ -69,7 +73,7 @@ static void common_headers(const cmif_gateway *g, struct evhttp_request *http)
     add_header(http, "X-Content-Type-Options", "nosniff");
     if (cmif_access_needed(g->access)) {
         add_header(http, "Access-Control-Allow-Origin", "*");
-        add_header(http, "Access-Control-Allow-Headers", "authorization, content-type");
+        add_header(http, "Access-Control-Allow-Headers", "authorization, content-type, x-cmif-show");
         add_header(http, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
     }
 }
@@ -359,9 +363,16 @@ static void on_usage(void *context, const cmif_call_usage *usage)
     cmif_reply_usage(x->reply, usage);
 }
 
+/* What a key may still spend today; INFINITY: as much as it likes. */
+static double left_today(const cmif_gateway *g, const char *owner)
+{
+    double spent = 0, budget = INFINITY;
+    return cmif_books_today(g->options.books, owner, &spent, &budget, NULL) == CMIF_OK ? fmax(0, budget - spent) : 0;
+}
+
 static void end_well(exchange *x)
 {
-    cmif_reply_extension extension = {.counts = &x->counts, .epsilon_left_day = INFINITY};
+    cmif_reply_extension extension = {.counts = &x->counts, .epsilon_left_day = left_today(x->of, x->entry.spend.key)};
     size_t               size;
     const void          *came = cmif_reply_came(x->reply, &size);
     cmif_err             err  = {0};
@@ -448,8 +459,10 @@ static void post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint end
         refuse(g, http, endpoint, 500, "server_error", NULL, "no memory for a request", 0);
         return;
     }
-    *x           = (exchange){.of = g, .http = http, .request = request, .started_us = now_us(), .next = g->exchanges};
-    g->exchanges = x;
+    *x = (exchange){.of = g, .http = http, .request = request, .started_us = now_us(), .next = g->exchanges};
+    const char *show = evhttp_find_header(evhttp_request_get_input_headers(http), "X-CMIF-Show");
+    request->show    = show && !strcmp(show, "left");
+    g->exchanges     = x;
     g->busy++;
     x->upstream = upstream_of(g, request->model);
     if (!x->upstream) {
@@ -607,6 +620,74 @@ static void get_metrics(cmif_gateway *g, struct evhttp_request *http)
     evbuffer_free(body);
 }
 
+/* What the page shows: whose key it is, what is promised, what is spent. */
+static void get_status(cmif_gateway *g, struct evhttp_request *http, const char *owner)
+{
+    double   spent = 0, budget = INFINITY;
+    char     why[160];
+    cmif_err err;
+    json_t  *list = json_array();
+    if (cmif_books_today(g->options.books, owner, &spent, &budget, &err) != CMIF_OK) {
+        json_decref(list);
+        answer_error(g, http, 500, "server_error", NULL, err.text, 0);
+        return;
+    }
+    for (size_t i = 0; i < g->options.upstream_count; i++) {
+        const cmif_upstream      *u     = g->options.upstreams[i];
+        const cmif_upstream_state state = (why[0] = '\0', u->kind->state(u, why, sizeof why));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s}", "model", u->model, "kind", u->kind->name, "ready",
+                                              state == CMIF_UPSTREAM_READY, "says", why));
+    }
+    send_json(g, http, 200,
+              json_pack("{s:s, s:s, s:s, s:s, s:o, s:{s:f, s:o}, s:b}", "version", CMIF_VERSION, "policy",
+                        g->options.policy, "guarantee", g->options.guarantee ? g->options.guarantee : "", "key", owner,
+                        "upstreams", list, "today", "epsilon", spent, "budget",
+                        isfinite(budget) ? json_real(budget) : json_null(), "receipts",
+                        g->options.receipts && !cmif_access_needed(g->access)));
+}
+
+/* The signed chain, which holds counts of all keys: for the person's own machine only. */
+static void get_receipts(cmif_gateway *g, struct evhttp_request *http)
+{
+    const bool       ours = g->options.receipts && !cmif_access_needed(g->access);
+    const int        fd   = ours ? open(g->options.receipts, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    struct stat      about;
+    struct evbuffer *body = fd >= 0 ? evbuffer_new() : NULL;
+    if (body && fstat(fd, &about) == 0 && about.st_size > 0 && evbuffer_add_file(body, fd, 0, about.st_size) == 0) {
+        common_headers(g, http);
+        add_header(http, "Content-Type", "application/x-ndjson");
+        add_header(http, "Content-Disposition", "attachment; filename=\"receipts.jsonl\"");
+        evhttp_send_reply(http, 200, "OK", body); /* the buffer closes fd */
+    } else {
+        if (fd >= 0) {
+            close(fd);
+        }
+        answer_error(g, http, 404, NULL, NULL,
+                     "there is no receipt yet, or they are not given out here: only where the gateway needs no key", 0);
+    }
+    if (body) {
+        evbuffer_free(body);
+    }
+}
+
+/* The page and its parts: nobody's words are in them, so that a browser may load them before it has a key. */
+static bool get_page(cmif_gateway *g, struct evhttp_request *http, const char *path)
+{
+    for (size_t i = 0; i < cmif_page_count; i++) {
+        const cmif_page *p = &cmif_pages[i];
+        if (!strcmp(path, p->path)) {
+            add_header(http, "Content-Security-Policy",
+                       "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+                       "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+            add_header(http, "Referrer-Policy", "no-referrer");
+            add_header(http, "Cross-Origin-Opener-Policy", "same-origin");
+            answer(g, http, 200, p->type, p->bytes, p->size);
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool allowed(cmif_gateway *g, struct evhttp_request *http, const char **owner)
 {
     const struct evkeyvalq *in = evhttp_request_get_input_headers(http);
@@ -648,6 +729,9 @@ static void on_request(struct evhttp_request *http, void *context)
         send_json(g, http, 200, json_pack("{s:s}", "status", "ok"));
         return;
     }
+    if (method == EVHTTP_REQ_GET && cmif_access_needed(g->access) && get_page(g, http, path)) {
+        return;
+    }
     if (!allowed(g, http, &owner)) {
         return;
     }
@@ -670,6 +754,12 @@ static void on_request(struct evhttp_request *http, void *context)
         get_models(g, http, NULL);
     } else if (!strncmp(path, "/models/", 8)) {
         get_models(g, http, path + 8);
+    } else if (get_page(g, http, path)) {
+        return;
+    } else if (!strcmp(path, "/status")) {
+        get_status(g, http, owner);
+    } else if (!strcmp(path, "/receipts")) {
+        get_receipts(g, http);
     } else if (!strcmp(path, "/ready")) {
         get_ready(g, http);
     } else if (!strcmp(path, "/metrics")) {

@@ -20,6 +20,9 @@ typedef struct cmif_gateway_options { /* all must outlive the gateway */
     size_t             upstream_count;
     const char        *keys_file; /* NULL: nobody needs a key */
     const char        *policy;    /* its name, for /v1/models and metrics */
+    const char        *guarantee; /* what it promises, one sentence, for /status */
+    const cmif_books  *books;     /* the talks' own: what is left today */
+    const char        *receipts;  /* receipts.jsonl, given out to programs of this machine; NULL: none */
     size_t             body_max;  /* bytes of a request's body; 0: 32 MiB */
 } cmif_gateway_options;
 

@@ -31,6 +31,7 @@ struct cmif_reply {
     uint32_t           choice_count;
     json_t            *vectors;
     cmif_call_usage    usage;
+    bool               showed;    /* the client was told what left */
     bool        has_usage, whole; /* whole: content is JSON with keys that were renamed: held until it is there */
     cmif_secret all;              /* what came, of all choices */
 };
@@ -148,6 +149,9 @@ static cmif_code send_chunk(cmif_reply *r, uint32_t index, json_t *delta, json_t
     }
     if (good && extension) {
         good = json_object_set(object, "cmif", extension) == 0;
+    } else if (good && r->o.request->left && !r->showed) { /* at once: before the answer is there */
+        r->showed = true;
+        good      = put(object, "cmif", json_pack("{s:O}", "left", r->o.request->left));
     }
     if (!good) {
         json_decref(object);
@@ -630,6 +634,9 @@ cmif_code cmif_reply_end(cmif_reply *r, const cmif_reply_extension *e, cmif_err 
 {
     json_t   *extension = e ? extension_json(e) : NULL;
     cmif_code rc        = e && !extension ? no_memory(err) : CMIF_OK;
+    if (rc == CMIF_OK && e && r->o.request->left && !streams(r)) {
+        rc = json_object_set(extension, "left", r->o.request->left) == 0 ? CMIF_OK : no_memory(err);
+    }
     for (uint32_t i = 0; i < r->choice_count && rc == CMIF_OK; i++) {
         if (!r->choices[i].finished) {
             rc = cmif_fail(err, CMIF_E_PEER, "the upstream did not end what it began");

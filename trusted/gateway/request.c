@@ -770,6 +770,7 @@ void cmif_request_free(cmif_request *r)
     }
     json_decref(r->tree); /* its memory is wiped where the program's free() does that (programs/cmif_heap.c) */
     json_decref(r->kept);
+    json_decref(r->left);
     cmif_secret_wipe(&r->literals);
     free(r->texts);
     free(r->messages);

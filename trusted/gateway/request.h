@@ -43,6 +43,8 @@ typedef struct cmif_request { /* read what is here; the rest is request.c's */
     cmif_endpoint         endpoint;
     cmif_str              model;
     bool                  stream, include_usage, obfuscation, base64;
+    bool                  show; /* the person wants to see what left (talk.h) */
+    json_t               *left; /* that; NULL: nothing was asked for, or released, yet */
     bool                  has_tools, has_schema; /* or anything else that only an OpenAI upstream understands */
     uint32_t              n;
     cmif_request_text    *texts;

@@ -401,13 +401,60 @@ static void add(cmif_talk_counts *sum, const cmif_sanitized *what, uint64_t micr
     sum->epsilon_micro += what->draws * micro;
 }
 
-/* One text through the conversation. last: its request is entered before it is given out. */
-static cmif_code release_text(cmif_talk *t, cmif_request_text *text, bool last, cmif_talk_counts *counts, cmif_err *err)
+/* Is it of what the person adds now: content behind the last message of an assistant, or of a request without messages?
+ */
+static bool is_new(const cmif_request *r, const cmif_request_text *text)
 {
-    cmif_sanitized what = {0};
-    cmif_counts    entry;
+    if (text->message == UINT32_MAX) {
+        return r->message_count == 0;
+    }
+    for (size_t i = text->message; i < r->message_count; i++) {
+        if (r->messages[i].speaker == CMIF_SPEAKER_ASSISTANT) {
+            return false;
+        }
+    }
+    return text->content;
+}
+
+/* What left of a text, for the person's own eyes. Without memory for it, it is not shown. */
+static void show(cmif_request *r, const cmif_request_text *text, const cmif_released_span *spans, size_t count)
+{
+    static const char *const roles[] = {"system", "user", "assistant", "tool"};
+    size_t                   size;
+    const char              *bytes = (const char *) cmif_released_bytes(text->released, &size);
+    json_t                  *list  = json_array();
+    for (size_t i = 0; list && i < count; i++) {
+        const cmif_released_span *s = &spans[i];
+        if ((s->action == CMIF_ACTION_CHANNEL || s->action == CMIF_ACTION_SURROGATE) &&
+            json_array_append_new(list, json_pack("[i, i, s, s, i, i]", (int) s->out_from, (int) s->out_size,
+                                                  cmif_span_class_name((cmif_span_class) s->class),
+                                                  cmif_action_name((cmif_action) s->action), (int) s->from,
+                                                  (int) s->size)) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    r->left = r->left ? r->left : json_array();
+    (void) json_array_append_new(
+        r->left, json_pack("{s:s, s:s%, s:o}", "role",
+                           text->message == UINT32_MAX ? "user" : roles[r->messages[text->message].speaker], "text",
+                           size ? bytes : "", size, "spans", list));
+}
+
+/* One text through the conversation. last: its request is entered before it is given out. */
+static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *text, bool last,
+                              cmif_talk_counts *counts, cmif_err *err)
+{
+    const cmif_released_span *spans = NULL;
+    size_t                    count = 0;
+    cmif_sanitized            what  = {0};
+    cmif_counts               entry;
     if (!t->conversation) {
-        return cmif_dp_release_identity(text->text.data, text->text.size, &text->released, err);
+        cmif_code rc = cmif_dp_release_identity(text->text.data, text->text.size, &text->released, err);
+        if (rc == CMIF_OK && r->show && is_new(r, text)) {
+            show(r, text, NULL, 0);
+        }
+        return rc;
     }
     if (t->holds) {
         cmif_conversation_more(t->conversation);
@@ -423,7 +470,10 @@ static cmif_code release_text(cmif_talk *t, cmif_request_text *text, bool last, 
         cmif_conversation_drop(t->conversation);
         return rc;
     }
-    text->released = cmif_conversation_take(t->conversation, NULL, NULL);
+    text->released = cmif_conversation_take(t->conversation, &spans, &count);
+    if (r->show && is_new(r, text)) {
+        show(r, text, spans, count);
+    }
     if (last) {
         cmif_tab_seal(&t->tab, text->released);
     } else {
@@ -454,7 +504,7 @@ static cmif_code release_all(cmif_talk *t, cmif_request *r, cmif_talk_counts *co
     }
     for (size_t i = 0; i < r->text_count && rc == CMIF_OK; i++) {
         if (!r->texts[i].released) {
-            rc = release_text(t, &r->texts[i], i == last, counts, err);
+            rc = release_text(t, r, &r->texts[i], i == last, counts, err);
         }
     }
     if (rc == CMIF_OK && last == SIZE_MAX &&

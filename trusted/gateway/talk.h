@@ -46,6 +46,8 @@ typedef struct cmif_talk_counts { /* of one request, for its answer's extension 
 
 /* Release every text of the request; its entry is in the ledger when this returns OK. All or none, and what fails is not entered.
  *   entry  for the receipt; the caller's on success (cmif_tab_close, before cmif_talk_end)
+ * Where request->show is set, request->left is what left of messages behind the last one of an assistant, for the person's own eyes:
+ * [{"role", "text": as released, "spans": [[from, size, "person", "surrogate", from, size], ...]}], bytes of the release and of the original.
  * Names and keys (CMIF_FORM_NAME, _KEY) of ordinary words leave as they are; others as made-up ones (name_1), which answers bring back.
  * Errors: BUDGET, RANGE (the policy refuses something: what, and where), FORMAT (no UTF-8), IO, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_talk_release(cmif_talk *talk, cmif_request *request, cmif_tab *entry, cmif_talk_counts *counts, cmif_err *err);

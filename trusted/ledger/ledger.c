@@ -843,6 +843,7 @@ static cmif_code sum_key(cmif_ledger *l, const char *key, int64_t since, cmif_sp
     cmif_code rc = read_total(l, key, &t, err);
     if (rc == CMIF_OK) {
         add_spent(sum, &t);
+        sum->day_epsilon_micro = (uint64_t) t.at[TOTAL_DAY_EPSILON];
     }
     return rc;
 }
@@ -868,6 +869,7 @@ cmif_code cmif_ledger_sum(cmif_ledger *l, const char *key, int64_t since, cmif_s
         rc = take_key(statement, 0, name) ? sum_key(l, name, since, &sum, err) : damaged(l, "the name of a key", err);
     }
     sqlite3_finalize(statement);
+    sum.day_epsilon_micro = 0; /* days of several keys are not one */
 done:
     roll_back(l);
     if (rc == CMIF_OK) {

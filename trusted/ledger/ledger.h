@@ -37,6 +37,7 @@ typedef struct cmif_budgets { double request, day, key; } cmif_budgets; /* epsil
 typedef struct cmif_spent {          /* sums */
     uint64_t requests, draws, epsilon_micro, surrogates, passed;
     int64_t  first, last;            /* seconds since 1970; 0 and 0: no request */
+    uint64_t day_epsilon_micro;      /* of the day of last; of one key since ever only, else 0 */
 } cmif_spent;
 
 /* Open or make the ledger at path (mode 0600; folders that are made for it 0700). A file of up to 1 MiB is checked whole.
