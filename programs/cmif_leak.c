@@ -24,7 +24,7 @@ enum {
     FILES_MAX    = 4096,
     RESULTS_MAX  = 64,
     STEPS        = 8,
-    SIMULATIONS  = 200000,
+    SIMULATIONS  = 1000000,
     REPEATED     = 1000, /* words that are released over and over */
     QUERIED      = 60,
     QUERIES_MOST = 20000, /* beyond that the closed form stands alone */
