@@ -60,6 +60,7 @@ async function refresh() {
   guarantee = status.guarantee;
   $("policy").textContent = status.policy;
   $("guarantee").textContent = guarantee;
+  $("budget").hidden = $("promise").hidden = false;
   $("receipts").hidden = !status.receipts;
   $("model").replaceChildren(...status.upstreams.map(u => new Option(u.model, u.model, false, u.model === chosen)));
   showState(status.upstreams);
@@ -72,6 +73,8 @@ function showState(upstreams) {
   $("state").className = `state ${u?.ready ? "ready" : "down"}`;
   $("state").textContent = u ? (u.ready ? "ready" : "not ready") : "no model";
   $("state").title = u?.says || "";
+  $("server").hidden = !u;
+  $("server").textContent = u ? `${u.model} is ${u.kind === "cmif" ? "a server of CMIF" : "an OpenAI-compatible server, of which nothing is attested"}${u.says ? `: ${u.says}` : "."}` : "";
 }
 
 /* ---- what left ---- */
@@ -139,7 +142,7 @@ function showBooks(turn, books) {
   if (books.epsilon === undefined) {
     return;
   }
-  const parts = [`${plural(books.draws, "draw")}, ε ${number(books.epsilon)}`];
+  const parts = [books.draws ? `${plural(books.draws, "draw")}, ε ${number(books.epsilon)}` : "ε 0"];
   if (books.receipt !== null) {
     parts.push(`receipt ${books.receipt}`);
   }
