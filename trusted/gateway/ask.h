@@ -1,0 +1,29 @@
+/* ask - what a request asks of a split model: token ids, how to draw, where to stop.
+ *
+ * What the server cannot do is refused by the field's name, unless the field asks for what it does anyway.
+ *
+ * Sees    released text. */
+#ifndef CMIF_GATEWAY_ASK_H
+#define CMIF_GATEWAY_ASK_H
+
+#include "gateway/split.h"
+
+enum { CMIF_ASK_STOPS_MAX = 4 };
+
+typedef struct cmif_ask {
+    cmif_ids     *inputs; /* the prompt; of embeddings one for each text */
+    size_t        input_count;
+    uint64_t      prompt; /* ids of all inputs */
+    cmif_sampling sampling;
+    uint32_t      max_tokens;
+    bool          chat;
+    struct cmif_ask_stop { uint8_t *bytes; size_t size; } stops[CMIF_ASK_STOPS_MAX]; /* text that ends the answer, and is no part of it */
+    size_t        stop_count;
+} cmif_ask;
+
+/* Every text of the request must have been released. *out: end with cmif_ask_wipe. Errors: RANGE (which field, and why), MEMORY, IO. */
+CMIF_MUST_USE cmif_code cmif_ask_read(const cmif_request *request, const cmif_split_options *options, const cmif_frame_welcome *server, cmif_ask *out,
+                                      cmif_err *err);
+void                    cmif_ask_wipe(cmif_ask *ask); /* {0} again; {0} is welcome */
+
+#endif
