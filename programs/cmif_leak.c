@@ -411,6 +411,7 @@ static void count_words(leak *l)
 
 static rate rate_of(uint64_t hits, uint64_t count, uint32_t runs)
 {
+    runs       = runs ? runs : 1;
     rate r     = {.mean = count ? (double) hits / (double) count : NAN, .count = count / runs};
     r.interval = cmif_stats_wilson((hits + runs / 2) / runs, r.count, CONFIDENCE);
     return r;
@@ -965,7 +966,7 @@ static json_t *leak_json(const leak *l)
                             (json_int_t) l->clear, "drawn", (json_int_t) l->drawn, "hidden", (json_int_t) l->hidden,
                             "seeds", (json_int_t) seeds, "attacks", results, "repetition", repeat, "not_tried",
                             not_tried, "worst", worst, "flagged", l->epsilon.flagged, "seconds", l->seconds);
-    if (out && l->attack) {
+    if (out && l->guard.table) {
         char hash[65];
         cmif_hex(l->guard.table->hash, 32, hash);
         json_object_set_new(
@@ -1052,7 +1053,7 @@ static json_t *report_json(const leak *l)
         cmif_str w = cmif_table_word(l->guard.table, words[i]);
         json_array_append_new(worst, json_pack("[s%, I]", w.data, w.size, (json_int_t) l->worst[words[i]]));
     }
-    if (l->attack) {
+    if (l->guard.table) {
         cmif_hex(l->guard.table->hash, 32, hash);
     }
     heading(l, text);
