@@ -113,6 +113,15 @@ def what_could_carry_words_is_refused_by_name():
 
 
 @promise
+def docs_say_what_becomes_of_each_field():
+    done = run(GATEWAY, "--fields")
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../docs/api.md"), encoding="utf-8") as file:
+        said = file.read()
+    assert done.returncode == 0 and done.out.count("\n| `") > 90 and done.out in said, "docs/api.md is not what `cmif-gateway --fields` prints"
+    assert said.count("\n| `messages") == done.out.count("\n| `messages"), "docs/api.md has lines of its own"
+
+
+@promise
 def an_upstream_that_lies_or_fails_is_told_of_in_our_own_words():
     for lie, status, code in ((400, 400, "upstream_refused"), (401, 502, "attestation_failed"), (429, 503, "upstream_unavailable"),
                               (500, 502, "upstream_unavailable"), (302, 502, "upstream_unavailable"), ("junk", 502, "upstream_unavailable"),

@@ -19,7 +19,7 @@
 
 const cmif_field cmif_fields[] = {
     /* which model, and how it answers */
-    {ALL, "model", LOCAL, "names the upstream; what leaves is the upstream's own name for it", true},
+    {ALL, "model", LOCAL, "it names the upstream, and leaves as the upstream's own name for it", true},
     {WRITE, "stream", LOCAL, "how the gateway answers; the upstream is always asked to stream", false},
     {WRITE, "stream_options", LOCAL,
      "include_usage, and include_obfuscation (the padding of chunks, on by default): the gateway's own doing", false},
@@ -51,13 +51,13 @@ const cmif_field cmif_fields[] = {
     {CHAT, "chat_template_kwargs.enable_thinking", FLAG, NULL, false},
 
     /* who asks */
-    {ALL, "user", LOCAL, "dropped: it could name a person", false},
-    {CHAT, "safety_identifier", LOCAL, "dropped: it could name a person", false},
-    {CHAT, "metadata", LOCAL, "dropped: it could hold anything", false},
-    {CHAT, "prompt_cache_key", LOCAL, "dropped: conversations are told apart by their content", false},
-    {CHAT, "store", LOCAL, "dropped: nothing is asked to be stored", false},
-    {CHAT, "service_tier", LOCAL, "dropped", false},
-    {WRITE, "cache_salt", LOCAL, "dropped: the gateway salts caches itself", false},
+    {ALL, "user", LOCAL, "it could name a person", false},
+    {CHAT, "safety_identifier", LOCAL, "it could name a person", false},
+    {CHAT, "metadata", LOCAL, "it could hold anything", false},
+    {CHAT, "prompt_cache_key", LOCAL, "conversations are told apart by their content", false},
+    {CHAT, "store", LOCAL, "nothing is asked to be stored", false},
+    {CHAT, "service_tier", LOCAL, "prices are not ours to choose", false},
+    {WRITE, "cache_salt", LOCAL, "it could hold anything", false},
 
     /* the conversation */
     {CHAT, "messages", ARRAY(4096), NULL, true},
@@ -74,7 +74,7 @@ const cmif_field cmif_fields[] = {
     {CHAT, "messages[].content[].file", REFUSED, "files cannot be sanitized: send their text", false},
     {CHAT, "messages[].name", NAME, NULL, false},
     {CHAT, "messages[].refusal", TEXT, NULL, false},
-    {CHAT, "messages[].annotations", LOCAL, "dropped: they point into text as it was", false},
+    {CHAT, "messages[].annotations", LOCAL, "they point into text as it was", false},
     {CHAT, "messages[].audio", REFUSED, "audio cannot be sanitized: send its text", false},
     {CHAT, "messages[].function_call", REFUSED, "the old form of tool_calls: use those", false},
     {CHAT, "messages[].tool_call_id", CMIF_FIELD_ID, 0, 0, NULL, false},
@@ -152,4 +152,72 @@ const cmif_field *cmif_field_find(cmif_endpoint endpoint, const char *parent, co
         }
     }
     return NULL;
+}
+
+/* ---- for people ---- */
+
+static void print_bound(FILE *out, double x)
+{
+    for (int power = 24; power < 54; power++) {
+        const double round = (double) (1ull << power);
+        if (x == round || x == round - 1 || -x == round - 1) {
+            fprintf(out, "%s2^%d%s", x < 0 ? "-" : "", power, x == round ? "" : x < 0 ? " + 1" : " - 1");
+            return;
+        }
+    }
+    fprintf(out, "%.10g", x);
+}
+
+static void print_values(FILE *out, const cmif_field *f)
+{
+    static const char *const kinds[CMIF_FIELD_REFUSED + 1] = {
+        [CMIF_FIELD_OBJECT] = "object", [CMIF_FIELD_TEXT] = "text",   [CMIF_FIELD_JSON] = "JSON as text",
+        [CMIF_FIELD_SCHEMA] = "object", [CMIF_FIELD_NAME] = "name",   [CMIF_FIELD_ID] = "text",
+        [CMIF_FIELD_NUMBER] = "number", [CMIF_FIELD_COUNT] = "whole", [CMIF_FIELD_FLAG] = "true, false"};
+    if (f->kind == CMIF_FIELD_WORD) {
+        for (const char *c = f->about; *c; c++) {
+            fprintf(out, *c == ' ' ? ", " : "%c", *c);
+        }
+    } else if (f->kind == CMIF_FIELD_ARRAY) {
+        fprintf(out, f->high > 1 ? "array of 1 to %.0f" : "array of %.0f", f->high);
+    } else {
+        fputs(kinds[f->kind] ? kinds[f->kind] : "any", out);
+    }
+    if (f->kind == CMIF_FIELD_NUMBER || f->kind == CMIF_FIELD_COUNT) {
+        fputs(", ", out);
+        print_bound(out, f->low);
+        fputs(" to ", out);
+        print_bound(out, f->high);
+    }
+}
+
+void cmif_fields_print(FILE *out)
+{
+    static const char *const becomes[] = {
+        [CMIF_FIELD_OBJECT]  = "honoured, by its fields",
+        [CMIF_FIELD_ARRAY]   = "honoured, by its items",
+        [CMIF_FIELD_TEXT]    = "sanitized",
+        [CMIF_FIELD_JSON]    = "sanitized: every string in it, names too; numbers as text",
+        [CMIF_FIELD_SCHEMA]  = "sanitized: every string but JSON Schema's own words; names of properties as names",
+        [CMIF_FIELD_NAME]    = "sanitized: as it is where it is made of ordinary words, else name_1, name_2, ...",
+        [CMIF_FIELD_ID]      = "replaced: call_1, call_2, ...",
+        [CMIF_FIELD_WORD]    = "honoured",
+        [CMIF_FIELD_NUMBER]  = "honoured",
+        [CMIF_FIELD_COUNT]   = "honoured",
+        [CMIF_FIELD_FLAG]    = "honoured",
+        [CMIF_FIELD_LOCAL]   = "stays here: ",
+        [CMIF_FIELD_REFUSED] = "refused: "};
+    for (cmif_endpoint e = CMIF_ENDPOINT_CHAT; e < CMIF_ENDPOINTS; e++) {
+        fprintf(out, "%s### POST %s\n\n| field | takes | what becomes of it |\n| --- | --- | --- |\n", e ? "\n" : "",
+                cmif_endpoint_path(e));
+        for (size_t i = 0; i < cmif_field_count; i++) {
+            const cmif_field *f = &cmif_fields[i];
+            if (f->endpoints & 1u << e) {
+                const bool says = f->kind == CMIF_FIELD_LOCAL || f->kind == CMIF_FIELD_REFUSED;
+                fprintf(out, "| `%s`%s | ", f->path, f->required ? " (needed)" : "");
+                print_values(out, f);
+                fprintf(out, " | %s%s |\n", becomes[f->kind], says ? f->about : "");
+            }
+        }
+    }
 }

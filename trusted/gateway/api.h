@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 typedef enum cmif_endpoint { CMIF_ENDPOINT_CHAT = 0, CMIF_ENDPOINT_COMPLETIONS, CMIF_ENDPOINT_EMBEDDINGS, CMIF_ENDPOINTS } cmif_endpoint;
 
@@ -45,5 +46,7 @@ extern const size_t     cmif_field_count;
 /* The line of this path, which is `name` (size) below `parent` (a line's path, "" at the top); NULL: there is none. */
 const cmif_field *cmif_field_find(cmif_endpoint endpoint, const char *parent, const char *name, size_t size);
 const char       *cmif_endpoint_path(cmif_endpoint endpoint); /* "/v1/chat/completions" */
+/* The table for people, as Markdown: docs/api.md has it word by word, and a test compares. */
+void              cmif_fields_print(FILE *out);
 
 #endif
