@@ -16,11 +16,9 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], "leak-test")) {
         return cmif_leak_test(argc - 2, argv + 2);
     }
-#ifdef CMIF_EVAL_COMMAND
     if (argc > 1 && !strcmp(argv[1], "eval")) {
         return cmif_eval(argc - 2, argv + 2);
     }
-#endif
     (void) cmif_fail(&err, CMIF_E_RANGE, "this is what 'cmif eval' and 'cmif leak-test' run: start them");
     return cmif_report_usage(&err);
 }
