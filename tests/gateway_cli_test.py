@@ -222,7 +222,7 @@ def with_keys_only_who_has_one_is_answered_and_pays_for_himself():
 
 @promise
 def wrong_use_is_told_in_a_sentence():
-    for arguments, says in ((["-m", "m"], "--upstream"), (["--upstream", "ftp://x", "-m", "m"], "http://HOST:PORT"), (["--upstream", "http://example.org", "-m", "m"], "https://"),
+    for arguments, says in ((["--upstream", THERE], "-m MODEL"), (["--upstream", "ftp://x", "-m", "m"], "http://HOST:PORT"), (["--upstream", "http://example.org", "-m", "m"], "https://"),
                             (["--upstream", THERE, "-m", "m", "--listen", "nowhere"], "HOST:PORT"), (["--upstream", THERE, "-m", "m", "--policy", "channel"], "measuring"),
                             (["--upstream", THERE, "-m", "m", "--pin", "sha256:00"], "https"), (["--upstrem", THERE], "--upstream")):
         done = run(GATEWAY, *arguments, *([] if "--policy" in arguments else ["--policy", "names"]))
