@@ -11,7 +11,8 @@ enum {
     SESSIONS    = 8, /* of each server: while one batch of the engine is computed, the next one waits (measured) */
     SERVERS_MAX = 64,
     WAITING_MAX = 64, /* texts that wait, for each server */
-    KEY_SIZE    = 16
+    KEY_SIZE    = 16,
+    FIRST_SLOTS = 1 << 16 /* of the table of texts that were computed */
 };
 
 typedef struct job {
@@ -163,14 +164,14 @@ cmif_code cmif_runner_open(const char *model, uint32_t threads, cmif_runner **ou
     if (!r) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a runner");
     }
-    long cores      = sysconf(_SC_NPROCESSORS_ONLN);
-    r->server_count = threads ? threads : cores > 0 ? (uint32_t) cores : 1;
-    r->server_count = r->server_count < SERVERS_MAX ? r->server_count : SERVERS_MAX;
+    long     cores  = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t wanted = threads ? threads : (uint32_t) (cores > 0 ? cores : 1);
+    r->server_count = wanted < 1 ? 1 : wanted < SERVERS_MAX ? wanted : SERVERS_MAX;
     r->worker_count = (size_t) r->server_count * SESSIONS;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->work, NULL);
     pthread_cond_init(&r->room, NULL);
-    r->slot_count = 1 << 16;
+    r->slot_count = FIRST_SLOTS;
     r->slots      = calloc(r->slot_count, sizeof *r->slots);
     r->workers    = calloc(r->worker_count, sizeof *r->workers);
     cmif_code rc  = r->slots && r->workers ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for sessions");
@@ -189,7 +190,7 @@ cmif_code cmif_runner_open(const char *model, uint32_t threads, cmif_runner **ou
         r->vocab           = cmif_embed_vocab(r->client.embed);
     }
     for (size_t i = 0; rc == CMIF_OK && i < r->worker_count; i++) {
-        rc = start_worker(r, &r->workers[i], r->servers[i % r->server_count], err);
+        rc = start_worker(r, &r->workers[i], r->servers[i / SESSIONS], err);
     }
     for (size_t i = 0; rc == CMIF_OK && i < r->worker_count; i++) {
         r->workers[i].started = pthread_create(&r->workers[i].thread, NULL, work, &r->workers[i]) == 0;
@@ -307,13 +308,14 @@ static cmif_code grow(cmif_runner *r, cmif_err *err)
         r->ticket_room = room;
     }
     if (2 * r->tickets >= r->slot_count) {
-        uint32_t *old   = r->slots;
-        uint32_t *slots = calloc(2 * r->slot_count, sizeof *slots);
+        uint32_t    *old   = r->slots;
+        const size_t count = r->slot_count > FIRST_SLOTS ? 2 * r->slot_count : 2 * (size_t) FIRST_SLOTS;
+        uint32_t    *slots = calloc(count, sizeof *slots);
         if (!slots) {
             return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu results", r->slot_count);
         }
-        r->slots = slots;
-        r->slot_count *= 2;
+        r->slots      = slots;
+        r->slot_count = count;
         for (uint32_t t = 0; t < r->tickets; t++) {
             r->slots[slot_of(r, r->keys[t])] = t + 1;
         }

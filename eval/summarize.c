@@ -255,9 +255,9 @@ static cmif_code under_policy(crew *c, const cmif_tables *tables, bool again, cm
 
 static cmif_code start(crew *c, const char *model, uint32_t threads, cmif_err *err)
 {
-    long cores      = sysconf(_SC_NPROCESSORS_ONLN);
-    c->server_count = threads ? threads : cores > 0 ? (uint32_t) cores : 1;
-    c->server_count = c->server_count < SERVERS_MAX ? c->server_count : SERVERS_MAX;
+    long     cores  = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t wanted = threads ? threads : (uint32_t) (cores > 0 ? cores : 1);
+    c->server_count = wanted < 1 ? 1 : wanted < SERVERS_MAX ? wanted : SERVERS_MAX;
     c->stream_count = (size_t) c->server_count * STREAMS;
     c->streams      = calloc(c->stream_count, sizeof *c->streams);
     cmif_code rc    = c->streams ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for streams");
@@ -276,7 +276,7 @@ static cmif_code start(crew *c, const char *model, uint32_t threads, cmif_err *e
         cmif_session_options options = {
             .model_id = c->client.model_id,
             .row_type = CMIF_ROWS_F32,
-            .peer     = {.path = cmif_private_server_socket(c->servers[i % c->server_count]), .connect_seconds = 10},
+            .peer     = {.path = cmif_private_server_socket(c->servers[i / STREAMS]), .connect_seconds = 10},
         };
         c->streams[i].crew = c;
         rc                 = cmif_session_open(&options, c->client.embed, &c->streams[i].session, err);

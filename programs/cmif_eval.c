@@ -397,12 +397,11 @@ static size_t runs_of(const cmif_cell *c, size_t *from_before)
 
 static void put_p(char *out, size_t room, const compared *with)
 {
-    snprintf(out, room,
-             !with->there             ? ""
-             : with->adjusted < 1e-9  ? "<1e-9"
-             : with->adjusted < 0.001 ? "%.0e"
-                                      : "%.3f",
-             with->adjusted);
+    if (!with->there || with->adjusted < 1e-9) {
+        snprintf(out, room, "%s", with->there ? "<1e-9" : "");
+    } else {
+        snprintf(out, room, with->adjusted < 0.001 ? "%.0e" : "%.3f", with->adjusted);
+    }
 }
 
 static void print_table(const evaluation *e)
