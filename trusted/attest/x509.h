@@ -19,7 +19,7 @@
 
 enum {
     CMIF_POOL_CERTIFICATES = 128, CMIF_POOL_CRLS = 128, CMIF_POOL_ROOTS = 24, CMIF_PATH_MAX = 6,
-    CMIF_POOL_CHECKS = 128 /* signatures that are checked for one verdict. An honest one takes some thirty; a mesh of certificates that all might have issued
+    CMIF_POOL_CHECKS = 128 /* signatures that are checked for one verdict. An honest one takes some fifteen; a mesh of certificates that all might have issued
                               each other would take thousands, by whoever made them */
 };
 
