@@ -52,7 +52,7 @@ static const cmif_option options[] = {
     {0, "fields", NULL, CMIF_OPTION_FLAG, &o.fields, 0, 0, "print what becomes of each field of a request"},
 };
 static const cmif_command command = {
-    .name         = "gateway",
+    .name         = "cmif-gateway",
     .args         = "-m MODEL [--server ADDR | --upstream URL] [options]",
     .summary      = "OpenAI's API on this machine, in front of a server that sees sanitized text only",
     .options      = options,

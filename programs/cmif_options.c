@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How a person calls it, for "%s%s". */
+#define CALLED(command) (strncmp((command)->name, "cmif-", 5) != 0 ? "cmif " : ""), (command)->name
+
 #define WORD_MAX 32
 
 const char *cmif_printable_word(const char *word)
@@ -74,9 +77,9 @@ static cmif_code unknown_option(const cmif_command *command, const char *name, c
         names[count] = command->options[count].name;
     }
     const char *near = cmif_nearest(name, names, count);
-    return near ? cmif_fail(err, CMIF_E_RANGE, "unknown option '--%s': did you mean '--%s'?", name, near)
-                : cmif_fail(err, CMIF_E_RANGE, "unknown option '--%s': 'cmif %s --help' lists them", name,
-                            command->name);
+    return near
+               ? cmif_fail(err, CMIF_E_RANGE, "unknown option '--%s': did you mean '--%s'?", name, near)
+               : cmif_fail(err, CMIF_E_RANGE, "unknown option '--%s': '%s%s --help' lists them", name, CALLED(command));
 }
 
 static cmif_code take_value(const cmif_option *option, const char *text, cmif_err *err)
@@ -178,9 +181,9 @@ cmif_code cmif_options_parse(const cmif_command *command, int argc, char **argv,
             }
             if (!option) {
                 return cmif_fail(err, CMIF_E_RANGE,
-                                 "unknown option; 'cmif %s --help' lists them, and '--' goes in front of text that "
+                                 "unknown option; '%s%s --help' lists them, and '--' goes in front of text that "
                                  "begins with '-'",
-                                 command->name);
+                                 CALLED(command));
             }
         }
         if (option->kind == CMIF_OPTION_FLAG && value) {
@@ -203,7 +206,7 @@ cmif_code cmif_options_parse(const cmif_command *command, int argc, char **argv,
 
 void cmif_options_help(const cmif_command *command)
 {
-    printf("cmif %s: %s\n\nusage: cmif %s %s\n\n", command->name, command->summary, command->name, command->args);
+    printf("%s%s: %s\n\nusage: %s%s %s\n\n", CALLED(command), command->summary, CALLED(command), command->args);
     for (size_t i = 0; i < command->option_count; i++) {
         const cmif_option *option = &command->options[i];
         char               left[80];

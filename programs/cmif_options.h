@@ -28,7 +28,7 @@ typedef struct cmif_option {
 } cmif_option;
 
 typedef struct cmif_command {
-    const char        *name;
+    const char        *name;    /* "run"; of a program that is not cmif its whole name, "cmif-gateway" */
     const char        *args;    /* "[options] -m MODEL TEXT" */
     const char        *summary; /* what it does, one line */
     const cmif_option *options;

@@ -168,7 +168,7 @@ def unit(name):
 def units_are_sound_and_say_what_they_may():
     if not shutil.which("systemd-analyze"):
         raise Skip("no systemd-analyze (Debian package systemd)")
-    for name in ("cmif-server", "cmif-keyserver"):
+    for name in ("cmif-server", "cmif-keyserver", "cmif-gateway"):
         done = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit(name))
         assert done.returncode == 0 and not done.err.strip(), done.err
         done = run("systemd-analyze", "security", "--offline=yes", "--threshold=20", "--no-pager", unit(name))
@@ -177,7 +177,7 @@ def units_are_sound_and_say_what_they_may():
 
 @promise
 def options_of_units_are_options_of_the_programs():
-    for name, program in (("cmif-server", [f"{TREE}/bin/cmif-server"]), ("cmif-keyserver", [f"{TREE}/bin/cmif", "keyserver"])):
+    for name, program in (("cmif-server", [f"{TREE}/bin/cmif-server"]), ("cmif-keyserver", [f"{TREE}/bin/cmif", "keyserver"]), ("cmif-gateway", [f"{TREE}/bin/cmif-gateway"])):
         with open(unit(name), encoding="utf-8") as file:
             line = re.search(r"^ExecStart=(.*)", file.read(), re.M)[1]
         known = succeeded(run(*program, "--help")).out

@@ -122,6 +122,14 @@ def docs_say_what_becomes_of_each_field():
 
 
 @promise
+def the_manual_page_has_every_option():
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../docs/man/cmif-gateway.8"), encoding="utf-8") as file:
+        page = set(re.findall(r"Fl -([a-z-]+)", file.read()))
+    options = set(re.findall(r"--([a-z-]+)", run(GATEWAY, "--help").out.split("\n\n")[2])) - {"help"}
+    assert len(options) > 20 and page == options, page ^ options
+
+
+@promise
 def an_upstream_that_lies_or_fails_is_told_of_in_our_own_words():
     for lie, status, code in ((400, 400, "upstream_refused"), (401, 502, "attestation_failed"), (429, 503, "upstream_unavailable"),
                               (500, 502, "upstream_unavailable"), (302, 502, "upstream_unavailable"), ("junk", 502, "upstream_unavailable"),

@@ -69,7 +69,7 @@ class Upstream(BaseHTTPRequestHandler):
     def answer(self, request, lie):
         chat = "messages" in request
         content = request["messages"][-1]["content"] if chat else request["prompt"]
-        text = "You said: " + (content if isinstance(content, str) else "".join(part["text"] for part in content))
+        text = "You said: " + (content if isinstance(content, str) else "".join(part if isinstance(part, str) else part["text"] for part in content))
         if lie == "tool":
             call = {"index": 0, "id": "upstream-1", "type": "function", "function": {"name": request["tools"][0]["function"]["name"], "arguments": ""}}
             self.event({"model": "there", "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
