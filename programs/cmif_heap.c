@@ -10,15 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CMIF_OTHER_HEAP
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define CMIF_OTHER_HEAP
 #endif
 #endif
 
-#ifndef CMIF_OTHER_HEAP /* AddressSanitizer has a heap of its own */
+#ifndef CMIF_OTHER_HEAP /* sanitizers have heaps of their own */
 void free(void *memory)
 {
     static void (*next)(void *); /* found before there is a second thread: main() frees */

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """gateway_cmif_test: cmif-gateway in front of cmif-server: a real model answers, and only rows leave. See rig.py."""
 
+import atexit
 import base64
 import http.client
 import importlib.util
@@ -26,6 +27,7 @@ if not os.path.exists(CHAT):
     skip(f"no {CHAT}: 'cmif pull smollm2' brings it")
 good("split", CHAT, "-o", f"{WORK}/half")
 running = []
+atexit.register(lambda: [process.kill() for process in running])
 
 
 def start(*args):
@@ -359,6 +361,4 @@ def everything_ends_as_asked():
     assert CANARY not in open(f"{WORK}/log").read()
 
 
-for process in running:
-    process.kill()
 end()
