@@ -55,6 +55,23 @@ def a_stream_comes_in_pieces_with_originals_put_back():
 
 
 @promise
+def a_stream_that_waits_is_kept_alive_and_padding_can_be_left_out():
+    Upstream.lie = "pause"
+    _, _, text = gateway.chat(("user", "hello"), stream=True, stream_options={"include_obfuscation": False})
+    Upstream.lie = None
+    assert text.count(": ping\n\n") == 1 and "obfuscation" not in text, text
+    assert "".join(c["delta"].get("content", "") for e in events(text) for c in e["choices"]) == "You said: hello"
+
+
+@promise
+def what_left_is_told_at_once_and_only_to_who_asks():
+    said = events(gateway.ask("/v1/chat/completions", {"model": "here", "stream": True, "messages": [{"role": "user", "content": SAID}]}, X_CMIF_Show="left")[2])
+    assert said[0]["cmif"]["left"][0]["text"] == json.loads(Upstream.bodies[0])["messages"][0]["content"] and sum("left" in e.get("cmif", {}) for e in said) == 1, said[0]
+    assert "receipt" in said[-1]["cmif"]
+    assert '"left"' not in gateway.chat(("user", SAID), stream=True)[2] and '"left"' not in gateway.chat(("user", SAID))[2]
+
+
+@promise
 def history_leaves_byte_by_byte_as_it_left():
     _, _, first = gateway.chat(("system", "You help."), ("user", SAID))
     [one] = Upstream.bodies

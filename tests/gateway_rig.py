@@ -83,6 +83,8 @@ class Upstream(BaseHTTPRequestHandler):
             self.event({"model": "other" if lie == "model" and i else "there", "choices": [{"index": 0, "finish_reason": None, **piece}]})
             if lie == "slow":
                 time.sleep(0.3)
+            if lie == "pause" and i == 5:
+                time.sleep(11)
             if lie == "silence":
                 time.sleep(6)
             if lie == "broken" and i:

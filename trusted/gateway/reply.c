@@ -200,7 +200,8 @@ static cmif_code restore(cmif_reply *r, uint32_t index, cmif_restore *restorer, 
         rc = cmif_restore_end(restorer, shown, &counts, err);
     }
     if (rc == CMIF_OK && streams(r) && (shown->size > before || logprobs)) {
-        rc = send_text(r, index, member, shown->data + before, shown->size - before, logprobs, err);
+        rc =
+            send_text(r, index, member, shown->data ? shown->data + before : NULL, shown->size - before, logprobs, err);
     } else {
         json_decref(logprobs);
     }

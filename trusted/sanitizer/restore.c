@@ -130,11 +130,11 @@ static bool hex4(const uint8_t *p, uint32_t *value)
 /* The character at byte i of the held ones and its size; 0: more must come before it is known, or there is none. */
 static size_t decode(const cmif_restore *r, size_t i, bool in_string, uint32_t *c)
 {
-    const uint8_t *p    = r->hold.data + i;
-    size_t         left = r->hold.size - i;
+    const size_t left = r->hold.size - i;
     if (left == 0) {
         return 0;
     }
+    const uint8_t *p = r->hold.data + i;
     if (p[0] == '\\' && (!r->json || in_string)) {
         if (left < 2 || (p[1] == 'u' && left < 6)) {
             *c = '\\';
