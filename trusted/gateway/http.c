@@ -540,7 +540,7 @@ static json_t *model_json(const cmif_upstream *u)
 
 static void send_json(cmif_gateway *g, struct evhttp_request *http, int status, json_t *tree)
 {
-    char *text = tree ? json_dumps(tree, JSON_COMPACT) : NULL;
+    char *text = tree ? json_dumps(tree, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     if (text) {
         answer(g, http, status, "application/json", text, strlen(text));
     } else {

@@ -98,12 +98,12 @@ static bool pad(json_t *object, size_t size)
 /* Send object, and drop it: as an event of a stream, or as the whole answer. NULL: no memory was left for it. */
 static cmif_code send_object(cmif_reply *r, json_t *object, cmif_err *err)
 {
-    char     *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char     *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     cmif_code rc   = CMIF_OK;
     if (text && streams(r) && r->o.request->obfuscation) {
         const size_t size = strlen(text);
         free(text);
-        text = pad(object, size) ? json_dumps(object, JSON_COMPACT) : NULL;
+        text = pad(object, size) ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     }
     if (!text) {
         rc = no_memory(err);
