@@ -63,6 +63,7 @@ static const cmif_command command = {
 
 static struct event_base *base;
 static cmif_gateway      *gateway;
+static struct event      *drain_tick; /* NULL: nobody has asked us to end */
 static int                drain_ticks;
 static bool               server_gone; /* the private one */
 
@@ -76,12 +77,11 @@ static void on_drain(evutil_socket_t fd, short what, void *context)
 
 static void drain(void)
 {
-    static const struct timeval tick = {.tv_usec = 100000};
-    static bool                 again;
-    struct event               *ticks = again ? NULL : event_new(base, -1, EV_PERSIST, on_drain, NULL);
-    again                             = true;
+    static const struct timeval tick  = {.tv_usec = 100000};
+    const bool                  again = drain_tick != NULL;
+    drain_tick                        = again ? drain_tick : event_new(base, -1, EV_PERSIST, on_drain, NULL);
     cmif_gateway_drain(gateway);
-    if (!ticks || event_add(ticks, &tick) != 0) {
+    if (again || !drain_tick || event_add(drain_tick, &tick) != 0) {
         event_base_loopbreak(base); /* the second signal does not wait */
     }
 }
@@ -245,6 +245,9 @@ static cmif_code serve(cmif_client *client, cmif_err *err)
         if (ends[i]) {
             event_free(ends[i]);
         }
+    }
+    if (drain_tick) {
+        event_free(drain_tick);
     }
     if (base) {
         event_base_free(base);

@@ -190,6 +190,9 @@ static void on_closed(struct evhttp_connection *connection, void *context)
 {
     exchange *x = context;
     (void) connection;
+    if (x->http && !evhttp_request_get_connection(x->http)) { /* nobody else's any more: writing to the client failed */
+        evhttp_request_free(x->http);
+    }
     x->http = NULL;
     event_active(x->later, 0, 0);
 }
@@ -526,7 +529,10 @@ static void post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint end
                        rc == CMIF_E_RANGE ? 400
                        : rc == CMIF_E_IO  ? 502
                                           : 500,
-                       rc == CMIF_E_IO ? "upstream_unavailable" : "server_error", err.text, 0);
+                       rc == CMIF_E_IO      ? "upstream_unavailable"
+                       : rc == CMIF_E_RANGE ? NULL
+                                            : "server_error",
+                       err.text, 0);
     }
 }
 
