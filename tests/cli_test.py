@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""cli_test BUILD SHARED [WORD]: the programs as a person meets them: answers, exit codes, sentences, signals, terminals.
-With WORD only the promises whose name has it.
+"""cli_test: the programs as a person meets them: answers, exit codes, sentences, signals, terminals. See rig.py.
 
 A canary is in every prompt of an error case and must come back in nothing that is printed."""
 
@@ -13,42 +12,30 @@ import resource
 import select
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 
-BUILD, SHARED = sys.argv[1], sys.argv[2]
-CMIF, SERVER = f"{BUILD}/bin/cmif", f"{BUILD}/bin/cmif-server"
+import rig
+from rig import CANARY, CMIF, ENV, SERVER, SHARED, WORK, end, promise, refused, within
+
 STORIES, SST2 = f"{SHARED}/models/stories260K/stories260K.gguf", f"{SHARED}/models/minilm-sst2/minilm-sst2-f16.gguf"
-CANARY = "zebrafinch"
 GOLDEN = ("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a "
           "big, red ball. She wanted to play with it, but it was too high.\nLily")  # models/stories260K/PROVENANCE.md, G0
 
 for path in (STORIES, SST2):
     if not os.path.exists(path):
-        print(f"skipped: no {path}")
-        sys.exit(77)
+        rig.skip(f"no {path}")
 
-WORK = tempfile.mkdtemp(prefix="cmif-cli-")
-os.mkdir(f"{WORK}/run", 0o700)
-ENV = {**os.environ, "XDG_CACHE_HOME": f"{WORK}/cache", "XDG_RUNTIME_DIR": f"{WORK}/run", "TERM": "xterm"}
-ENV.pop("NO_COLOR", None)
 SENDERS, NO_POLICY = ("run", "chat", "classify", "embed"), ["--policy", "none"]
 
 
-def cmif(*args, text=None, **more):
-    """Run it with one thread; stdin is empty unless text is given. These promises are about the split, so text leaves as it is unless a
-    promise names a policy."""
+def cmif(*args, **more):
+    """With one thread. These promises are about the split, so text leaves as it is unless a promise names a policy."""
     args = list(args)
     if args and args[0] in SENDERS and "--help" not in args and "--policy" not in args:
         args[1:1] = NO_POLICY
-    if args and args[0] in ("run", "chat", "classify", "embed", "doctor") and "--help" not in args:
+    if args and args[0] in (*SENDERS, "doctor") and "--help" not in args:
         args[1:1] = ["--threads", "1"]
-    if isinstance(text, str):
-        text = text.encode()
-    done = subprocess.run([CMIF, *args], input=text or b"", capture_output=True, env=more.pop("env", ENV), timeout=60, **more)
-    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    return done
+    return rig.cmif(*args, **more)
 
 
 def servers():
@@ -64,43 +51,12 @@ def servers():
     return found
 
 
-def within(seconds, condition):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
+def kill_servers():
+    for pid in servers():
+        os.kill(pid, signal.SIGKILL)
 
 
-passed = failed = 0
-
-
-def promise(function):
-    global passed, failed
-    name = function.__name__
-    if len(sys.argv) > 3 and sys.argv[3] not in name:
-        return function
-    try:
-        function()
-        print(f"ok     {name}", flush=True)
-        passed += 1
-    except AssertionError as error:
-        print(f"FAILED {name}: {error}", flush=True)
-        failed += 1
-        for pid in servers():  # so that one failure is not many
-            os.kill(pid, signal.SIGKILL)
-    return function
-
-
-def refused(exit_code, sentence, done):
-    """One sentence that says what it must, nothing on stdout, no canary."""
-    said = done.err.strip()
-    assert done.returncode == exit_code, f"exit code {done.returncode}, expected {exit_code}; it said: {said}"
-    assert re.search(sentence, said), f"it said '{said}', expected /{sentence}/"
-    assert said.count("\n") == 0 and said.startswith("cmif: "), f"not one sentence: {said}"
-    assert done.out == "", f"something on stdout: {done.out}"
-    assert CANARY not in done.err, "the prompt is in the message"
+rig.tidy.append(kill_servers)
 
 
 # ---- answers ----
@@ -285,7 +241,7 @@ class Running:
 
     def __init__(self, model, *args):
         self.process = subprocess.Popen([SERVER, "-m", model, "--json", "--threads", "1", *args], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**ENV, "XDG_STATE_HOME": f"{WORK}/state"})
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENV)
         self.ready = json.loads(self.process.stdout.readline())
 
     def __enter__(self):
@@ -489,6 +445,4 @@ else:
     print(f"not run: two promises about chat, for lack of {CHAT} ('cmif pull smollm2')")
 
 assert not within(0, lambda: bool(servers())), servers()
-subprocess.run(["rm", "-rf", WORK], check=True)
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed != 0 or passed == 0)
+end()
