@@ -165,6 +165,16 @@ def an_upstream_that_lies_or_fails_is_told_of_in_our_own_words():
 
 
 @promise
+def an_upstream_that_is_not_there_is_told_of():
+    alone = Gateway("--upstream", "http://127.0.0.1:9")
+    for _ in range(3):
+        status, _, text = alone.chat(("user", SAID))
+        assert status == 502 and json.loads(text)["error"]["code"] == "upstream_unavailable", text
+    assert alone.ask("/ready")[0] == 503 and alone.ask("/health")[0] == 200
+    assert alone.end() == 0, "with a sanitizer: connections that were never made are not given back"
+
+
+@promise
 def an_upstream_that_falls_silent_is_given_up():
     silent = Gateway("--silence", "1")
     Upstream.lie = "silence"

@@ -130,6 +130,12 @@ static void on_error(enum evhttp_request_error error, void *context)
     }
 }
 
+static void free_connection(evutil_socket_t fd, short what, void *connection)
+{
+    (void) fd, (void) what;
+    evhttp_connection_free(connection);
+}
+
 /* Comes last, whatever happened, but for a cancel; request is NULL when there was no answer. */
 static void on_done(struct evhttp_request *request, void *context)
 {
@@ -152,6 +158,10 @@ static void on_done(struct evhttp_request *request, void *context)
             finish(c, CMIF_CALL_LIED, err.text, 0);
         }
         finish(c, CMIF_CALL_DONE, "", 0);
+    }
+    if (request && c->status == 0) { /* never made: libevent 2.1 forgets to free such a one */
+        static const struct timeval now = {0};
+        (void) event_base_once(c->of->upstream.base, -1, EV_TIMEOUT, free_connection, c->connection, &now);
     }
     c->gone = true; /* and the connection frees itself */
     if (!c->doomed) {
