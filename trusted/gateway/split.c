@@ -2,7 +2,6 @@
 
 #include "gateway/ask.h"
 
-#include "dp/released_ids.h"
 #include "secret/secret.h"
 
 #include <errno.h>
