@@ -15,7 +15,8 @@
 
 enum { RUNS_MAX = 99, STREAMS_MAX = 16 };
 
-static cmif_client_options where = {.guard.policy = "none", .peer_fresh = CMIF_CLIENT_FRESH}; /* its prompts are nobody's words */
+static cmif_client_options where = {.guard.policy = "none",
+                                    .peer_fresh   = CMIF_CLIENT_FRESH}; /* its prompts are nobody's words */
 static uint32_t            runs = 5, prompt_count = 128, token_count = 128;
 static const char         *llama_server;
 
