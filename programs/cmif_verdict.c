@@ -106,6 +106,8 @@ static const struct {
     /* which signature or rule */
     {"*-untrusted", "it does not lead to a root that is known"},
     {"*-constraints", "a certificate was used for what it is not for"},
+    {"*-work",
+     "no path was found within the signature checks that one verdict may cost: leave out what belongs to others"},
     {"*-algorithm", "an algorithm that is not accepted"},
     {"*-signature", "a signature does not hold"},
     {"*-format", "it cannot be read"},
