@@ -215,8 +215,18 @@ static bool check_model(cmif_client *client)
 
 /* ---- server: greet it without a model, and measure the way there and back ---- */
 
+#define GREET_MS 30000 /* for evidence, and for all the rest */
+
+static double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double) t.tv_sec * 1e3 + (double) t.tv_nsec / 1e6;
+}
+
 typedef struct greeting {
     cmif_channel *channel;
+    double        until_ms; /* what is waited for comes whole by then */
     cmif_wire     wire;
     uint8_t       bytes[CMIF_WIRE_HEADER_SIZE + CMIF_WIRE_PAYLOAD_MAX];
     size_t        size;
@@ -252,6 +262,9 @@ static cmif_code receive_frame(greeting *g, cmif_frame *frame, cmif_err *err)
             }
             return rc;
         }
+        if (rc == CMIF_OK && now_ms() > g->until_ms) {
+            rc = cmif_fail(err, CMIF_E_IO, "the server is too slow");
+        }
         if (rc == CMIF_OK) {
             rc = cmif_channel_receive(g->channel, g->bytes + g->size, sizeof g->bytes - g->size, &more, 10, -1, err);
         }
@@ -260,13 +273,6 @@ static cmif_code receive_frame(greeting *g, cmif_frame *frame, cmif_err *err)
         }
         g->size += more;
     }
-}
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double) t.tv_sec * 1e3 + (double) t.tv_nsec / 1e6;
 }
 
 static int by_size(const void *a, const void *b)
@@ -340,8 +346,10 @@ static cmif_code greet(const cmif_peer *peer, const cmif_peer_rule *rule, cmif_p
     double          trips[PINGS];
     cmif_frame      frame = {.kind = CMIF_FRAME_HELLO, .hello = {CMIF_WIRE_VERSION, CMIF_WIRE_VERSION, 0}};
     cmif_code       rc    = cmif_channel_open(peer, &g.channel, err);
+    g.until_ms            = now_ms() + GREET_MS;
     if (rc == CMIF_OK && rule) {
-        rc = ask_evidence(&g, rule, proved, err);
+        rc         = ask_evidence(&g, rule, proved, err);
+        g.until_ms = now_ms() + GREET_MS;
     }
     if (rc == CMIF_OK) {
         rc = send_frame(&g, &frame, err);

@@ -6,9 +6,11 @@
 #include "base/bytes.h"
 #include "channel/listen.h"
 #include "keys/keys.h"
+#include "secret/secret.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -99,6 +101,8 @@ static void unlock(void *mutex)
     pthread_mutex_unlock(mutex);
 }
 
+static atomic_flag said_unlocked = ATOMIC_FLAG_INIT;
+
 static void *serve(void *context)
 {
     connection   *c                       = context;
@@ -122,6 +126,10 @@ static void *serve(void *context)
         cmif_put_clean(stderr, err.text, strlen(err.text));
         fputc('\n', stderr);
         funlockfile(stderr);
+    }
+    if (cmif_secret_unlocked() && !atomic_flag_test_and_set(&said_unlocked)) {
+        fputs("cmif: note: the system lets us lock too little memory (ulimit -l): keys may be swapped to disk\n",
+              stderr);
     }
     cmif_channel_free(channel);
     free(c);

@@ -223,8 +223,9 @@ void cmif_verdict_peer_line(const cmif_peer_verdict *peer, const cmif_attest_pol
     const cmif_verdict *v = &peer->verdict;
     cmif_verdict_line(v, out, room);
     for (size_t i = 0; i < policy->measured_count; i++) {
-        const cmif_measured *m     = &policy->measured[i];
-        const char          *value = m->tee == v->tee ? cmif_verdict_field(v, m->name) : NULL;
+        const cmif_measured *m      = &policy->measured[i];
+        const bool           looked = m->tee == v->tee || v->tee == CMIF_TEE_TPM; /* a TEE may vouch for a TPM */
+        const char          *value  = looked ? cmif_verdict_field(v, m->name) : NULL;
         for (size_t j = 0; j < i; j++) { /* several values of one name are alternatives */
             value = strcmp(policy->measured[j].name, m->name) != 0 ? value : NULL;
         }

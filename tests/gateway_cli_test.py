@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import struct
 import threading
 import time
 
@@ -199,6 +200,25 @@ def a_client_that_goes_away_takes_its_call_with_it():
 
 
 @promise
+def a_client_that_breaks_off_is_noticed_and_costs_nothing():
+    Upstream.lie = "slow"
+    body = json.dumps({"model": "here", "messages": [{"role": "user", "content": "wait " * 40}]})
+    client = socket.create_connection(("127.0.0.1", gateway.port))
+    client.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    time.sleep(0.5)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()  # a reset, and no goodbye
+    assert within(3, lambda: "cmif_requests_running 0" in gateway.ask("/metrics")[2]), "it is still waited for"
+    with open(f"/proc/{gateway.process.pid}/stat", encoding="ascii") as stat:
+        before = sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13]))
+    time.sleep(0.5)
+    with open(f"/proc/{gateway.process.pid}/stat", encoding="ascii") as stat:
+        after = sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13]))
+    Upstream.lie = None
+    assert after - before < 20, f"{after - before} ticks of CPU in half a second: it spins"
+
+
+@promise
 def bad_clients_are_told_and_hurt_nobody():
     def raw(data):
         with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
@@ -249,6 +269,7 @@ def with_keys_only_who_has_one_is_answered_and_pays_for_himself():
     assert keyed.ask("/v1/chat/completions", chat, Authorization="Bearer k-anna")[0] == 200
     assert [e["key"] for e in json.loads(cmif("budget", "history", "--json", env={**ENV, "XDG_DATA_HOME": f"{WORK}/keyed"}).out)["entries"]] == ["anna"]
     assert [keyed.ask("/v1/models", Authorization=f"Bearer {i}")[0] for i in range(30)][-1] == 429
+    assert keyed.ask("/v1/models", Authorization="Bearer k-anna")[0] == 200, "wrong keys of others shut out the right one"
     assert keyed.end() == 0
     for content, says in (("anna k-anna\n", "line 1"), ("# none\n", "no key")):
         done = run(GATEWAY, "--upstream", THERE, "-m", "m", "--policy", "names", "--keys", write("bad-keys", content))

@@ -55,13 +55,13 @@ static cmif_code wait_for(int fd, short events, int wake, int64_t deadline, cmif
         struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = wake, .events = POLLIN}};
         int64_t       left = deadline - now_ms();
         int           n    = poll(p, 2, left < 0 ? 0 : left > 60000 ? 60000 : (int) left);
-        if (n > 0) {
+        if (n > 0 && (left > 0 || p[1].revents)) {
             return p[1].revents ? cmif_fail(err, CMIF_E_CANCELLED, "cancelled while waiting for the server") : CMIF_OK;
         }
         if (n < 0 && errno != EINTR) {
             return cmif_fail(err, CMIF_E_IO, "cannot wait for the server: %s", strerror(errno));
         }
-        if (n == 0 && left <= 0) {
+        if (n >= 0 && left <= 0) {
             return cmif_fail(err, CMIF_E_IO,
                              "the server did not answer in time: is it overloaded, or the network down?");
         }
@@ -214,6 +214,7 @@ static cmif_code tls_context(const cmif_peer *peer, cmif_channel *channel, SSL_C
     static const unsigned char alpn[] = {6, 'c', 'm', 'i', 'f', '/', '1'};
 
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE); /* so that a slow peer can be told from a dead one */
+    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);         /* else a read lasts as long as KeyUpdates come in */
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CLEANSE_PLAINTEXT);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);

@@ -135,6 +135,7 @@ static cmif_code tls_open(cmif_listener *listener, const cmif_listen_options *o,
     SSL_CTX_set_num_tickets(ctx, 0); /* every connection is a handshake, and is bound to it */
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CLEANSE_PLAINTEXT);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE);
+    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY); /* else a read lasts as long as KeyUpdates come in */
     if (X509_digest(SSL_CTX_get0_certificate(ctx), EVP_sha256(), digest, &size) != 1 || size != sizeof digest) {
         return cmif_fail(err, CMIF_E_FORMAT, "cannot hash the certificate: %s", reason());
     }

@@ -14,14 +14,15 @@ typedef struct judging {
     cmif_store        *store;
     char               tcb[32], qe[8], chip[17]; /* what the store calls the collateral of this platform; empty: none */
     bool               leaf_here, pck_here;
-    bool               read; /* the evidence could be read, so it has no more certificates than a verifier looks at */
-    size_t             brought; /* items before those of the store */
-    cmif_kept          own[2];  /* TCB info and QE identity that the store has and that are good; kind 0: none */
-    cmif_pool          makers;  /* by whom collateral is told from what only says so */
-    bool               makers_ready;
-    cmif_seen_crl     *seen_crls;
-    cmif_code          rc;
-    cmif_err          *err;
+    bool   late; /* the store is asked again, for TCB info alone: its PCK certificate has told which platform it is */
+    bool   read; /* the evidence could be read, so it has no more certificates than a verifier looks at */
+    size_t brought;        /* items before those of the store */
+    cmif_kept      own[2]; /* TCB info and QE identity that the store has and that are good; kind 0: none */
+    cmif_pool      makers; /* by whom collateral is told from what only says so */
+    bool           makers_ready;
+    cmif_seen_crl *seen_crls;
+    cmif_code      rc;
+    cmif_err      *err;
 } judging;
 
 static void add_word(char *list, size_t size, size_t room, size_t *count, const char *word)
@@ -166,6 +167,7 @@ static bool take_kept(void *context, const cmif_kept *kept, const cmif_item *ite
     const bool leaf = strstr(kept->about, "VCEK") || strstr(kept->about, "VLEK"),
                ours = j->chip[0] && strstr(kept->about, j->chip);
     const bool take = kept->kind == CMIF_ITEM_TCB_INFO      ? !strcmp(kept->about, j->tcb)
+                      : j->late                             ? false
                       : kept->kind == CMIF_ITEM_QE_IDENTITY ? !strcmp(kept->about, j->qe)
                       : kept->kind == CMIF_ITEM_CRL         ? true
                       : !strcmp(kept->about, "Intel SGX PCK Certificate")
@@ -306,6 +308,15 @@ cmif_code cmif_judge(cmif_sorted *sorted, const cmif_attest_policy *policy, int6
         rc          = rc == CMIF_OK ? j.rc : rc;
         cmif_sort_settle(sorted);
         leave_strangers(&j);
+        if (rc == CMIF_OK && !j.tcb[0] &&
+            cmif_verdict_field(verdict, "tee_type")) { /* its quote names no PCK certificate */
+            look(&j);
+            name_wanted(&j);
+            j.late = true;
+            rc     = j.tcb[0] ? cmif_store_all(j.store, take_kept, &j, err) : CMIF_OK;
+            rc     = rc == CMIF_OK ? j.rc : rc;
+            cmif_sort_settle(sorted);
+        }
         rc = rc == CMIF_OK && memory ? recall(&j, err) : rc;
     }
     leave_others(&j, CMIF_ITEM_TCB_INFO, j.tcb, &j.own[SEEN_TCB]);

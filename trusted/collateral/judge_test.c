@@ -109,6 +109,55 @@ static void intel_keep(cmif_item_kind kind)
     }
 }
 
+/* A quote that brings no PCK certificate: the store has it, and so tells which platform it is. */
+static const uint8_t *pck_chain(size_t *size)
+{
+    const uint8_t *chain = memmem(w.quote, w.quote_size, "-----BEGIN", 10);
+    *size                = (size_t) (w.quote + w.quote_size - chain);
+    while (*size && chain[*size - 1] == 0) {
+        --*size;
+    }
+    return chain;
+}
+
+static void intel_make_without_chain(void)
+{
+    w.certification_type = 3;
+    intel_make();
+}
+
+static void the_newer_tcb_info_that_is_kept_counts_also_when_the_pck_certificate_is_kept_there(void)
+{
+    size_t         size;
+    const uint8_t *chain;
+    intel(3, 1);
+    world_edit(&w, RIG_INFO, "2025-06-01T00:00:00Z", "2025-06-10T00:00:00Z");
+    world_edit(&w, RIG_INFO, "\"tcbEvaluationDataNumber\":17", "\"tcbEvaluationDataNumber\":18");
+    world_edit(&w, RIG_INFO, "UpToDate", "OutOfDate");
+    intel_make_without_chain();
+    intel_keep(CMIF_ITEM_TCB_INFO);
+    chain = pck_chain(&size);
+    keep(CMIF_ITEM_CERTIFICATES, chain, size);
+    world_new(&w, 3, 1);
+    intel_make_without_chain();
+    CHECK(intel_judged() == CMIF_REJECTED && has_reason("tcb-OutOfDate") && v.tcb_evaluation == 18);
+
+    intel(3, 1); /* and with everything kept, the quote alone is enough */
+    intel_make_without_chain();
+    intel_keep(CMIF_ITEM_TCB_INFO);
+    intel_keep(CMIF_ITEM_QE_IDENTITY);
+    intel_keep(CMIF_ITEM_CERTIFICATES);
+    intel_keep(CMIF_ITEM_CRL);
+    chain = pck_chain(&size);
+    keep(CMIF_ITEM_CERTIFICATES, chain, size);
+    for (size_t i = 0; i < w.count; i++) {
+        if (w.items[i].kind == CMIF_ITEM_QUOTE) {
+            bring(w.items[i].data, w.items[i].size);
+        }
+    }
+    CHECK(accepted(judged(&w.policy, w.time)));
+}
+
 static void older_tcb_info_that_evidence_brings_does_not_stand_for_the_newer_that_is_kept(void)
 {
     intel(3, 1);
@@ -456,6 +505,7 @@ int main(void)
     snprintf(path, sizeof path, "%s/collateral.db", folder);
     rig_open();
     amd_open();
+    RUN(the_newer_tcb_info_that_is_kept_counts_also_when_the_pck_certificate_is_kept_there);
     RUN(older_tcb_info_that_evidence_brings_does_not_stand_for_the_newer_that_is_kept);
     RUN(older_qe_identity_that_evidence_brings_does_not_stand_for_the_newer_that_is_kept);
     RUN(newer_collateral_that_evidence_brings_is_used);

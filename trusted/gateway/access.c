@@ -123,10 +123,10 @@ cmif_access_answer cmif_access_check(cmif_access *a, const char *authorization, 
         a->wrong       = 0;
         a->wrong_since = now;
     }
-    if (a->wrong >= WRONG_MAX) {
+    const char *name = authorization && !strncmp(authorization, "Bearer ", 7) ? owner_of(a, authorization + 7) : NULL;
+    if (!name && a->wrong >= WRONG_MAX) { /* who has a key is let in all the same */
         return CMIF_ACCESS_TOO_OFTEN;
     }
-    const char *name = authorization && !strncmp(authorization, "Bearer ", 7) ? owner_of(a, authorization + 7) : NULL;
     a->wrong += name == NULL && authorization;
     *owner = name ? name : *owner;
     return name ? CMIF_ACCESS_YES : CMIF_ACCESS_NO;

@@ -72,7 +72,7 @@ const cmif_field cmif_fields[] = {
     {CHAT, "messages[].content[].image_url", REFUSED, "images cannot be sanitized: send text", false},
     {CHAT, "messages[].content[].input_audio", REFUSED, "audio cannot be sanitized: send text", false},
     {CHAT, "messages[].content[].file", REFUSED, "files cannot be sanitized: send their text", false},
-    {CHAT, "messages[].name", NAME, NULL, false},
+    {CHAT, "messages[].name", LOCAL, "dropped: it could name a person", false},
     {CHAT, "messages[].refusal", TEXT, NULL, false},
     {CHAT, "messages[].annotations", LOCAL, "they point into text as it was", false},
     {CHAT, "messages[].audio", REFUSED, "audio cannot be sanitized: send its text", false},

@@ -3,6 +3,7 @@
 #include "gateway/access.h"
 #include "gateway/page.h"
 
+#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/http.h>
@@ -13,6 +14,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -202,7 +204,13 @@ static void on_closed(struct evhttp_connection *connection, void *context)
 static void on_gone(evutil_socket_t fd, short what, void *context)
 {
     exchange *x = context;
-    (void) fd, (void) what;
+    char      byte; /* a reset comes as something to read; nothing is taken away, only looked at */
+    if (!(what & EV_CLOSED)) {
+        const ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (n > 0 || (n < 0 && errno == EAGAIN)) {
+            return; /* it asks on: that it has gone is seen when it is written to */
+        }
+    }
     if (x->http) {
         struct evhttp_connection *connection = evhttp_request_get_connection(x->http);
         x->http                              = NULL;
@@ -477,7 +485,7 @@ static void post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint end
     x->out   = evbuffer_new();
     x->gone  = event_new(g->options.base,
                          bufferevent_getfd(evhttp_connection_get_bufferevent(evhttp_request_get_connection(http))),
-                         EV_CLOSED, on_gone, x);
+                         EV_READ | EV_CLOSED, on_gone, x);
     if (!x->later || !x->ping || !x->out || !x->gone || event_add(x->ping, &pings) != 0 ||
         event_add(x->gone, NULL) != 0) {
         end_with_error(x, 500, "server_error", "no memory for a request", 0);

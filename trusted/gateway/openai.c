@@ -143,7 +143,7 @@ static void on_done(struct evhttp_request *request, void *context)
     cmif_err          err = {0};
     if (!request || c->status == 0) {
         const bool refused = c->ssl && SSL_get_verify_result(c->ssl) != X509_V_OK;
-        c->of->failed_at   = refused ? 0 : 1;
+        c->of->failed_at   = 1;
         finish(c, refused ? CMIF_CALL_UNTRUSTED : CMIF_CALL_UNREACHABLE,
                refused          ? "the upstream's certificate is refused: look at its pin or CA"
                : c->status == 0 ? "the upstream cannot be reached"

@@ -302,7 +302,16 @@ cmif_code cmif_reply_logprobs(cmif_reply *r, uint32_t index, const json_t *logpr
         c->logprobs = tokens;
         return CMIF_OK;
     }
-    int failed = json_array_extend(json_object_get(c->logprobs, "content"), json_object_get(tokens, "content"));
+    const char *key;
+    json_t     *more;
+    int         failed = 0;
+    json_object_foreach(tokens, key, more)
+    { /* chats have "content" and "refusal", completions lists side by side */
+        json_t *have = json_object_get(c->logprobs, key);
+        failed |= !json_is_array(more)  ? 0
+                  : json_is_array(have) ? json_array_extend(have, more)
+                                        : json_object_set(c->logprobs, key, more);
+    }
     json_decref(tokens);
     return failed ? no_memory(err) : CMIF_OK;
 }
@@ -366,16 +375,18 @@ cmif_code cmif_reply_ping(cmif_reply *r, cmif_err *err)
 
 /* ---- JSON that a model wrote, with names that we gave it ---- */
 
-static json_t *renamed(const cmif_reply *r, const json_t *value, unsigned depth);
+enum { VALUES_MAX = 4096 }; /* of one answer's JSON: each is looked through for surrogates by itself */
 
-static json_t *renamed_object(const cmif_reply *r, const json_t *value, unsigned depth)
+static json_t *renamed(const cmif_reply *r, const json_t *value, unsigned depth, size_t *left);
+
+static json_t *renamed_object(const cmif_reply *r, const json_t *value, unsigned depth, size_t *left)
 {
     json_t     *out = json_object(), *item;
     const char *key;
     json_object_foreach((json_t *) value, key, item)
     {
         cmif_str name = cmif_talk_name(r->o.talk, (cmif_str){key, strlen(key)});
-        json_t  *made = renamed(r, item, depth + 1);
+        json_t  *made = renamed(r, item, depth + 1, left);
         if (!out || !made || json_object_setn_new(out, name.data, name.size, made) != 0) {
             json_decref(out);
             return NULL;
@@ -424,21 +435,22 @@ static json_t *renamed_number(const cmif_reply *r, const json_t *value)
     return out;
 }
 
-static json_t *renamed(const cmif_reply *r, const json_t *value, unsigned depth)
+static json_t *renamed(const cmif_reply *r, const json_t *value, unsigned depth, size_t *left)
 {
     json_t *out, *item;
     size_t  i;
-    if (depth > CMIF_REQUEST_DEPTH_MAX) {
+    if (depth > CMIF_REQUEST_DEPTH_MAX || *left == 0) {
         return NULL;
     }
+    --*left;
     switch (json_typeof(value)) {
     case JSON_OBJECT:
-        return renamed_object(r, value, depth);
+        return renamed_object(r, value, depth, left);
     case JSON_ARRAY:
         out = json_array();
         json_array_foreach(value, i, item)
         {
-            if (!out || json_array_append_new(out, renamed(r, item, depth + 1)) != 0) {
+            if (!out || json_array_append_new(out, renamed(r, item, depth + 1, left)) != 0) {
                 json_decref(out);
                 return NULL;
             }
@@ -454,11 +466,12 @@ static json_t *renamed(const cmif_reply *r, const json_t *value, unsigned depth)
     }
 }
 
-/* JSON text with everything put back; text that is none, as text. */
+/* JSON text with everything put back; text that is none, or too much of it, as text. */
 static cmif_code restore_json(const cmif_reply *r, const cmif_secret *came, cmif_secret *out, cmif_err *err)
 {
     json_t   *tree = json_loadb(came->size ? (const char *) came->data : "", came->size, JSON_DECODE_ANY, NULL);
-    json_t   *back = tree ? renamed(r, tree, 0) : NULL;
+    size_t    left = VALUES_MAX;
+    json_t   *back = tree ? renamed(r, tree, 0, &left) : NULL;
     char     *text = back ? json_dumps(back, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     cmif_code rc;
     if (text) {

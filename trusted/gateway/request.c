@@ -175,7 +175,11 @@ static void any_json(builder *b, const char *path, json_t *value, cmif_text_form
     case JSON_REAL: { /* its digits are a person's, too; kept beside the tree, where they are borrowed from */
         char    text[40];
         json_t *written;
-        snprintf(text, sizeof text, json_is_integer(value) ? "%.0f" : "%.17g", json_number_value(value));
+        if (json_is_integer(value)) {
+            snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        } else {
+            snprintf(text, sizeof text, "%.17g", json_real_value(value));
+        }
         written = json_string(text);
         if (!written || json_array_append_new(b->r->kept, written) != 0) {
             no_memory(b);
@@ -207,6 +211,7 @@ typedef enum keyword_kind {
     KEY_TEXT,
     KEY_VALUES,
     KEY_VALUE,
+    KEY_EXAMPLE,
     KEY_NUMBER,
     KEY_FLAG,
     KEY_REF,
@@ -234,8 +239,8 @@ static const struct keyword {
                 {"const", KEY_VALUE},
                 {"description", KEY_TEXT},
                 {"title", KEY_TEXT},
-                {"default", KEY_VALUE},
-                {"examples", KEY_VALUES},
+                {"default", KEY_EXAMPLE},
+                {"examples", KEY_EXAMPLE},
                 {"format", KEY_FORMAT},
                 {"minimum", KEY_NUMBER},
                 {"maximum", KEY_NUMBER},
@@ -364,8 +369,11 @@ static void schema_value(builder *b, const char *path, const struct keyword *k, 
         hole(b, string_of(value), CMIF_FORM_PROSE);
         return;
     case KEY_VALUES:
-    case KEY_VALUE:
+    case KEY_VALUE: /* an answer must repeat it */
         any_json(b, path, value, CMIF_FORM_KEY);
+        return;
+    case KEY_EXAMPLE:
+        any_json(b, path, value, CMIF_FORM_PROSE);
         return;
     case KEY_NUMBER:
         if (!json_is_number(value)) {

@@ -256,7 +256,7 @@ static void what_is_no_json_is_named_by_its_place_alone(void)
 static void a_body_needs_every_text_released_and_every_name_a_name(void)
 {
     cmif_secret out = {0};
-    CHECK(parse(CMIF_ENDPOINT_CHAT, SAY("{\"role\": \"user\", \"content\": \"a\", \"name\": \"b\"}")) == CMIF_OK);
+    CHECK(parse(CMIF_ENDPOINT_CHAT, TOOL("{}")) == CMIF_OK);
     CHECK(cmif_secret_append(&out, "x", 1, NULL) == CMIF_OK);
     CHECK(cmif_request_body(request, "m", &out, &wrong) == CMIF_E_RANGE && out.size == 1);
     CHECK(cmif_dp_release_identity("a", 1, &request->texts[0].released, NULL) == CMIF_OK);

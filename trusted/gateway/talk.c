@@ -29,7 +29,9 @@ struct cmif_talk {
     cmif_tab           tab;
     bool               holds;              /* texts were released that no entry has yet: the next one is theirs, too */
     uint8_t            marks[MARKS][HASH]; /* what its requests began with, up to each message */
-    size_t             mark_at, mark_count;
+    bool               bare[MARKS];        /* nothing had been replaced or drawn by then: many conversations begin so */
+    size_t             mark_at, mark_count, newest;
+    bool               drawn; /* some word was */
     answer             answers[ANSWERS];
     size_t             answer_at, answer_bytes;
     json_t            *made, *meant; /* names: as they came to as they leave, and back */
@@ -103,23 +105,40 @@ static cmif_code hash_request(const cmif_talks *all, const char *owner, const cm
     return CMIF_OK;
 }
 
-static bool has_mark(const cmif_talk *t, const uint8_t *hash)
+/* Place of a mark, or MARKS. */
+static size_t find_mark(const cmif_talk *t, const uint8_t *hash)
 {
-    for (size_t i = 0; i < t->mark_count; i++) {
-        if (!memcmp(t->marks[i], hash, HASH)) {
-            return true;
-        }
+    size_t i = 0;
+    while (i < t->mark_count && memcmp(t->marks[i], hash, HASH) != 0) {
+        i++;
     }
-    return false;
+    return i < t->mark_count ? i : MARKS;
 }
 
-static void mark(cmif_talk *t, const uint8_t *hash)
+static void mark(cmif_talk *t, const uint8_t *hash, bool bare)
 {
-    if (!has_mark(t, hash)) {
-        memcpy(t->marks[t->mark_at], hash, HASH);
+    size_t at = find_mark(t, hash);
+    if (at == MARKS) {
+        at = t->mark_at;
+        memcpy(t->marks[at], hash, HASH);
+        t->bare[at]   = bare;
         t->mark_at    = (t->mark_at + 1) % MARKS;
         t->mark_count = t->mark_count < MARKS ? t->mark_count + 1 : MARKS;
     }
+    t->newest = at;
+}
+
+/* Does a request that begins so go on with this one? What begins with nothing of anybody ("Hi") may be somebody else's:
+ * it goes on only with a conversation that went no further. */
+static bool goes_on(const cmif_talk *t, const uint8_t *hash)
+{
+    const size_t at = find_mark(t, hash);
+    return at != MARKS && (!t->bare[at] || at == t->newest);
+}
+
+static bool is_bare(const cmif_talk *t)
+{
+    return !t->drawn && (!t->conversation || cmif_vault_count(cmif_conversation_vault(t->conversation)) == 0);
 }
 
 /* ---- life ---- */
@@ -149,19 +168,21 @@ static void forget(cmif_talks *all, cmif_talk *t)
     talk_free(t);
 }
 
-static cmif_talk *idle_longest(const cmif_talks *all)
+/* owner: of theirs alone, so that nobody's budget pays again for what somebody else asks; NULL: of anybody's. */
+static cmif_talk *idle_longest(const cmif_talks *all, const char *owner)
 {
     cmif_talk *oldest = NULL;
     for (cmif_talk *t = all->first; t; t = t->next) {
-        oldest = t->users == 0 && (!oldest || t->used < oldest->used) ? t : oldest;
+        const bool theirs = !owner || strcmp(t->owner, owner) == 0;
+        oldest            = theirs && t->users == 0 && (!oldest || t->used < oldest->used) ? t : oldest;
     }
     return oldest;
 }
 
 void cmif_talks_tick(cmif_talks *all, int64_t now)
 {
-    for (cmif_talk *t = idle_longest(all); t && now - t->used > (int64_t) all->options.idle_seconds;
-         t            = idle_longest(all)) {
+    for (cmif_talk *t = idle_longest(all, NULL); t && now - t->used > (int64_t) all->options.idle_seconds;
+         t            = idle_longest(all, NULL)) {
         forget(all, t);
     }
 }
@@ -177,7 +198,8 @@ static cmif_code talk_new(cmif_talks *all, const char *owner, cmif_talk **out, c
         return cmif_fail(err, CMIF_E_RANGE, "the name of a key has at most %d bytes", CMIF_LEDGER_KEY_MAX);
     }
     if (all->count >= o->most) {
-        cmif_talk *oldest = idle_longest(all);
+        cmif_talk *oldest = idle_longest(all, owner);
+        oldest            = oldest ? oldest : idle_longest(all, NULL);
         if (!oldest) {
             return cmif_fail(err, CMIF_E_RANGE, "all %u conversations are in use: try again later", o->most);
         }
@@ -249,15 +271,16 @@ cmif_code cmif_talks_find(cmif_talks *all, const char *owner, const cmif_request
 
     for (size_t i = rc == CMIF_OK ? count : 0; i > from && !found; i--) { /* the longest beginning that is known */
         for (cmif_talk *t = all->first; t && !found; t = t->next) {
-            found = has_mark(t, hashes[i - 1]) ? t : NULL;
+            found = goes_on(t, hashes[i - 1]) ? t : NULL;
         }
     }
     if (rc == CMIF_OK && !found) {
         rc = talk_new(all, owner, &found, err);
     }
     if (rc == CMIF_OK) {
+        const bool bare = is_bare(found);
         for (size_t i = from; i < count; i++) {
-            mark(found, hashes[i]);
+            mark(found, hashes[i], bare && i + 1 < count); /* of the last one the release will tell */
         }
         found->users++;
         found->used = now;
@@ -284,27 +307,36 @@ static bool is_big(char c)
     return c >= 'A' && c <= 'Z';
 }
 
-/* Is this part of a name a word of the public vocabulary, or a letter or two? */
-static bool ordinary_word(const cmif_lists *lists, const char *text, size_t size)
+/* Is this part of a name a word of the public vocabulary that is no given name, nor of a sensitive topic where those
+ * are protected? */
+static bool ordinary_word(const cmif_talks_options *o, const char *text, size_t size)
 {
-    enum { RARE = 1 << 18 };
+    enum { RARE = 1 << 18, ANY_TOPIC = (1 << CMIF_TOPICS) - 1 };
     char     lower[64];
-    uint32_t flags = 0;
+    uint32_t flags = 0, given = 0;
     if (size > sizeof lower) {
         return false;
     }
     for (size_t i = 0; i < size; i++) {
         lower[i] = is_big(text[i]) ? (char) (text[i] + ('a' - 'A')) : text[i];
     }
-    return size <= 2 || (cmif_lists_find(lists, CMIF_LIST_WORD, (cmif_str){lower, size}, &flags) && !(flags & RARE));
+    const cmif_str word = {lower, size};
+    if (size == 1 || cmif_str_is(word, "id")) {
+        return true;
+    }
+    return cmif_lists_find(o->lists, CMIF_LIST_WORD, word, &flags) && !(flags & RARE) &&
+           !cmif_lists_find(o->lists, CMIF_LIST_GIVEN, word, &given) &&
+           (!(flags & ANY_TOPIC) || o->policy->actions[CMIF_SPAN_TOPIC] == CMIF_ACTION_PASS);
 }
 
-/* Is a name or key made of nothing but ordinary words, and a digit or two? "patient_id", "getWeather2"; not
- * "call_maria", not "name_1", which is ours. */
-static bool ordinary_name(const cmif_lists *lists, cmif_str name)
+/* Is a name or key made of nothing but ordinary words, a letter and a digit or two? "account_id", "getWeather2"; not
+ * "call_maria", not a sentence, not "name_1", which is ours. Where ordinary words are protected, or the policy names
+ * things of its own, no name is. */
+static bool ordinary_name(const cmif_talks_options *o, cmif_str name)
 {
-    size_t digits = 0;
-    if (name.size > 256 || (name.size > 5 && !memcmp(name.data, "name_", 5))) {
+    size_t digits = 0, letters = 0;
+    if (name.size > 64 || (name.size > 5 && !memcmp(name.data, "name_", 5)) ||
+        o->policy->actions[CMIF_SPAN_WORD] != CMIF_ACTION_PASS || o->policy->deny_count > 0) {
         return false;
     }
     for (size_t i = 0, n; i < name.size; i += n) {
@@ -316,23 +348,24 @@ static bool ordinary_name(const cmif_lists *lists, cmif_str name)
                     (is_big(at[n - 1]) && (i + n + 1 == name.size || !is_letter(at[n + 1]) || is_big(at[n + 1]))))) {
                 n++;
             }
-            if (!ordinary_word(lists, at, n)) {
+            letters += n == 1;
+            if (!ordinary_word(o, at, n)) {
                 return false;
             }
         } else if (*at >= '0' && *at <= '9') {
             digits++;
-        } else if (!memchr("_-. /$", *at, 6)) {
+        } else if (!memchr("_-./$", *at, 5)) { /* with spaces it is a sentence */
             return false;
         }
     }
-    return digits <= 2;
+    return digits <= 2 && letters <= 1;
 }
 
 /* A name as it leaves: itself, or name_N, the same each time in this conversation. */
 static cmif_code release_name(cmif_talk *t, cmif_str name, cmif_released **out, cmif_err *err)
 {
     char made[32];
-    if (!t->conversation || ordinary_name(t->all->options.lists, name)) {
+    if (!t->conversation || ordinary_name(&t->all->options, name)) {
         return cmif_dp_release_identity(name.data, name.size, out, err);
     }
     const char *known = json_string_value(json_object_getn(t->made, name.data, name.size));
@@ -480,6 +513,7 @@ static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *
         cmif_tab_note(&t->tab, &entry, text->released);
     }
     t->holds = !last;
+    t->drawn = t->drawn || what.draws > 0 || what.constants > 0;
     add(counts, &what, cmif_books_micro(&t->all->options.certificate));
     return CMIF_OK;
 }
@@ -525,8 +559,9 @@ cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif
         rc = release_all(t, r, counts, err);
     }
     if (rc == CMIF_OK) {
-        *entry = t->tab;
-        t->tab = next;
+        *entry             = t->tab;
+        t->tab             = next;
+        t->bare[t->newest] = is_bare(t);
     } else {
         cmif_tab_close(&next);
     }

@@ -74,7 +74,7 @@ static void done(ask *a)
     cmif_request_free(a->request);
 }
 
-#define SYSTEM "{\"role\": \"system\", \"content\": \"You help people.\"}"
+#define SYSTEM "{\"role\": \"system\", \"content\": \"You visit people.\"}"
 #define USER(text) "{\"role\": \"user\", \"content\": \"" text "\"}"
 #define ASSISTANT(text) "{\"role\": \"assistant\", \"content\": \"" text "\"}"
 #define CHAT(messages) "{\"model\": \"m\", \"messages\": [" messages "]}"
@@ -122,7 +122,7 @@ static void an_answer_that_was_changed_is_sanitized(void)
     cmif_talk_answered(a.talk, "so it is", 8, "so it is", 8);
     CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local",
                   CHAT(USER("I am Maria Lopez.") ", " ASSISTANT("hello Wanjiru Smith") ", " USER("x"))) == CMIF_OK);
-    CHECK(a.talk == b.talk && !strstr(b.body, "Wanjiru Smith"));
+    CHECK(a.talk == b.talk && !strstr(b.body, "hello Wanjiru Smith"));
     done(&a);
     done(&b);
     end();
@@ -180,6 +180,80 @@ static void names_are_words_or_made_up_and_come_back(void)
     CHECK(a.talk == b.talk && strstr(b.body, "\"name_3\"")); /* ours would be taken for another one */
     done(&a);
     done(&b);
+    end();
+}
+
+/* "Hi" is how many conversations begin; what they say then stays apart. */
+static void two_that_begin_alike_are_two(void)
+{
+    ask a, b;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(SYSTEM ", " USER("hello"))) == CMIF_OK);
+    cmif_talk *first = a.talk;
+    cmif_talk_answered(a.talk, "hi", 2, "hi", 2);
+    done(&a);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local",
+                  CHAT(SYSTEM ", " USER("hello") ", " ASSISTANT("hi") ", " USER("I am Maria Lopez."))) == CMIF_OK);
+    CHECK(a.talk == first);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(SYSTEM ", " USER("hello"))) == CMIF_OK);
+    CHECK(b.talk != first);
+    cmif_talk *second = b.talk;
+    done(&b);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local",
+                  CHAT(SYSTEM ", " USER("hello") ", " ASSISTANT("hi") ", " USER("I am Wanjiru Smith."))) == CMIF_OK);
+    CHECK(b.talk == second);
+    done(&b);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local",
+                  CHAT(SYSTEM ", " USER("hello") ", " ASSISTANT("hi") ", " USER("I am Maria Lopez.") ", " ASSISTANT(
+                      "ok") ", " USER("hello"))) == CMIF_OK);
+    CHECK(b.talk == first);
+    done(&a);
+    done(&b);
+    end();
+}
+
+static void names_of_tools_tell_nothing_of_anybody(void)
+{
+    static const char *const made[] = {"call_rose", "my mother is old", "table account", "m_a_r_k", "callWanjiru",
+                                       "xu_li",     "call.diabetes",    "call_12345"};
+    static const char *const kept[] = {"call_table2", "orangeHouse", "account_id"};
+    ask                      a;
+    char                     json[512];
+    begin(8);
+    for (size_t i = 0; i < sizeof made / sizeof *made + 3; i++) {
+        const bool  keeps = i >= sizeof made / sizeof *made;
+        const char *key   = keeps ? kept[i - sizeof made / sizeof *made] : made[i];
+        snprintf(json, sizeof json,
+                 "{\"model\": \"m\", \"messages\": [" USER(
+                     "hi") "], \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"call\", "
+                           "\"parameters\": {\"properties\": {\"%s\": {}}}}}]}",
+                 key);
+        CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", json) == CMIF_OK);
+        const bool topic = strstr(key, "diabetes") != NULL; /* under `names` topics pass as they are */
+        if ((strstr(a.body, key) != NULL) != (keeps || topic)) {
+            fprintf(stderr, "%s\n", key);
+        }
+        CHECK((strstr(a.body, key) != NULL) == (keeps || topic));
+        done(&a);
+    }
+    end();
+}
+
+static void one_owner_does_not_push_out_another(void)
+{
+    ask a, b;
+    begin(3);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "anna", CHAT(USER("I am Maria Lopez."))) == CMIF_OK);
+    cmif_talk *hers = a.talk;
+    done(&a);
+    for (int i = 0; i < 9; i++) {
+        char json[128];
+        snprintf(json, sizeof json, CHAT(USER("visit %d")), i);
+        CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "ben", json) == CMIF_OK);
+        done(&b);
+    }
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "anna", CHAT(USER("I am Maria Lopez."))) == CMIF_OK && a.talk == hers);
+    done(&a);
     end();
 }
 
@@ -440,6 +514,9 @@ int main(void)
     RUN(an_answer_that_was_changed_is_sanitized);
     RUN(conversations_are_told_apart);
     RUN(names_are_words_or_made_up_and_come_back);
+    RUN(two_that_begin_alike_are_two);
+    RUN(names_of_tools_tell_nothing_of_anybody);
+    RUN(one_owner_does_not_push_out_another);
     RUN(what_fails_is_not_entered);
     RUN(memory_is_bounded);
     RUN(a_stream_gives_originals_wherever_it_is_cut);

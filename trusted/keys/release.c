@@ -126,7 +126,8 @@ static void say_measured(const cmif_attest_policy *policy, const cmif_verdict *v
     size_t                   used    = 0;
     for (size_t i = 0; i < policy->measured_count; i++) {
         const cmif_measured *m      = &policy->measured[i];
-        const char          *value  = m->tee == v->tee ? cmif_verdict_field(v, m->name) : NULL;
+        const bool           looked = m->tee == v->tee || v->tee == CMIF_TEE_TPM; /* a TEE may vouch for a TPM */
+        const char          *value  = looked ? cmif_verdict_field(v, m->name) : NULL;
         bool                 before = false;
         for (size_t k = 0; k < i; k++) {
             before = before || (policy->measured[k].tee == m->tee && !strcmp(policy->measured[k].name, m->name));
@@ -162,7 +163,7 @@ static cmif_code decide(request *r, cmif_code rc, const char *address, char line
                         cmif_err *err)
 {
     const cmif_key_rule *rule           = r->rule;
-    char                 measured[1800] = "", why[800] = "";
+    char                 measured[2800] = "", why[800] = ""; /* 24 PCRs of SHA-384, and a TEE's */
     const bool           asked = rc == CMIF_OK;
     const char          *tee   = "";
     cmif_err             log_err;

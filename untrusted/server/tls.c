@@ -205,6 +205,7 @@ cmif_code cmif_tls_open(const cmif_tls_options *options, SSL_CTX **out, char pin
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 0); /* every connection shows its certificate anew */
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY); /* a record in each turn of the loop, however many KeyUpdates come */
     rc = certificate_pin(ctx, pin, err);
     if (rc != CMIF_OK) {
         goto done;
