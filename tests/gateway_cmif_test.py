@@ -186,8 +186,9 @@ def messages_become_turns():
     same([user("Hello."), user("How are you?")], [user("Hello.\n\nHow are you?")])
     same([user([{"type": "text", "text": "Hello."}, {"type": "text", "text": "How are you?"}])], [user("Hello.\nHow are you?")])
     same([{"role": "developer", "content": "Be brief."}, user("Hello.")], [{"role": "system", "content": "Be brief."}, user("Hello.")])
+    same([{**user("Hello."), "name": CANARY}], [user("Hello.")])  # who says it stays here
     for messages, says in (([user("a"), {"role": "system", "content": "b"}, user("c")], "message 2 of 3"), ([user("a"), {"role": "assistant", "content": "b"}], "last message"),
-                           ([{**user("a"), "name": "ann"}], "name")):
+                           ([user("a"), {"role": "assistant", "content": "b", "refusal": "c"}, user("d")], "refusal")):
         status, found = gateway.ask("/v1/chat/completions", {"messages": messages})
         assert status == 400 and says in found["error"]["message"], found
 

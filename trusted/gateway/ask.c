@@ -216,8 +216,7 @@ static cmif_code read_turns(const cmif_request *r, turns *t, cmif_err *err)
             const bool               more = t->count && t->messages[t->count - 1].role == roles[m->speaker];
             if (!text->content) {
                 return cmif_fail(err, CMIF_E_RANGE,
-                                 "messages[]: a split model's chat format has content only: leave %s out",
-                                 text->form == CMIF_FORM_NAME ? "name" : "refusal");
+                                 "messages[]: a split model's chat format has content only: leave refusal out");
             }
             if (!text->released) {
                 return no_text(err);
