@@ -246,19 +246,6 @@ cmif_code cmif_attack_add_ids(const cmif_attack *a, cmif_attack_texts *texts, co
     return rc;
 }
 
-/* Where sentences end, as the language model cuts them: at a line end, and behind a single . ! ? before white space. */
-static bool ends_sentence(const uint8_t *gap, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        bool mark  = gap[i] == '!' || gap[i] == '?' || (gap[i] == '.' && (i == 0 || gap[i - 1] != '.'));
-        bool space = i + 1 < size && (gap[i + 1] == ' ' || gap[i + 1] == '\t');
-        if (gap[i] == '\n' || (mark && space)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The words of a piece of the original, as released words of the reader's. */
 static cmif_code read_words(const cmif_attack *a, const uint8_t *text, size_t size, cmif_released **out, cmif_err *err)
 {
@@ -280,7 +267,7 @@ static cmif_code add_drawn(const cmif_attack *a, cmif_attack_texts *texts, const
     }
     for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
         size_t end = i ? released[i - 1].from + released[i - 1].size : 0;
-        bool   cut = i ? ends_sentence(out + end, released[i].from - end) : begins;
+        bool   cut = i ? cmif_lm_ends_sentence(out + end, released[i].from - end) : begins;
         rc         = put_word(texts,
                               (cmif_attack_word){.original = words[i].output,
                                                  .released = released[i].output,
@@ -349,7 +336,7 @@ cmif_code cmif_attack_add(const cmif_attack *a, cmif_attack_texts *texts, const 
             rc        = add_other(a, texts, from + s->from, s->size, same, begins, err);
         }
         begins = texts->count > had ? false : begins;
-        begins = begins || ends_sentence(from + s->from, s->size) ||
+        begins = begins || cmif_lm_ends_sentence(from + s->from, s->size) ||
                  (texts->count == had && s->size == 1 && strchr(".!?", from[s->from]));
     }
     if (rc != CMIF_OK) {

@@ -778,20 +778,6 @@ void cmif_bayes_free(cmif_bayes *b)
 
 /* ---- released text -> ids ---- */
 
-/* Does a sentence end in what stands between two words? A new line, or one of . ! ? alone with white space behind it.
- */
-static bool ends_sentence(const uint8_t *gap, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        bool mark  = gap[i] == '!' || gap[i] == '?' || (gap[i] == '.' && (i == 0 || gap[i - 1] != '.'));
-        bool space = i + 1 < size && (gap[i + 1] == ' ' || gap[i + 1] == '\t');
-        if (gap[i] == '\n' || (mark && space)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Rows in context of all replaced words of a sentence. */
 static cmif_code sentence_rows(cmif_bayes *b, const cmif_released_word *words, size_t count, float *rows, size_t *made,
                                cmif_err *err)
@@ -820,7 +806,7 @@ static cmif_code text_rows(cmif_bayes *b, const uint8_t *text, const cmif_releas
     }
     for (size_t from = 0, i = 0; rc == CMIF_OK && i < count; i++) {
         const uint32_t end = words[i].from + words[i].size;
-        if (i + 1 == count || ends_sentence(text + end, words[i + 1].from - end)) {
+        if (i + 1 == count || cmif_lm_ends_sentence(text + end, words[i + 1].from - end)) {
             rc   = sentence_rows(b, words + from, i + 1 - from, rows, &made, err);
             from = i + 1;
         }

@@ -138,3 +138,15 @@ void cmif_lm_free(cmif_lm *lm)
     cmif_gguf_free(lm->file);
     free(o);
 }
+
+bool cmif_lm_ends_sentence(const uint8_t *gap, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        bool mark  = gap[i] == '!' || gap[i] == '?' || (gap[i] == '.' && (i == 0 || gap[i - 1] != '.'));
+        bool space = i + 1 < size && (gap[i + 1] == ' ' || gap[i + 1] == '\t');
+        if (gap[i] == '\n' || (mark && space)) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,5 +31,7 @@ typedef struct cmif_lm {
 /* Errors: IO, FORMAT (another file; ids out of range, not ascending, sums that do not fit), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_lm_open(const char *path, cmif_lm **out, cmif_err *err);
 void                    cmif_lm_free(cmif_lm *lm); /* NULL is welcome */
+/* Does a sentence end, as the model cuts them, in what stands between two words? A new line, or one of . ! ? alone with white space behind it. */
+bool cmif_lm_ends_sentence(const uint8_t *gap, size_t size);
 
 #endif
