@@ -1,5 +1,6 @@
 #include "cells.h"
 
+#include "pairs.h"
 #include "stats.h"
 
 #include "base/bytes.h"
@@ -25,8 +26,9 @@ static bool hash_task(EVP_MD_CTX *sha, const cmif_task *task, const uint8_t *tru
 {
     bool ok = true;
     for (size_t i = 0; ok && task && i < task->count; i++) {
-        const char *text = task->examples[i].text;
-        ok               = EVP_DigestUpdate(sha, text, strlen(text) + 1) && EVP_DigestUpdate(sha, &truth[i], 1);
+        const char *text = task->examples[i].text, *second = task->examples[i].second;
+        ok = EVP_DigestUpdate(sha, text, strlen(text) + 1) && EVP_DigestUpdate(sha, &truth[i], 1) &&
+             (!second || EVP_DigestUpdate(sha, second, strlen(second) + 1));
     }
     return ok && EVP_DigestUpdate(sha, "", 1);
 }
@@ -125,17 +127,23 @@ static uint8_t best_of(const float *logits, size_t count)
     return (uint8_t) best;
 }
 
+/* Texts of an example: one, or the two of a pair, each of which is sent by itself. */
+static size_t texts_of(const cmif_task *task)
+{
+    return task->count && task->examples[0].second ? 2 : 1;
+}
+
 /* All texts of a task through guard and wire; *out: the ticket of each, the caller's to free. */
 static cmif_code send_all(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, const cmif_task *task, const char *what,
                           size_t **out, cmif_err *err)
 {
-    const size_t n       = task->count;
+    const size_t texts = texts_of(task), n = texts * task->count;
     size_t      *tickets = calloc(n ? n : 1, sizeof *tickets);
     cmif_code    rc      = tickets ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu results", n);
     for (size_t i = 0; rc == CMIF_OK && i < n; i++) {
         cmif_secret    text     = {0};
         cmif_released *released = NULL;
-        const char    *from     = task->examples[i].text;
+        const char    *from     = i % texts ? task->examples[i / texts].second : task->examples[i / texts].text;
         double         began    = now();
         rc                      = cmif_secret_append(&text, from, strlen(from), err);
         rc                      = rc == CMIF_OK ? cmif_guard_release(guard, &text, &released, NULL, err) : rc;
@@ -144,11 +152,11 @@ static cmif_code send_all(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, c
         cmif_released_free(released);
         cmif_secret_wipe(&text);
         if (rc != CMIF_OK && rc != CMIF_E_CANCELLED) {
-            cmif_err_context(err, "example %zu", i + 1);
+            cmif_err_context(err, "example %zu", i / texts + 1);
         }
         if (i % 64 == 0) {
             char status[192];
-            snprintf(status, sizeof status, "%s: %zu of %zu", what, i, n);
+            snprintf(status, sizeof status, "%s: %zu of %zu", what, i / texts, task->count);
             cmif_status(status);
         }
     }
@@ -161,18 +169,30 @@ static cmif_code send_all(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, c
     return rc;
 }
 
+/* What a head sees of an example: the vector of its text, or the features of a pair. */
+static void look(const cmif_bench *b, const cmif_task *task, const size_t *tickets, size_t i, float *out)
+{
+    const size_t width = cmif_runner_outputs(b->runner);
+    if (texts_of(task) == 2) {
+        cmif_pair_features(cmif_runner_vector(b->runner, tickets[2 * i]),
+                           cmif_runner_vector(b->runner, tickets[2 * i + 1]), width, out);
+    } else {
+        memcpy(out, cmif_runner_vector(b->runner, tickets[i]), width * sizeof *out);
+    }
+}
+
 #define RIDGE 0.01 /* of the mean loss; not searched for: the head is a ruler, not a contest */
 
 static cmif_code train_head(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, const char *what, cmif_linear **out,
                             cmif_err *err)
 {
-    const size_t n = b->train->count, width = cmif_runner_outputs(b->runner);
+    const size_t n = b->train->count, width = texts_of(b->train) * cmif_runner_outputs(b->runner);
     size_t      *tickets = NULL;
     float       *vectors = calloc(n * width, sizeof *vectors);
     cmif_code    rc      = vectors ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu vectors", n);
     rc                   = rc == CMIF_OK ? send_all(b, guard, bayes, b->train, what, &tickets, err) : rc;
     for (size_t i = 0; rc == CMIF_OK && i < n; i++) {
-        memcpy(vectors + i * width, cmif_runner_vector(b->runner, tickets[i]), width * sizeof *vectors);
+        look(b, b->train, tickets, i, vectors + i * width);
     }
     rc = rc == CMIF_OK ? cmif_linear_train(vectors, b->train_truth, n, width, b->label_count, RIDGE, out, err) : rc;
     free(tickets);
@@ -196,15 +216,19 @@ static cmif_code run_once(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, c
 {
     const cmif_guard_totals before  = guard->totals;
     size_t                 *tickets = NULL;
-    cmif_code               rc      = send_all(b, guard, bayes, b->task, what, &tickets, err);
+    const size_t            width   = cmif_runner_outputs(b->runner);
+    float                  *seen    = calloc(2 * width, sizeof *seen);
+    cmif_code               rc = seen ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu numbers", 2 * width);
+    rc                         = rc == CMIF_OK ? send_all(b, guard, bayes, b->task, what, &tickets, err) : rc;
     for (size_t i = 0; rc == CMIF_OK && i < b->task->count; i++) {
-        const float *vector = cmif_runner_vector(b->runner, tickets[i]);
-        t->labels[i]        = head ? cmif_linear_label(head, vector) : best_of(vector, cmif_runner_outputs(b->runner));
+        look(b, b->task, tickets, i, seen);
+        t->labels[i] = head ? cmif_linear_label(head, seen) : best_of(seen, width);
     }
     t->drawn   = guard->totals.draws - before.draws;
     t->passed  = guard->totals.passed - before.passed;
     t->unknown = guard->totals.unknown - before.unknown;
     free(tickets);
+    free(seen);
     return rc;
 }
 

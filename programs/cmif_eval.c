@@ -147,9 +147,18 @@ static cmif_code read_epsilons(evaluation *e, cmif_err *err)
 
 /* ---- the task ---- */
 
-static bool is_subjectivity(const char *task)
+/* Of a task that is one file, of which a part is for testing and a part for training a head; else NULL. */
+static const char *one_file(const char *task)
 {
-    return task && !strcmp(task, "subjectivity");
+    static const char *const files[][2] = {{"subjectivity", "subjectivity/subjectivity_filtered.tsv"},
+                                           {"qnli", "qnli/dev.tsv"},
+                                           {"mrpc", "mrpc/train.tsv"}};
+    for (size_t i = 0; task && i < sizeof files / sizeof *files; i++) {
+        if (!strcmp(task, files[i][0])) {
+            return files[i][1];
+        }
+    }
+    return NULL;
 }
 
 /* The model's own labels; none: label_count stays 0. */
@@ -203,14 +212,14 @@ static cmif_code truths(const evaluation *e, const cmif_task *task, const cmif_t
 static cmif_code read_task(const char *path, size_t most, cmif_task *out, cmif_err *err)
 {
     cmif_code rc = cmif_task_open(path, most, 1, out, err);
-    if (rc == CMIF_OK && (out->examples[0].second || !out->label_count)) {
-        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%.150s' is no file of one sentence and one label a line", path);
+    if (rc == CMIF_OK && !out->label_count) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%.150s' has no labels: a line is sentence TAB label", path);
     }
     return rc;
 }
 
-/* Every fifth example is for testing (with a limit so many of these, evenly spread: the file is sorted by label), of
- * the others half are for training. */
+/* Every fifth example is for testing, of the others up to TRAIN_MAX are for training; evenly spread where there are
+ * more, or a limit says so: the file may be sorted by label. */
 static cmif_code split_task(evaluation *e, cmif_err *err)
 {
     e->task.examples  = calloc(e->whole.count, sizeof *e->task.examples);
@@ -218,12 +227,14 @@ static cmif_code split_task(evaluation *e, cmif_err *err)
     if (!e->task.examples || !e->train.examples) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu examples", e->whole.count);
     }
+    const size_t tests = (e->whole.count + 4) / 5, others = e->whole.count - tests;
     for (size_t i = 0; i < e->whole.count; i++) {
-        const size_t of = (e->whole.count + 4) / 5, at = i / 5;
-        if (i % 5 == 0 && (!limit || limit >= of || at * limit / of != (at + 1) * limit / of)) {
-            e->task.examples[e->task.count++] = e->whole.examples[i];
-        } else if (i % 5 == 1 || i % 5 == 2) {
-            e->train.examples[e->train.count++] = e->whole.examples[i];
+        const bool   tested = i % 5 == 0;
+        const size_t at = tested ? i / 5 : i - i / 5 - 1, of = tested ? tests : others;
+        const size_t most = !tested ? TRAIN_MAX : limit ? limit : tests;
+        if (most >= of || at * most / of != (at + 1) * most / of) {
+            cmif_task *to             = tested ? &e->task : &e->train;
+            to->examples[to->count++] = e->whole.examples[i];
         }
     }
     return CMIF_OK;
@@ -235,7 +246,7 @@ static cmif_code open_train(evaluation *e, const char *name, cmif_err *err)
     char             path[PATH_MAX];
     const cmif_task *from = &e->whole;
     cmif_code        rc   = CMIF_OK;
-    if (!is_subjectivity(name)) {
+    if (!one_file(name)) {
         snprintf(path, sizeof path, "%s", train_path ? train_path : "");
         if (!train_path && name && !strcmp(name, "sst2")) {
             rc = cmif_tables_data(&e->tables, "sst2/train.tsv", path, err);
@@ -243,7 +254,10 @@ static cmif_code open_train(evaluation *e, const char *name, cmif_err *err)
             rc = cmif_fail(err, CMIF_E_RANGE,
                            "the model has no labels of its own: name examples for a linear head with --train");
         }
-        rc                = rc == CMIF_OK ? read_task(path, TRAIN_MAX, &e->other, err) : rc;
+        rc = rc == CMIF_OK ? read_task(path, TRAIN_MAX, &e->other, err) : rc;
+        if (rc == CMIF_OK && !e->other.examples[0].second != !e->whole.examples[0].second) {
+            rc = cmif_fail(err, CMIF_E_FORMAT, "'%.150s' must have as many sentences a line as the examples", path);
+        }
         from              = &e->other;
         e->train.examples = e->other.examples;
         e->train.count    = e->other.count;
@@ -264,7 +278,7 @@ static cmif_code open_train(evaluation *e, const char *name, cmif_err *err)
 static cmif_code open_task(evaluation *e, const char *name, cmif_err *err)
 {
     cmif_code rc = read_task(e->path, 0, &e->whole, err);
-    if (rc == CMIF_OK && is_subjectivity(name)) {
+    if (rc == CMIF_OK && one_file(name)) {
         rc = split_task(e, err);
     } else if (rc == CMIF_OK) {
         e->task.examples = e->whole.examples;
@@ -272,7 +286,10 @@ static cmif_code open_task(evaluation *e, const char *name, cmif_err *err)
     }
     e->task.count = limit && limit < e->task.count ? limit : e->task.count;
     e->bench.task = &e->task;
-    if (rc == CMIF_OK && (!e->label_count || is_subjectivity(name))) {
+    if (rc == CMIF_OK && e->label_count && e->whole.examples[0].second) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED,
+                       "pairs take a head over two vectors: name a model without labels of its own, such as minilm");
+    } else if (rc == CMIF_OK && (!e->label_count || one_file(name))) {
         free(e->labels); /* a classifier of something else */
         e->labels = NULL;
         rc        = open_train(e, name, err);
@@ -704,12 +721,10 @@ static cmif_code choose(evaluation *e, const char *name, char chosen[static PATH
     if (final_path || strchr(name, '.')) {
         snprintf(e->path, sizeof e->path, "%s", final_path ? final_path : name);
     } else {
-        rc = cmif_tables_data(&e->tables,
-                              is_subjectivity(name) ? "subjectivity/subjectivity_filtered.tsv" : "sst2/dev.tsv",
-                              e->path, err);
+        rc = cmif_tables_data(&e->tables, one_file(name) ? one_file(name) : "sst2/dev.tsv", e->path, err);
     }
     int size = model ? snprintf(chosen, PATH_MAX, "%s", model)
-               : is_subjectivity(name)
+               : one_file(name)
                    ? snprintf(chosen, PATH_MAX, "minilm")
                    : snprintf(chosen, PATH_MAX, "%s/../models/minilm-sst2/minilm-sst2-f16.gguf", e->tables.data);
     return rc == CMIF_OK && size >= PATH_MAX ? cmif_fail(err, CMIF_E_RANGE, "--model is too long") : rc;
@@ -718,18 +733,19 @@ static cmif_code choose(evaluation *e, const char *name, char chosen[static PATH
 static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err *err)
 {
     if (count != 1) {
-        return cmif_fail(err, CMIF_E_RANGE, "which task? eval takes one: sst2, subjectivity, xsum, or FILE.tsv");
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "which task? eval takes one: sst2, subjectivity, qnli, mrpc, xsum, or FILE.tsv");
     }
-    if (strcmp(argv[0], "sst2") != 0 && !is_subjectivity(argv[0]) && strcmp(argv[0], "xsum") != 0 &&
-        !strchr(argv[0], '.')) {
-        return cmif_fail(err, CMIF_E_RANGE, "there is no such task: eval takes sst2, subjectivity, xsum, or FILE.tsv");
+    if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && strcmp(argv[0], "xsum") != 0 && !strchr(argv[0], '.')) {
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "there is no such task: eval takes sst2, subjectivity, qnli, mrpc, xsum, or FILE.tsv");
     }
     if (strcmp(setting, "I") != 0 && strcmp(setting, "A") != 0) {
         return cmif_fail(err, CMIF_E_RANGE, "--setting takes I (trained on clean text) or A (on what leaves)");
     }
-    if (is_subjectivity(argv[0]) && (final_path || train_path)) {
+    if (one_file(argv[0]) && (final_path || train_path)) {
         return cmif_fail(err, CMIF_E_RANGE,
-                         "subjectivity is one file, of which every fifth example is for testing: leave out --%s",
+                         "%s is one file, of which every fifth example is for testing: leave out --%s", argv[0],
                          final_path ? "final" : "train");
     }
     if (policies && strcmp(argv[0], "xsum") != 0) {
@@ -791,7 +807,7 @@ done:
     for (size_t i = 0; e.lines && i < e.count; i++) {
         cmif_cell_wipe(&e.lines[i].cell);
     }
-    if (is_subjectivity(rest ? argv[0] : NULL)) { /* else parts are the whole */
+    if (one_file(rest ? argv[0] : NULL)) { /* else parts are the whole */
         free(e.task.examples);
         free(e.train.examples);
     }
