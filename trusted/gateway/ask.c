@@ -50,8 +50,11 @@ static bool is_plain(const struct plain *field, const json_t *value)
     }
 }
 
-static cmif_code check_fields(const cmif_request *r, const cmif_frame_welcome *server, cmif_err *err)
+/* Needs no released text: what is refused here costs nothing. */
+cmif_code cmif_ask_check(const cmif_request *r, const cmif_split_options *o, const cmif_frame_welcome *server,
+                         cmif_err *err)
 {
+    const json_t *prompt     = json_object_get(r->tree, "prompt");
     const bool    encoder    = server->flags & CMIF_WELCOME_ENCODER;
     const json_t *dimensions = json_object_get(r->tree, "dimensions");
     if (encoder != (r->endpoint == CMIF_ENDPOINT_EMBEDDINGS)) {
@@ -74,6 +77,18 @@ static cmif_code check_fields(const cmif_request *r, const cmif_frame_welcome *s
     if (json_is_number(dimensions) && json_number_value(dimensions) != server->outputs) {
         return cmif_fail(err, CMIF_E_RANGE, "dimensions: the model's vectors have %u, and are not shortened",
                          server->outputs);
+    }
+    if (json_is_array(prompt) && json_array_size(prompt) > 1) {
+        return cmif_fail(err, CMIF_E_RANGE, "prompt: one at a time, found %zu: ask for each", json_array_size(prompt));
+    }
+    if (r->endpoint == CMIF_ENDPOINT_CHAT && !o->chat) {
+        return cmif_fail(err, CMIF_E_RANGE, "messages: %s: POST /v1/completions", o->no_chat);
+    }
+    for (size_t i = 0; i < r->text_count; i++) {
+        if (r->texts[i].message != UINT32_MAX && !r->texts[i].content) {
+            return cmif_fail(err, CMIF_E_RANGE,
+                             "messages[]: a split model's chat format has content only: leave refusal out");
+        }
     }
     return CMIF_OK;
 }
@@ -214,10 +229,6 @@ static cmif_code read_turns(const cmif_request *r, turns *t, cmif_err *err)
         for (uint32_t k = 0; k < m->count; k++) {
             const cmif_request_text *text = &r->texts[m->first + k];
             const bool               more = t->count && t->messages[t->count - 1].role == roles[m->speaker];
-            if (!text->content) {
-                return cmif_fail(err, CMIF_E_RANGE,
-                                 "messages[]: a split model's chat format has content only: leave refusal out");
-            }
             if (!text->released) {
                 return no_text(err);
             }
@@ -235,10 +246,7 @@ static cmif_code put_chat(const cmif_request *r, const cmif_split_options *o, cm
     turns     t  = {.messages = calloc(r->text_count + 1, sizeof *t.messages),
                     .made     = calloc(r->text_count + 1, sizeof *t.made)};
     cmif_code rc = t.messages && t.made ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
-    if (rc == CMIF_OK && !o->chat) {
-        rc = cmif_fail(err, CMIF_E_RANGE, "messages: %s: POST /v1/completions", o->no_chat);
-    }
-    rc = rc == CMIF_OK ? read_turns(r, &t, err) : rc;
+    rc           = rc == CMIF_OK ? read_turns(r, &t, err) : rc;
     if (rc == CMIF_OK) {
         rc = cmif_chat_render(o->chat, t.messages, t.count, ids, err);
         if (rc == CMIF_E_RANGE || rc == CMIF_E_UNSUPPORTED) {
@@ -316,11 +324,7 @@ cmif_code cmif_ask_read(const cmif_request *r, const cmif_split_options *o, cons
                                                                      : "input";
     const json_t *value = json_object_get(r->tree, field);
     cmif_ask      ask   = {.chat = r->endpoint == CMIF_ENDPOINT_CHAT};
-    cmif_code     rc    = check_fields(r, server, err);
-    if (rc == CMIF_OK && r->endpoint == CMIF_ENDPOINT_COMPLETIONS && json_is_array(value) &&
-        json_array_size(value) > 1) {
-        rc = cmif_fail(err, CMIF_E_RANGE, "prompt: one at a time, found %zu: ask for each", json_array_size(value));
-    }
+    cmif_code     rc    = cmif_ask_check(r, o, server, err);
     if (rc == CMIF_OK) {
         const size_t count = !ask.chat && json_is_array(value) ? json_array_size(value) : 1;
         ask.inputs         = calloc(count, sizeof *ask.inputs);

@@ -21,6 +21,8 @@ typedef struct cmif_ask {
     size_t        stop_count;
 } cmif_ask;
 
+/* Whether the request can be asked at all, as far as it is seen before its texts are released. Errors: RANGE (which field, and why). */
+CMIF_MUST_USE cmif_code cmif_ask_check(const cmif_request *request, const cmif_split_options *options, const cmif_frame_welcome *server, cmif_err *err);
 /* Every text of the request must have been released. *out: end with cmif_ask_wipe. Errors: RANGE (which field, and why), MEMORY, IO. */
 CMIF_MUST_USE cmif_code cmif_ask_read(const cmif_request *request, const cmif_split_options *options, const cmif_frame_welcome *server, cmif_ask *out,
                                       cmif_err *err);

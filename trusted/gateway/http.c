@@ -491,7 +491,12 @@ static void post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint end
         end_with_error(x, 500, "server_error", "no memory for a request", 0);
         return;
     }
-    cmif_code rc = cmif_talks_find(g->options.talks, owner, request, (int64_t) time(NULL), &x->talk, &err);
+    cmif_code rc = cmif_upstream_check(x->upstream, request, &err);
+    if (rc != CMIF_OK) {
+        end_with_error(x, 400, NULL, err.text, 0);
+        return;
+    }
+    rc = cmif_talks_find(g->options.talks, owner, request, (int64_t) time(NULL), &x->talk, &err);
     if (rc != CMIF_OK) {
         end_with_error(x, rc == CMIF_E_RANGE ? 503 : 500, "server_error", err.text, rc == CMIF_E_RANGE ? 5 : 0);
         return;

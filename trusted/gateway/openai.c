@@ -296,7 +296,8 @@ static void openai_free(cmif_upstream *upstream)
     free(o);
 }
 
-static const cmif_upstream_kind kind = {"openai", openai_start, openai_cancel, openai_free, openai_state};
+static const cmif_upstream_kind kind = {
+    .name = "openai", .start = openai_start, .cancel = openai_cancel, .free = openai_free, .state = openai_state};
 
 /* ---- opening ---- */
 

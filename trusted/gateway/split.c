@@ -583,6 +583,12 @@ static void on_wake(evutil_socket_t fd, short what, void *context)
 
 /* ---- the kind ---- */
 
+static cmif_code split_check(const cmif_upstream *upstream, const cmif_request *request, cmif_err *err)
+{
+    const split *u = (const split *) (const void *) upstream;
+    return cmif_ask_check(request, &u->options, &u->server, err);
+}
+
 static cmif_code split_start(cmif_upstream *upstream, const cmif_request *request, const cmif_call_hooks *hooks,
                              cmif_call **out, cmif_err *err)
 {
@@ -674,7 +680,12 @@ static void split_free(cmif_upstream *upstream)
     free(u);
 }
 
-static const cmif_upstream_kind kind = {"cmif", split_start, split_cancel, split_free, split_state};
+static const cmif_upstream_kind kind = {.name   = "cmif",
+                                        .check  = split_check,
+                                        .start  = split_start,
+                                        .cancel = split_cancel,
+                                        .free   = split_free,
+                                        .state  = split_state};
 
 cmif_code cmif_split_new(struct event_base *base, const cmif_split_options *options, cmif_upstream **out, cmif_err *err)
 {

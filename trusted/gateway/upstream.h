@@ -50,6 +50,7 @@ typedef struct cmif_upstream_kind { /* what each kind has; call through the func
     void (*cancel)(cmif_call *call);
     void (*free)(cmif_upstream *upstream);
     cmif_upstream_state (*state)(const cmif_upstream *upstream, char *sentence, size_t room);
+    cmif_code (*check)(const cmif_upstream *upstream, const cmif_request *request, cmif_err *err); /* NULL: takes everything */
 } cmif_upstream_kind;
 
 struct cmif_upstream { /* the first member of each kind's own */
@@ -65,6 +66,12 @@ static inline CMIF_MUST_USE cmif_code cmif_upstream_start(cmif_upstream *upstrea
                                                           cmif_call **out, cmif_err *err)
 {
     return upstream->kind->start(upstream, request, hooks, out, err);
+}
+
+/* Before any text is released, so that what this upstream cannot do spends nothing. Errors: RANGE (which field, and why). */
+static inline CMIF_MUST_USE cmif_code cmif_upstream_check(const cmif_upstream *upstream, const cmif_request *request, cmif_err *err)
+{
+    return upstream->kind->check ? upstream->kind->check(upstream, request, err) : CMIF_OK;
 }
 
 /* ---- kinds ---- */
