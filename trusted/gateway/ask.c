@@ -51,15 +51,13 @@ static bool is_plain(const struct plain *field, const json_t *value)
 }
 
 /* Needs no released text: what is refused here costs nothing. */
-cmif_code cmif_ask_check(const cmif_request *r, const cmif_split_options *o, const cmif_frame_welcome *server,
-                         cmif_err *err)
+cmif_code cmif_ask_check(const cmif_request *r, const cmif_ask_model *m, cmif_err *err)
 {
     const json_t *prompt     = json_object_get(r->tree, "prompt");
-    const bool    encoder    = server->flags & CMIF_WELCOME_ENCODER;
     const json_t *dimensions = json_object_get(r->tree, "dimensions");
-    if (encoder != (r->endpoint == CMIF_ENDPOINT_EMBEDDINGS)) {
+    if (m->encoder != (r->endpoint == CMIF_ENDPOINT_EMBEDDINGS)) {
         return cmif_fail(err, CMIF_E_RANGE, "model: it %s",
-                         encoder ? "makes vectors and no text: POST /v1/embeddings" : "makes text and no vectors");
+                         m->encoder ? "makes vectors and no text: POST /v1/embeddings" : "makes text and no vectors");
     }
     if (r->has_tools) {
         return cmif_fail(err, CMIF_E_RANGE,
@@ -74,15 +72,15 @@ cmif_code cmif_ask_check(const cmif_request *r, const cmif_split_options *o, con
             return cmif_fail(err, CMIF_E_RANGE, "%s: %s: leave it out", f->name, f->why);
         }
     }
-    if (json_is_number(dimensions) && json_number_value(dimensions) != server->outputs) {
+    if (json_is_number(dimensions) && json_number_value(dimensions) != m->outputs) {
         return cmif_fail(err, CMIF_E_RANGE, "dimensions: the model's vectors have %u, and are not shortened",
-                         server->outputs);
+                         m->outputs);
     }
     if (json_is_array(prompt) && json_array_size(prompt) > 1) {
         return cmif_fail(err, CMIF_E_RANGE, "prompt: one at a time, found %zu: ask for each", json_array_size(prompt));
     }
-    if (r->endpoint == CMIF_ENDPOINT_CHAT && !o->chat) {
-        return cmif_fail(err, CMIF_E_RANGE, "messages: %s: POST /v1/completions", o->no_chat);
+    if (r->endpoint == CMIF_ENDPOINT_CHAT && !m->chat) {
+        return cmif_fail(err, CMIF_E_RANGE, "messages: %s: POST /v1/completions", m->no_chat);
     }
     for (size_t i = 0; i < r->text_count; i++) {
         if (r->texts[i].message != UINT32_MAX && !r->texts[i].content) {
@@ -142,7 +140,7 @@ static double number_or(const cmif_request *r, const char *name, double otherwis
     return json_is_number(value) ? json_number_value(value) : otherwise;
 }
 
-static cmif_code read_sampling(const cmif_request *r, cmif_sampling *out, cmif_err *err)
+static cmif_code read_sampling(const cmif_request *r, cmif_ask *ask, cmif_err *err)
 {
     const json_t *seed  = json_object_get(r->tree, "seed");
     const double  top_p = number_or(r, "top_p", 1), min_p = number_or(r, "min_p", 0), top_k = number_or(r, "top_k", 0);
@@ -155,25 +153,25 @@ static cmif_code read_sampling(const cmif_request *r, cmif_sampling *out, cmif_e
         s.top_p       = 1;
         s.min_p       = 0;
     }
-    if (json_is_integer(seed)) {
+    ask->seeded = json_is_integer(seed);
+    if (ask->seeded) {
         s.seed = (uint64_t) json_integer_value(seed);
     } else if (getrandom(&s.seed, sizeof s.seed, 0) != sizeof s.seed) {
         return cmif_fail(err, CMIF_E_IO, "cannot draw a seed: %s", strerror(errno));
     }
-    *out = s;
+    ask->sampling = s;
     return CMIF_OK;
 }
 
 /* ---- ids ---- */
 
-static cmif_code put_text(const cmif_split_options *o, const cmif_released *text, bool end, cmif_ids *ids,
-                          cmif_err *err)
+static cmif_code put_text(const cmif_ask_model *m, const cmif_released *text, bool end, cmif_ids *ids, cmif_err *err)
 {
     cmif_part part = {.text = text};
     (void) cmif_released_bytes(text, &part.size);
-    cmif_code rc = cmif_tokenizer_put_start(o->tokenizer, ids, err);
-    rc           = rc == CMIF_OK ? cmif_tokenizer_encode(o->tokenizer, &part, 1, ids, err) : rc;
-    return rc == CMIF_OK && end ? cmif_tokenizer_put_end(o->tokenizer, ids, err) : rc;
+    cmif_code rc = cmif_tokenizer_put_start(m->tokenizer, ids, err);
+    rc           = rc == CMIF_OK ? cmif_tokenizer_encode(m->tokenizer, &part, 1, ids, err) : rc;
+    return rc == CMIF_OK && end ? cmif_tokenizer_put_end(m->tokenizer, ids, err) : rc;
 }
 
 /* Messages of a conversation as chat.h wants them: parts of one message are its lines, and what one side said in
@@ -241,14 +239,14 @@ static cmif_code read_turns(const cmif_request *r, turns *t, cmif_err *err)
     return end_turn(t, err);
 }
 
-static cmif_code put_chat(const cmif_request *r, const cmif_split_options *o, cmif_ids *ids, cmif_err *err)
+static cmif_code put_chat(const cmif_request *r, const cmif_ask_model *m, cmif_ids *ids, cmif_err *err)
 {
     turns     t  = {.messages = calloc(r->text_count + 1, sizeof *t.messages),
                     .made     = calloc(r->text_count + 1, sizeof *t.made)};
     cmif_code rc = t.messages && t.made ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
     rc           = rc == CMIF_OK ? read_turns(r, &t, err) : rc;
     if (rc == CMIF_OK) {
-        rc = cmif_chat_render(o->chat, t.messages, t.count, ids, err);
+        rc = cmif_chat_render(m->chat, t.messages, t.count, ids, err);
         if (rc == CMIF_E_RANGE || rc == CMIF_E_UNSUPPORTED) {
             cmif_err_context(err, "messages");
             rc = CMIF_E_RANGE;
@@ -264,7 +262,7 @@ static cmif_code put_chat(const cmif_request *r, const cmif_split_options *o, cm
 }
 
 /* The texts of "prompt" or "input". */
-static cmif_code put_texts(const cmif_request *r, const cmif_split_options *o, const char *field, cmif_ask *ask,
+static cmif_code put_texts(const cmif_request *r, const cmif_ask_model *m, const char *field, cmif_ask *ask,
                            cmif_err *err)
 {
     const json_t *value = json_object_get(r->tree, field);
@@ -278,25 +276,25 @@ static cmif_code put_texts(const cmif_request *r, const cmif_split_options *o, c
         }
         rc = !text          ? no_text(err)
              : end && !size ? cmif_fail(err, CMIF_E_RANGE, "input: text %zu is empty", i + 1)
-                            : put_text(o, text, end, &ask->inputs[i], err);
+                            : put_text(m, text, end, &ask->inputs[i], err);
     }
     return rc;
 }
 
-static cmif_code check_room(const cmif_request *r, const cmif_frame_welcome *server, const char *field, cmif_ask *ask,
+static cmif_code check_room(const cmif_request *r, const cmif_ask_model *m, const char *field, cmif_ask *ask,
                             cmif_err *err)
 {
     const double most = number_or(r, "max_completion_tokens", number_or(r, "max_tokens", INFINITY));
     for (size_t i = 0; i < ask->input_count; i++) {
         const size_t count = ask->inputs[i].count;
-        if (count == 0 || count > server->context) {
+        if (count == 0 || count > m->context) {
             return cmif_fail(err, CMIF_E_RANGE,
                              count ? "%s: %zu tokens, the context holds %u: shorten it" : "%s: is empty", field, count,
-                             server->context);
+                             m->context);
         }
         ask->prompt += count;
     }
-    const double room = (double) server->context - (double) ask->inputs[0].count + 1; /* the last one needs no row */
+    const double room = (double) m->context - (double) ask->inputs[0].count + 1; /* the last one needs no row */
     const double want = isfinite(most) ? most : ask->chat ? room : COMPLETION_TOKENS;
     ask->max_tokens   = (uint32_t) (want < room ? want : room);
     return CMIF_OK;
@@ -316,15 +314,14 @@ void cmif_ask_wipe(cmif_ask *ask)
     *ask = (cmif_ask){0};
 }
 
-cmif_code cmif_ask_read(const cmif_request *r, const cmif_split_options *o, const cmif_frame_welcome *server,
-                        cmif_ask *out, cmif_err *err)
+cmif_code cmif_ask_read(const cmif_request *r, const cmif_ask_model *m, cmif_ask *out, cmif_err *err)
 {
     const char   *field = r->endpoint == CMIF_ENDPOINT_CHAT          ? "messages"
                           : r->endpoint == CMIF_ENDPOINT_COMPLETIONS ? "prompt"
                                                                      : "input";
     const json_t *value = json_object_get(r->tree, field);
     cmif_ask      ask   = {.chat = r->endpoint == CMIF_ENDPOINT_CHAT};
-    cmif_code     rc    = cmif_ask_check(r, o, server, err);
+    cmif_code     rc    = cmif_ask_check(r, m, err);
     if (rc == CMIF_OK) {
         const size_t count = !ask.chat && json_is_array(value) ? json_array_size(value) : 1;
         ask.inputs         = calloc(count, sizeof *ask.inputs);
@@ -332,11 +329,11 @@ cmif_code cmif_ask_read(const cmif_request *r, const cmif_split_options *o, cons
         rc                 = ask.inputs ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu texts", count);
     }
     rc = rc == CMIF_OK ? read_stops(r, &ask, err) : rc;
-    rc = rc == CMIF_OK ? read_sampling(r, &ask.sampling, err) : rc;
+    rc = rc == CMIF_OK ? read_sampling(r, &ask, err) : rc;
     if (rc == CMIF_OK) {
-        rc = ask.chat ? put_chat(r, o, &ask.inputs[0], err) : put_texts(r, o, field, &ask, err);
+        rc = ask.chat ? put_chat(r, m, &ask.inputs[0], err) : put_texts(r, m, field, &ask, err);
     }
-    rc = rc == CMIF_OK ? check_room(r, server, field, &ask, err) : rc;
+    rc = rc == CMIF_OK ? check_room(r, m, field, &ask, err) : rc;
     if (rc == CMIF_OK) {
         *out = ask;
     } else {

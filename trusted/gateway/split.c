@@ -62,6 +62,7 @@ struct split {
     cmif_upstream      upstream; /* first */
     cmif_split_options options;
     cmif_frame_welcome server;
+    cmif_ask_model     model;
     seat              *seats;
     struct cmif_call  *waiting; /* oldest first */
     size_t             waiting_count;
@@ -586,7 +587,7 @@ static void on_wake(evutil_socket_t fd, short what, void *context)
 static cmif_code split_check(const cmif_upstream *upstream, const cmif_request *request, cmif_err *err)
 {
     const split *u = (const split *) (const void *) upstream;
-    return cmif_ask_check(request, &u->options, &u->server, err);
+    return cmif_ask_check(request, &u->model, err);
 }
 
 static cmif_code split_start(cmif_upstream *upstream, const cmif_request *request, const cmif_call_hooks *hooks,
@@ -594,7 +595,7 @@ static cmif_code split_start(cmif_upstream *upstream, const cmif_request *reques
 {
     split            *u  = (split *) (void *) upstream;
     struct cmif_call *c  = calloc(1, sizeof *c);
-    cmif_code         rc = c ? cmif_ask_read(request, &u->options, &u->server, &c->ask, err)
+    cmif_code         rc = c ? cmif_ask_read(request, &u->model, &c->ask, err)
                              : cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
     if (rc == CMIF_OK && request->endpoint == CMIF_ENDPOINT_EMBEDDINGS) {
         c->vectors = calloc(c->ask.input_count, u->server.outputs * sizeof *c->vectors);
@@ -699,6 +700,12 @@ cmif_code cmif_split_new(struct event_base *base, const cmif_split_options *opti
     u->upstream = (cmif_upstream){.kind = &kind, .base = base};
     u->options  = *options;
     u->server   = *cmif_session_server(options->first);
+    u->model    = (cmif_ask_model){.tokenizer = options->tokenizer,
+                                   .chat      = options->chat,
+                                   .no_chat   = options->no_chat,
+                                   .encoder   = u->server.flags & CMIF_WELCOME_ENCODER,
+                                   .outputs   = u->server.outputs,
+                                   .context   = u->server.context};
     u->wake     = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     u->seats    = calloc(options->sessions, sizeof *u->seats);
     u->event    = u->wake >= 0 ? event_new(base, u->wake, EV_READ | EV_PERSIST, on_wake, u) : NULL;
