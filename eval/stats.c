@@ -208,6 +208,21 @@ cmif_difference cmif_stats_paired(const double *a, const double *b, size_t count
     return (cmif_difference){.difference = mean, .interval = {mean - half, mean + half}, .p = p};
 }
 
+cmif_compared cmif_stats_compare(const double *a, size_t a_runs, const double *b, size_t b_runs, size_t count,
+                                 double confidence)
+{
+    cmif_compared c = {.paired = cmif_stats_paired(a, b, count, confidence), .exact = a_runs == 1 && b_runs == 1};
+    if (c.exact) {
+        uint64_t only_a = 0, only_b = 0;
+        for (size_t i = 0; i < count; i++) { /* each share is 0 or 1 */
+            only_a += a[i] > b[i];
+            only_b += b[i] > a[i];
+        }
+        c.paired.p = cmif_stats_mcnemar(only_a, only_b).p;
+    }
+    return c;
+}
+
 void cmif_stats_holm(const double *restrict p, size_t count, double *restrict adjusted)
 {
     for (size_t i = 0; i < count; i++) {

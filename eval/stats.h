@@ -56,6 +56,16 @@ cmif_difference cmif_stats_paired_rates(uint64_t only_a, uint64_t only_b, uint64
  * a[i] is the share of seeds for which item i was right. Fewer than two items: NAN, NAN, NAN and p = 1. */
 cmif_difference cmif_stats_paired(const double *a, const double *b, size_t count, double confidence);
 
+/* Two rows of a table, over the same items: which of them is right more often? Where both have one run, McNemar's exact test; else the
+ * paired t test over items of the shares of runs (of every seed, of noise and of blocks) that were right, so that no run is picked out.
+ *   a, b            (count) share of its runs for which each item was right
+ *   a_runs, b_runs  how many these are */
+typedef struct cmif_compared {
+    cmif_difference paired; /* the difference and its t interval are of all runs; p is that of the test that was made */
+    bool            exact;  /* McNemar's */
+} cmif_compared;
+cmif_compared cmif_stats_compare(const double *a, size_t a_runs, const double *b, size_t b_runs, size_t count, double confidence);
+
 /* Holm's step-down: adjusted[i] <= alpha exactly where hypothesis i is rejected with family-wise error alpha.
  *   p, adjusted  (count), in the caller's order; two arrays */
 void cmif_stats_holm(const double *restrict p, size_t count, double *restrict adjusted);

@@ -175,6 +175,72 @@ static void paired_scores_as_scipy(void)
     CHECK(isnan(d.difference) && isnan(d.interval.low) && near(d.p, 1, 0));
 }
 
+/* ---- rows of a table ---- */
+
+enum { SENTENCES = 872, TABLES = 300 };
+
+static double uniform(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return ldexp((double) (*state >> 33), -31);
+}
+
+/* Shares of right runs where sentence i is right with the probability right[i] - less, drawn anew in each run. */
+static void draw_shares(const double *right, double less, size_t runs, uint64_t *state, double *shares)
+{
+    for (size_t i = 0; i < SENTENCES; i++) {
+        shares[i] = 0;
+        for (size_t r = 0; r < runs; r++) {
+            shares[i] += uniform(state) < right[i] - less ? 1 / (double) runs : 0;
+        }
+    }
+}
+
+/* In how many of TABLES tables a row of a_runs differs from one of b_runs with p < .05, where it is worse by `less`. */
+static double found_share(size_t a_runs, size_t b_runs, double less, uint64_t *state)
+{
+    double   right[SENTENCES], a[SENTENCES], b[SENTENCES];
+    unsigned found = 0;
+    for (unsigned t = 0; t < TABLES; t++) {
+        for (size_t i = 0; i < SENTENCES; i++) { /* some are easy, some hard, as sentences are */
+            double u = uniform(state);
+            right[i] = u < .6 ? .97 : u < .8 ? .75 : .3;
+        }
+        draw_shares(right, 0, a_runs, state, a);
+        draw_shares(right, less, b_runs, state, b);
+        found += cmif_stats_compare(a, a_runs, b, b_runs, SENTENCES, .95).paired.p < .05;
+    }
+    return (double) found / TABLES;
+}
+
+static void no_difference_is_found_one_time_in_twenty(void)
+{
+    static const size_t runs[][2] = {{15, 15}, {3, 15}, {1, 5}, {1, 1}};
+    uint64_t            state     = 1;
+    for (size_t i = 0; i < COUNT(runs); i++) { /* binomial, 300 at .05: outside of this once in 10,000 */
+        double share = found_share(runs[i][0], runs[i][1], 0, &state);
+        CHECK(share < .10 && (share > .005 || runs[i][1] == 1));
+    }
+}
+
+static void a_planted_difference_is_found(void)
+{
+    uint64_t state = 2;
+    CHECK(found_share(15, 15, .02, &state) > .95);
+    CHECK(found_share(1, 15, .05, &state) > .9);
+    CHECK(found_share(1, 1, .05, &state) > .6);
+}
+
+static void rows_of_one_run_are_compared_exactly(void)
+{
+    static const double a[] = {1, 1, 1, 1, 1, 1, 0, 1}, b[] = {0, 0, 0, 0, 0, 0, 0, 1},
+                        half[] = {.5, 1, .5, 1, 0, 0, 0, 1};
+    cmif_compared c            = cmif_stats_compare(a, 1, b, 1, COUNT(a), .95);
+    CHECK(c.exact && near(c.paired.p, 0.03125, 1e-12) && near(c.paired.difference, .75, 1e-12)); /* 2 / 2^6 */
+    c = cmif_stats_compare(half, 2, b, 1, COUNT(a), .95);
+    CHECK(!c.exact && near(c.paired.p, cmif_stats_paired(half, b, COUNT(a), .95).p, 0));
+}
+
 static void holm_steps_down(void)
 {
     static const double p[]      = {.01, .04, .03, .005, .5, .04, 1e-9};
@@ -200,6 +266,9 @@ int main(void)
     RUN(paired_rates_as_tango);
     RUN(tango_holds_zero_where_mcnemar_does_not_reject);
     RUN(paired_scores_as_scipy);
+    RUN(rows_of_one_run_are_compared_exactly);
+    RUN(no_difference_is_found_one_time_in_twenty);
+    RUN(a_planted_difference_is_found);
     RUN(holm_steps_down);
     return check_report();
 }

@@ -54,9 +54,9 @@ static const cmif_command command = {
 };
 
 typedef struct compared { /* with a baseline at the same epsilon */
-    bool            there;
-    double          p, adjusted; /* McNemar's, of the first runs; Holm's of all that are shown */
-    cmif_difference paired;      /* of the shares of runs that were right */
+    bool          there;
+    cmif_compared test;
+    double        adjusted; /* Holm's, of all that are shown */
 } compared;
 
 typedef struct line {
@@ -342,6 +342,17 @@ static const line *find_line(const evaluation *e, const char *name, const char *
     return NULL;
 }
 
+static size_t runs_of(const cmif_cell *c, size_t *from_before)
+{
+    size_t count = 0;
+    *from_before = 0;
+    for (size_t s = 0; s < c->count; s++) {
+        count += c->blocks[s].count;
+        *from_before += c->blocks[s].from_before;
+    }
+    return count;
+}
+
 /* Every line beside each baseline at its epsilon (the first one, where it has none to choose). */
 static cmif_code compare(evaluation *e, cmif_err *err)
 {
@@ -358,16 +369,12 @@ static cmif_code compare(evaluation *e, cmif_err *err)
             if (!base || base == l || !l->cell.arm) {
                 continue;
             }
-            uint64_t       only_us = 0, only_base = 0;
-            const uint8_t *us = l->cell.blocks[0].trials[0].labels, *them = base->cell.blocks[0].trials[0].labels;
-            for (size_t k = 0; k < n; k++) {
-                only_us += us[k] == e->bench.truth[k] && them[k] != e->bench.truth[k];
-                only_base += us[k] != e->bench.truth[k] && them[k] == e->bench.truth[k];
-            }
-            l->with[b]   = (compared){.there  = true,
-                                      .p      = cmif_stats_mcnemar(only_us, only_base).p,
-                                      .paired = cmif_stats_paired(l->cell.shares, base->cell.shares, n, CONFIDENCE)};
-            p[tested]    = l->with[b].p;
+            size_t old;
+            l->with[b] =
+                (compared){.there = true,
+                           .test  = cmif_stats_compare(l->cell.shares, runs_of(&l->cell, &old), base->cell.shares,
+                                                       runs_of(&base->cell, &old), n, CONFIDENCE)};
+            p[tested]    = l->with[b].test.paired.p;
             at[tested++] = &l->with[b];
         }
     }
@@ -401,23 +408,13 @@ static cmif_code measure(evaluation *e, cmif_err *err)
 
 /* ---- what is said ---- */
 
-static size_t runs_of(const cmif_cell *c, size_t *from_before)
-{
-    size_t count = 0;
-    *from_before = 0;
-    for (size_t s = 0; s < c->count; s++) {
-        count += c->blocks[s].count;
-        *from_before += c->blocks[s].from_before;
-    }
-    return count;
-}
-
 static void put_p(char *out, size_t room, const compared *with)
 {
     if (!with->there || with->adjusted < 1e-9) {
-        snprintf(out, room, "%s", with->there ? "<1e-9" : "");
+        snprintf(out, room, "%s%s", with->there ? "<1e-9" : "", with->there && with->test.exact ? "*" : "");
     } else {
-        snprintf(out, room, with->adjusted < 0.001 ? "%.0e" : "%.3f", with->adjusted);
+        size_t used = (size_t) snprintf(out, room, with->adjusted < 0.001 ? "%.0e" : "%.3f", with->adjusted);
+        snprintf(out + used, room - used, "%s", with->test.exact ? "*" : "");
     }
 }
 
@@ -443,6 +440,9 @@ static void print_table(const evaluation *e)
                c->arm ? cmif_rows_kinds[c->rows] : "", c->accuracy, sd, l->interval.low, l->interval.high, runs,
                100 * c->clear, p[0], p[1]);
     }
+    printf(
+        "%sp: paired t over sentences, all runs of both rows, after Holm; *: McNemar, where both rows have one run%s\n",
+        style, plain);
 }
 
 static json_t *real_or_null(double value)
@@ -481,11 +481,11 @@ static json_t *line_json(const evaluation *e, const line *l)
         if (with->there) {
             char name[32];
             snprintf(name, sizeof name, "against_%s", baselines[b]);
-            json_object_set_new(object, name,
-                                json_pack("{s:f, s:f, s:f, s:[f, f], s:f}", "mcnemar_p", with->p, "holm_p",
-                                          with->adjusted, "difference", with->paired.difference, "difference_interval",
-                                          with->paired.interval.low, with->paired.interval.high, "paired_p",
-                                          with->paired.p));
+            json_object_set_new(
+                object, name,
+                json_pack("{s:s, s:f, s:f, s:f, s:[f, f]}", "test", with->test.exact ? "mcnemar" : "paired t", "p",
+                          with->test.paired.p, "holm_p", with->adjusted, "difference", with->test.paired.difference,
+                          "difference_interval", with->test.paired.interval.low, with->test.paired.interval.high));
         }
     }
     return object;
@@ -643,7 +643,10 @@ static json_t *report_json(const evaluation *e)
              1e6 * n.rows_seconds / (double) (n.texts ? n.texts : 1));
     json_t *first = json_pack(
         "{s:s, s:[s], s:{s:[s,s,s,s,s,s,s,s,s,s,s], s:s, s:o, s:s}}", "heading", "Accuracy", "text",
-        "p: McNemar's test against the baseline at the same epsilon, after Holm's correction for all that are shown.",
+        "p: against the baseline (its plain rows) at the same epsilon, after Holm's correction for all that are shown; "
+        "by a "
+        "paired t test over sentences of the shares of runs that were right, all seeds of noise and blocks alike. "
+        "*: both rows have one run, and McNemar's exact test compares them.",
         "table", "columns", "mechanism", "epsilon", "certified", "rows", "accuracy", "sd", "95 % interval", "in clear",
         "attack", "p, custext+", "p, paper", "align", "llllrrrrrrr", "rows", rows, "caption",
         "In clear: share of words that leave as they are. Attack: share of drawn words that are named by who knows "
