@@ -1,0 +1,439 @@
+#include "gateway/front.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/keyvalq_struct.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum { PING_SECONDS = 10, UNREAD_MAX = 16 << 20 };
+
+struct cmif_exchange { /* one POST, from its release to its last byte */
+    cmif_gateway          *of;
+    struct cmif_exchange  *next;
+    struct evhttp_request *http; /* NULL: the client went away */
+    cmif_request          *request;
+    cmif_talk             *talk;
+    cmif_tab               entry;
+    cmif_talk_counts       counts;
+    cmif_upstream         *upstream;
+    cmif_call             *call; /* NULL: over, or not begun */
+    cmif_reply            *reply;
+    struct event          *later, *ping, *gone;
+    struct evbuffer       *out;   /* what is not with libevent yet */
+    cmif_err               fault; /* what a hook met; it is dealt with outside of it */
+    bool                   begun; /* the client has the headers of a stream */
+    int64_t                started_us;
+};
+typedef struct cmif_exchange exchange;
+static void                  exchange_free(exchange *x)
+{
+    exchange **at = &x->of->exchanges;
+    while (*at && *at != x) {
+        at = &(*at)->next;
+    }
+    if (*at) {
+        *at = x->next;
+        x->of->busy--;
+    }
+    if (x->call) {
+        x->upstream->kind->cancel(x->call);
+    }
+    if (x->later) {
+        event_free(x->later);
+    }
+    if (x->ping) {
+        event_free(x->ping);
+    }
+    if (x->gone) {
+        event_free(x->gone);
+    }
+    if (x->out) {
+        evbuffer_free(x->out);
+    }
+    cmif_reply_free(x->reply);
+    cmif_tab_close(&x->entry);
+    if (x->talk) {
+        cmif_talk_end(x->talk);
+    }
+    cmif_request_free(x->request);
+    free(x);
+}
+
+static void count(exchange *x, int status)
+{
+    x->of->requests[x->request->endpoint][status / 100 % 6]++;
+}
+
+static void on_closed(struct evhttp_connection *connection, void *context)
+{
+    exchange *x = context;
+    (void) connection;
+    if (x->http && !evhttp_request_get_connection(x->http)) { /* nobody else's any more: writing to the client failed */
+        evhttp_request_free(x->http);
+    }
+    x->http = NULL;
+    event_active(x->later, 0, 0);
+}
+
+/* libevent reads nothing while a request is answered, and so would not see a client go: it must not be told to read,
+ * since what came then would end the program. */
+static void on_gone(evutil_socket_t fd, short what, void *context)
+{
+    exchange *x = context;
+    char      byte; /* a reset comes as something to read; nothing is taken away, only looked at */
+    if (!(what & EV_CLOSED)) {
+        const ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (n > 0 || (n < 0 && errno == EAGAIN)) {
+            return; /* it asks on: that it has gone is seen when it is written to */
+        }
+    }
+    if (x->http) {
+        struct evhttp_connection *connection = evhttp_request_get_connection(x->http);
+        x->http                              = NULL;
+        evhttp_connection_set_closecb(connection, NULL, NULL);
+        evhttp_connection_free(connection);
+        event_active(x->later, 0, 0);
+    }
+}
+
+/* From here on the request is libevent's alone. */
+static struct evhttp_request *let_go(exchange *x)
+{
+    struct evhttp_request *http = x->http;
+    x->http                     = NULL;
+    if (x->gone) {
+        event_del(x->gone);
+    }
+    if (http) {
+        evhttp_connection_set_closecb(evhttp_request_get_connection(http), NULL, NULL);
+    }
+    return http;
+}
+
+static void end_with_error(exchange *x, int status, const char *code, const char *sentence, uint32_t retry)
+{
+    const bool begun = x->begun;
+    cmif_err   err;
+    if (x->http && begun) { /* in mid-stream: an event, and no [DONE] */
+        if (cmif_reply_fail(x->reply, "server_error", code, sentence, &err) == CMIF_OK) {
+            evhttp_send_reply_chunk(x->http, x->out);
+        }
+    }
+    struct evhttp_request *http = let_go(x);
+    count(x, status);
+    if (http && begun) {
+        evhttp_send_reply_end(http);
+    } else if (http) {
+        cmif_front_error(x->of, http, status, code, NULL, sentence, retry);
+    }
+    exchange_free(x);
+}
+
+/* What reply.c writes: gathered, and sent at once where the client streams. */
+static cmif_code sink(void *context, const void *bytes, size_t size, cmif_err *err)
+{
+    exchange *x = context;
+    return evbuffer_add(x->out, bytes, size) == 0 ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for an answer");
+}
+
+static void flush(exchange *x)
+{
+    if (!x->http || !x->request->stream || x->request->endpoint == CMIF_ENDPOINT_EMBEDDINGS ||
+        evbuffer_get_length(x->out) == 0) {
+        return;
+    }
+    if (!x->begun) {
+        x->begun = true;
+        cmif_front_headers(x->of, x->http);
+        cmif_front_header(x->http, "Content-Type", "text/event-stream");
+        cmif_front_header(x->http, "X-Accel-Buffering", "no");
+        evhttp_send_reply_start(x->http, 200, "OK");
+    }
+    x->of->sent += evbuffer_get_length(x->out);
+    evhttp_send_reply_chunk(x->http, x->out);
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(evhttp_request_get_connection(x->http));
+    if (bev && evbuffer_get_length(bufferevent_get_output(bev)) > UNREAD_MAX) {
+        (void) cmif_fail(&x->fault, CMIF_E_IO, "the client does not read its answer");
+        event_active(x->later, 0, 0);
+    }
+}
+
+/* Outside of the hooks: the client went away, or a hook met something. */
+static void on_later(evutil_socket_t fd, short what, void *context)
+{
+    exchange *x = context;
+    (void) fd, (void) what;
+    if (x->http && x->fault.code != CMIF_OK) {
+        const bool lied = x->fault.code == CMIF_E_PEER;
+        end_with_error(x, lied ? 502 : 500, lied ? "upstream_unavailable" : "server_error", x->fault.text, 0);
+    } else {
+        count(x, 499);
+        exchange_free(x);
+    }
+}
+
+static void on_ping(evutil_socket_t fd, short what, void *context)
+{
+    exchange *x = context;
+    (void) fd, (void) what;
+    if (x->begun && cmif_reply_ping(x->reply, NULL) == CMIF_OK) {
+        flush(x);
+    }
+}
+
+/* ---- hooks ---- */
+
+static void took(exchange *x, cmif_code rc)
+{
+    if (rc != CMIF_OK) {
+        x->fault.code = rc;
+        event_active(x->later, 0, 0);
+    } else {
+        flush(x);
+    }
+}
+
+#define LISTENS(x) ((x)->http && (x)->fault.code == CMIF_OK)
+
+static void on_text(void *context, uint32_t choice, const char *bytes, size_t size)
+{
+    exchange *x = context;
+    if (LISTENS(x)) {
+        took(x, cmif_reply_text(x->reply, choice, bytes, size, &x->fault));
+    }
+}
+
+static void on_refusal(void *context, uint32_t choice, const char *bytes, size_t size)
+{
+    exchange *x = context;
+    if (LISTENS(x)) {
+        took(x, cmif_reply_refusal(x->reply, choice, bytes, size, &x->fault));
+    }
+}
+
+static void on_tool(void *context, uint32_t choice, uint32_t index, const char *name, size_t name_size,
+                    const char *arguments, size_t size)
+{
+    exchange *x = context;
+    if (LISTENS(x)) {
+        took(x, cmif_reply_tool(x->reply, choice, index, name, name_size, arguments, size, &x->fault));
+    }
+}
+
+static void on_logprobs(void *context, uint32_t choice, const json_t *logprobs)
+{
+    exchange *x = context;
+    if (LISTENS(x)) {
+        took(x, cmif_reply_logprobs(x->reply, choice, logprobs, &x->fault));
+    }
+}
+
+static void on_vector(void *context, uint32_t index, const float *values, size_t n)
+{
+    exchange *x = context;
+    if (LISTENS(x)) {
+        took(x, cmif_reply_vector(x->reply, index, values, n, &x->fault));
+    }
+}
+
+static void on_finish(void *context, uint32_t choice, cmif_finish reason)
+{
+    exchange *x = context;
+    if (LISTENS(x)) {
+        took(x, cmif_reply_finish(x->reply, choice, reason, &x->fault));
+    }
+}
+
+static void on_usage(void *context, const cmif_call_usage *usage)
+{
+    exchange *x = context;
+    cmif_reply_usage(x->reply, usage);
+}
+
+/* What a key may still spend today; INFINITY: as much as it likes. */
+static double left_today(const cmif_gateway *g, const char *owner)
+{
+    double spent = 0, budget = INFINITY;
+    return cmif_books_today(g->options.books, owner, &spent, &budget, NULL) == CMIF_OK ? fmax(0, budget - spent) : 0;
+}
+
+static void end_well(exchange *x)
+{
+    cmif_reply_extension extension = {.counts = &x->counts, .epsilon_left_day = left_today(x->of, x->entry.spend.key)};
+    size_t               size;
+    const void          *came = cmif_reply_came(x->reply, &size);
+    cmif_err             err  = {0};
+    if (cmif_tab_receipt(&x->entry, x->upstream->model_id, came, size, &extension.receipt, &err) != CMIF_OK) {
+        fprintf(stderr, "cmif-gateway: no receipt was written: %s\n", err.text);
+    }
+    if (cmif_reply_end(x->reply, &extension, &err) != CMIF_OK) {
+        evbuffer_drain(x->out, SIZE_MAX);
+        end_with_error(x, 502, "upstream_unavailable", err.text, 0);
+        return;
+    }
+    flush(x);
+    struct evhttp_request *http = let_go(x);
+    count(x, 200);
+    if (x->begun) {
+        evhttp_send_reply_end(http);
+    } else {
+        cmif_front_headers(x->of, http);
+        cmif_front_header(http, "Content-Type", cmif_reply_type(x->reply));
+        x->of->sent += evbuffer_get_length(x->out);
+        evhttp_send_reply(http, 200, "OK", x->out);
+    }
+    exchange_free(x);
+}
+
+static void on_end(void *context, cmif_call_end end, const char *sentence, uint32_t retry)
+{
+    static const struct {
+        int         status;
+        const char *code;
+    } ends[] = {
+        [CMIF_CALL_REFUSED] = {400, "upstream_refused"},         [CMIF_CALL_BUSY] = {503, "upstream_unavailable"},
+        [CMIF_CALL_UNREACHABLE] = {502, "upstream_unavailable"}, [CMIF_CALL_UNTRUSTED] = {502, "attestation_failed"},
+        [CMIF_CALL_LIED] = {502, "upstream_unavailable"},        [CMIF_CALL_LATE] = {504, "upstream_unavailable"},
+        [CMIF_CALL_CANCELLED] = {503, "upstream_unavailable"}};
+    exchange *x = context;
+    x->call     = NULL;
+    if (!LISTENS(x)) {
+        event_active(x->later, 0, 0);
+    } else if (end == CMIF_CALL_DONE) {
+        end_well(x);
+    } else {
+        end_with_error(x, ends[end].status, ends[end].code, sentence, retry);
+    }
+}
+
+/* ---- a POST ---- */
+
+static cmif_upstream *upstream_of(const cmif_gateway *g, cmif_str model)
+{
+    for (size_t i = 0; i < g->options.upstream_count; i++) {
+        if (cmif_str_is(model, g->options.upstreams[i]->model)) {
+            return g->options.upstreams[i];
+        }
+    }
+    return NULL;
+}
+
+static void refuse(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, int status, const char *code,
+                   const char *param, const char *sentence, uint32_t retry)
+{
+    g->requests[endpoint][status / 100 % 6]++;
+    cmif_front_error(g, http, status, code, param, sentence, retry);
+}
+
+void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, const char *owner)
+{
+    struct evbuffer     *in      = evhttp_request_get_input_buffer(http);
+    const size_t         size    = evbuffer_get_length(in);
+    const void          *body    = size ? (const void *) evbuffer_pullup(in, -1) : "";
+    cmif_request_problem problem = {{0}};
+    cmif_err             err     = {0};
+    const struct timeval pings   = {.tv_sec = PING_SECONDS};
+    cmif_request        *request = NULL;
+
+    if (cmif_request_parse(endpoint, body, size, &request, &problem, &err) != CMIF_OK) {
+        const bool memory = err.code == CMIF_E_MEMORY;
+        refuse(g, http, endpoint, memory ? 500 : 400, memory ? "server_error" : NULL, problem.param, err.text, 0);
+        return;
+    }
+    exchange *x = calloc(1, sizeof *x);
+    if (!x) {
+        cmif_request_free(request);
+        refuse(g, http, endpoint, 500, "server_error", NULL, "no memory for a request", 0);
+        return;
+    }
+    *x = (exchange){.of = g, .http = http, .request = request, .started_us = cmif_front_now_us(), .next = g->exchanges};
+    const char *show = evhttp_find_header(evhttp_request_get_input_headers(http), "X-CMIF-Show");
+    request->show    = show && !strcmp(show, "left");
+    g->exchanges     = x;
+    g->busy++;
+    x->upstream = upstream_of(g, request->model);
+    if (!x->upstream) {
+        end_with_error(x, 404, "model_not_found", "no such model here: GET /v1/models lists them", 0);
+        return;
+    }
+    x->later = event_new(g->options.base, -1, 0, on_later, x);
+    x->ping  = event_new(g->options.base, -1, EV_PERSIST, on_ping, x);
+    x->out   = evbuffer_new();
+    x->gone  = event_new(g->options.base,
+                         bufferevent_getfd(evhttp_connection_get_bufferevent(evhttp_request_get_connection(http))),
+                         EV_READ | EV_CLOSED, on_gone, x);
+    if (!x->later || !x->ping || !x->out || !x->gone || event_add(x->ping, &pings) != 0 ||
+        event_add(x->gone, NULL) != 0) {
+        end_with_error(x, 500, "server_error", "no memory for a request", 0);
+        return;
+    }
+    cmif_code rc = cmif_upstream_check(x->upstream, request, &err);
+    if (rc != CMIF_OK) {
+        end_with_error(x, 400, NULL, err.text, 0);
+        return;
+    }
+    rc = cmif_talks_find(g->options.talks, owner, request, (int64_t) time(NULL), &x->talk, &err);
+    if (rc != CMIF_OK) {
+        end_with_error(x, rc == CMIF_E_RANGE ? 503 : 500, "server_error", err.text, rc == CMIF_E_RANGE ? 5 : 0);
+        return;
+    }
+    rc = cmif_talk_release(x->talk, request, &x->entry, &x->counts, &err);
+    if (rc != CMIF_OK) {
+        end_with_error(x,
+                       rc == CMIF_E_BUDGET  ? 403
+                       : rc == CMIF_E_RANGE ? 400
+                                            : 500,
+                       rc == CMIF_E_BUDGET || rc == CMIF_E_RANGE ? "policy_denied" : "server_error", err.text, 0);
+        return;
+    }
+    for (size_t c = 0; c < CMIF_SPAN_CLASSES; c++) {
+        g->words[c] += x->counts.by_class[c][CMIF_ACTION_CHANNEL] + x->counts.by_class[c][CMIF_ACTION_SURROGATE];
+    }
+    g->draws += x->counts.draws;
+    g->epsilon_micro += x->counts.epsilon_micro;
+
+    const cmif_reply_options about = {.request = request,
+                                      .talk    = x->talk,
+                                      .model   = x->upstream->model,
+                                      .created = (int64_t) time(NULL),
+                                      .number  = ++g->number,
+                                      .sink    = sink,
+                                      .context = x};
+    const cmif_call_hooks    hooks = {.on_text     = on_text,
+                                      .on_refusal  = on_refusal,
+                                      .on_tool     = on_tool,
+                                      .on_logprobs = on_logprobs,
+                                      .on_vector   = on_vector,
+                                      .on_finish   = on_finish,
+                                      .on_usage    = on_usage,
+                                      .on_end      = on_end,
+                                      .context     = x};
+    rc                             = cmif_reply_new(&about, &x->reply, &err);
+    if (rc == CMIF_OK) {
+        evhttp_connection_set_closecb(evhttp_request_get_connection(http), on_closed, x);
+        rc = cmif_upstream_start(x->upstream, request, &hooks, &x->call, &err);
+    }
+    if (rc != CMIF_OK) {
+        end_with_error(x,
+                       rc == CMIF_E_RANGE ? 400
+                       : rc == CMIF_E_IO  ? 502
+                                          : 500,
+                       rc == CMIF_E_IO      ? "upstream_unavailable"
+                       : rc == CMIF_E_RANGE ? NULL
+                                            : "server_error",
+                       err.text, 0);
+    }
+}
+
+void cmif_front_end(cmif_gateway *g)
+{
+    while (g->exchanges) {
+        (void) let_go(g->exchanges);
+        exchange_free(g->exchanges);
+    }
+}

@@ -1,0 +1,52 @@
+/* front - what the parts of the gateway's front share: http.c (who may ask, and for what), exchange.c (a POST from its release to its last byte),
+ * about.c (what is there).
+ *
+ * Sees    plaintext. */
+#ifndef CMIF_GATEWAY_FRONT_H
+#define CMIF_GATEWAY_FRONT_H
+
+#include "gateway/http.h"
+
+#include "gateway/access.h"
+
+#include <event2/http.h>
+
+typedef struct cmif_exchange cmif_exchange;
+
+struct cmif_gateway {
+    cmif_gateway_options        options;
+    struct evhttp              *http;
+    struct evhttp_bound_socket *socket;
+    uint16_t                    port;
+    cmif_access                *access;
+    cmif_exchange              *exchanges;
+    size_t                      busy;
+    uint64_t                    number;
+    bool                        draining;
+    struct event               *tick;
+    uint64_t                    requests[CMIF_ENDPOINTS][6]; /* by hundreds of their status */
+    uint64_t                    words[CMIF_SPAN_CLASSES], draws, epsilon_micro, sent;
+};
+
+/* ---- http.c: answers without an upstream ---- */
+int64_t cmif_front_now_us(void);
+void    cmif_front_header(struct evhttp_request *http, const char *name, const char *value);
+void    cmif_front_headers(const cmif_gateway *g, struct evhttp_request *http); /* those of every answer */
+void    cmif_front_answer(cmif_gateway *g, struct evhttp_request *http, int status, const char *type, const void *bytes, size_t size);
+/* code and param may be NULL; retry in seconds, 0: none. */
+void    cmif_front_error(cmif_gateway *g, struct evhttp_request *http, int status, const char *code, const char *param, const char *sentence, uint32_t retry);
+
+/* ---- exchange.c ---- */
+void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, const char *owner);
+void cmif_front_end(cmif_gateway *g); /* every exchange, as it is */
+
+/* ---- about.c ---- */
+void cmif_front_json(cmif_gateway *g, struct evhttp_request *http, int status, json_t *tree); /* takes the tree */
+void cmif_front_models(cmif_gateway *g, struct evhttp_request *http, const char *id);         /* NULL: all */
+void cmif_front_ready(cmif_gateway *g, struct evhttp_request *http);
+void cmif_front_metrics(cmif_gateway *g, struct evhttp_request *http);
+void cmif_front_status(cmif_gateway *g, struct evhttp_request *http, const char *owner);
+void cmif_front_receipts(cmif_gateway *g, struct evhttp_request *http);
+bool cmif_front_page(cmif_gateway *g, struct evhttp_request *http, const char *path); /* false: there is none */
+
+#endif
