@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "channel/listen.h"
+#include "channel/pin.h"
 #include "wire/wire.h"
 
 #include <arpa/inet.h>
@@ -24,9 +25,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PIN_SIZE 32
-#define PIN_TEXT 65 /* 64 hex digits and a NUL */
-
 struct cmif_channel {
     int         fd;
     BIO_METHOD *method; /* of ssl's bio; must outlive it */
@@ -35,8 +33,8 @@ struct cmif_channel {
     uint64_t    sent, received;
     bool        accepted; /* we are the server */
 
-    bool    pinned, pin_asked; /* is there a pin; was a certificate compared with it */
-    uint8_t pin[PIN_SIZE], found[PIN_SIZE];
+    bool     pinned; /* is there a pin? */
+    cmif_pin pin;
 };
 
 /* ---- waiting ---- */
@@ -99,31 +97,6 @@ static long bio_control(BIO *bio, int command, long number, void *pointer)
     return command == BIO_CTRL_FLUSH;
 }
 
-static bool pin_parse(const char *text, uint8_t pin[static PIN_SIZE])
-{
-    char digits[PIN_TEXT];
-    if (strncmp(text, "sha256:", 7) != 0 || strlen(text + 7) != PIN_TEXT - 1) {
-        return false;
-    }
-    for (size_t i = 0; i < PIN_TEXT; i++) { /* capitals are welcome */
-        digits[i] = (char) (text[7 + i] >= 'A' && text[7 + i] <= 'F' ? text[7 + i] + ('a' - 'A') : text[7 + i]);
-    }
-    return cmif_unhex(digits, PIN_SIZE, pin);
-}
-
-/* In place of the chain check, while the handshake goes on, so that our own certificate never goes to a stranger. */
-static int pin_check(X509_STORE_CTX *store, void *context)
-{
-    cmif_channel *channel = context;
-    X509         *cert    = X509_STORE_CTX_get0_cert(store);
-    unsigned      size    = 0;
-    bool          same    = cert && X509_digest(cert, EVP_sha256(), channel->found, &size) == 1 && size == PIN_SIZE &&
-                CRYPTO_memcmp(channel->found, channel->pin, PIN_SIZE) == 0;
-    channel->pin_asked = true;
-    X509_STORE_CTX_set_error(store, same ? X509_V_OK : X509_V_ERR_CERT_REJECTED);
-    return same;
-}
-
 /* Why the last call of OpenSSL failed. */
 static const char *reason(void)
 {
@@ -139,7 +112,7 @@ static cmif_code tls_fault(cmif_channel *channel, int kind, cmif_err *err)
     const int  why     = ERR_GET_LIB(ERR_peek_last_error()) == ERR_LIB_SSL ? ERR_GET_REASON(ERR_peek_last_error()) : 0;
     const bool greeted = SSL_is_init_finished(channel->ssl);
     const long verify  = SSL_get_verify_result(channel->ssl);
-    char       pin[PIN_TEXT], found[PIN_TEXT];
+    char       pin[CMIF_PIN_TEXT], found[CMIF_PIN_TEXT];
 
     if (kind == SSL_ERROR_ZERO_RETURN || why == SSL_R_UNEXPECTED_EOF_WHILE_READING ||
         (kind == SSL_ERROR_SYSCALL && saved == 0)) {
@@ -153,8 +126,8 @@ static cmif_code tls_fault(cmif_channel *channel, int kind, cmif_err *err)
                          greeted ? "" : "; is it a cmif-server that listens with TLS?");
     }
     if (why == SSL_R_CERTIFICATE_VERIFY_FAILED && channel->pinned) {
-        cmif_hex(channel->pin, PIN_SIZE, pin);
-        cmif_hex(channel->found, PIN_SIZE, found);
+        cmif_hex(channel->pin.wanted, CMIF_PIN_SIZE, pin);
+        cmif_hex(channel->pin.found, CMIF_PIN_SIZE, found);
         return cmif_fail(
             err, CMIF_E_TRUST,
             "pinned is sha256:%s, the server has sha256:%s: ask its owner, and change the pin only if told so", pin,
@@ -223,12 +196,12 @@ static cmif_code tls_context(const cmif_peer *peer, cmif_channel *channel, SSL_C
         return cmif_fail(err, CMIF_E_TRUST, "this OpenSSL cannot do TLS 1.3: %s", reason());
     }
     if (peer->pin) {
-        if (!pin_parse(peer->pin, channel->pin)) {
+        if (!cmif_pin_parse(peer->pin, &channel->pin)) {
             return cmif_fail(err, CMIF_E_TRUST,
                              "a pin is sha256: and 64 hex digits, as cmif-server prints it; found '%s'", peer->pin);
         }
         channel->pinned = true;
-        SSL_CTX_set_cert_verify_callback(ctx, pin_check, channel);
+        SSL_CTX_set_cert_verify_callback(ctx, cmif_pin_check, &channel->pin);
     } else if (!peer->ca) {
         return cmif_fail(
             err, CMIF_E_TRUST,
@@ -318,7 +291,7 @@ static cmif_code tls_greet(cmif_channel *channel, int64_t deadline, cmif_err *er
         return CMIF_OK;
     }
     /* Belt and braces: a handshake without a certificate needs a session ticket, and we take none. */
-    if (channel->pinned ? !channel->pin_asked : SSL_get_verify_result(channel->ssl) != X509_V_OK) {
+    if (channel->pinned ? !channel->pin.asked : SSL_get_verify_result(channel->ssl) != X509_V_OK) {
         return cmif_fail(err, CMIF_E_TRUST, "the server showed no certificate");
     }
     return CMIF_OK;
