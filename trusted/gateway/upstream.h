@@ -44,6 +44,12 @@ typedef struct cmif_call     cmif_call;
 
 typedef enum cmif_upstream_state { CMIF_UPSTREAM_STARTING = 0, CMIF_UPSTREAM_READY, CMIF_UPSTREAM_DOWN } cmif_upstream_state;
 
+typedef struct cmif_upstream_member { /* of a pool, for /status and /metrics */
+    const char *kind;
+    bool        up;            /* as far as its last call tells */
+    uint64_t    calls, failed; /* since the start; failed: no answer, or half of one */
+} cmif_upstream_member;
+
 typedef struct cmif_upstream_kind { /* what each kind has; call through the functions below */
     const char *name; /* "cmif", "openai" */
     cmif_code (*start)(cmif_upstream *upstream, const cmif_request *request, const cmif_call_hooks *hooks, cmif_call **out, cmif_err *err);
@@ -51,6 +57,7 @@ typedef struct cmif_upstream_kind { /* what each kind has; call through the func
     void (*free)(cmif_upstream *upstream);
     cmif_upstream_state (*state)(const cmif_upstream *upstream, char *sentence, size_t room);
     cmif_code (*check)(const cmif_upstream *upstream, const cmif_request *request, cmif_err *err); /* NULL: takes everything */
+    bool (*member)(const cmif_upstream *upstream, size_t index, cmif_upstream_member *out); /* false: no such one; NULL: it is no pool */
 } cmif_upstream_kind;
 
 struct cmif_upstream { /* the first member of each kind's own */
@@ -60,8 +67,8 @@ struct cmif_upstream { /* the first member of each kind's own */
     uint8_t                   model_id[32]; /* for receipts; zeros where it is not known */
 };
 
-/* Errors: RANGE (something that this upstream cannot do: which field), IO, MEMORY; then there is no call, and no hook is called. After cancel no hook is
- * called any more. on_end frees the call. */
+/* Errors: RANGE (something that this upstream cannot do: which field), IO, MEMORY; then there is no call, and no hook is called. Nor is one called inside of
+ * this. After cancel no hook is called any more. on_end frees the call. The request must outlive the call. */
 static inline CMIF_MUST_USE cmif_code cmif_upstream_start(cmif_upstream *upstream, const cmif_request *request, const cmif_call_hooks *hooks,
                                                           cmif_call **out, cmif_err *err)
 {
