@@ -185,6 +185,56 @@ def options_of_units_are_options_of_the_programs():
             assert re.search(rf"{option}\b", known), f"{name}: {option} is no option of it"
 
 
+# ---- images ----
+
+def deployed(name):
+    with open(f"{SOURCE}/deploy/{name}", encoding="utf-8") as file:
+        return file.read()
+
+
+@promise
+def the_image_has_every_library_that_the_programs_need():
+    if not shutil.which("dpkg-query"):
+        raise Skip("no dpkg-query")
+    image = set(re.search(r"--no-install-recommends (.*?) &&", deployed("Dockerfile"))[1].split())
+    brought = set(image)  # and what these bring
+    lines = run("dpkg-query", "-W", "-f", "${Package} ${Depends}\n", *image).out.splitlines()
+    brought |= {name for line in lines for name in re.findall(r"(lib[a-z0-9.+-]+)", line)}
+    for folder in ("bin", "libexec/cmif"):
+        for program in os.listdir(f"{TREE}/{folder}"):
+            for library in needed(f"{TREE}/{folder}/{program}"):
+                if re.match(r"libtss2|lib(c|m)\.so|ld-linux", library):  # the first only where evidence of a TPM is made: not built there
+                    continue
+                path = re.search(rf"{re.escape(library)} => (\S+)", run("ldd", f"{TREE}/{folder}/{program}").out)[1]
+                owner = re.match(r"[^:]+", run("dpkg", "-S", os.path.realpath(path)).out or run("dpkg", "-S", os.path.realpath(path).removeprefix("/usr")).out)
+                assert owner and owner[0] in brought, f"{program} needs {library} of {owner and owner[0]}"
+
+
+@promise
+def the_chart_asks_for_values_that_it_has_and_renders():
+    values, template = deployed("helm/values.yaml"), deployed("helm/templates/gateway.yaml")
+    try:
+        import yaml
+    except ImportError:
+        raise Skip("no PyYAML (Debian package python3-yaml)") from None
+    known = {"Values": yaml.safe_load(values), "Release": {"Name": "test"}}
+
+    def value(match):
+        path, _, quote = match[1].partition(" | ")
+        found = known
+        for name in path.lstrip(".").split("."):
+            found = found[name]
+        return json.dumps(str(found)) if quote == "quote" else str(found)
+    made = list(yaml.safe_load_all(re.sub(r"\{\{ (\S+(?: \| quote)?) \}\}", value, template)))
+    assert [each["kind"] for each in made] == ["ConfigMap", "PersistentVolumeClaim", "Deployment", "Service"]
+    pod = made[2]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+    assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    assert made[0]["data"]["gateway.conf"] == known["Values"]["config"]
+    compose = yaml.safe_load(deployed("compose.yaml"))["services"]["gateway"]
+    assert compose["read_only"] and compose["ports"] == ["127.0.0.1:8800:8800"], compose
+
+
 @promise
 def the_server_works_where_no_memory_can_be_written_and_executed():
     if not os.path.exists(STORIES):
