@@ -186,7 +186,8 @@ static void look(const cmif_bench *b, const cmif_task *task, const size_t *ticke
 static cmif_code train_head(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, const char *what, cmif_linear **out,
                             cmif_err *err)
 {
-    const size_t n = b->train->count, width = texts_of(b->train) * cmif_runner_outputs(b->runner);
+    const size_t n = b->train->count, outputs = cmif_runner_outputs(b->runner);
+    const size_t width   = texts_of(b->train) == 2 ? CMIF_PAIR_FEATURES(outputs) : outputs;
     size_t      *tickets = NULL;
     float       *vectors = calloc(n * width, sizeof *vectors);
     cmif_code    rc      = vectors ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu vectors", n);
@@ -217,9 +218,10 @@ static cmif_code run_once(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, c
     const cmif_guard_totals before  = guard->totals;
     size_t                 *tickets = NULL;
     const size_t            width   = cmif_runner_outputs(b->runner);
-    float                  *seen    = calloc(2 * width, sizeof *seen);
-    cmif_code               rc = seen ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu numbers", 2 * width);
-    rc                         = rc == CMIF_OK ? send_all(b, guard, bayes, b->task, what, &tickets, err) : rc;
+    float                  *seen    = calloc(CMIF_PAIR_FEATURES(width), sizeof *seen);
+    cmif_code               rc =
+        seen ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu numbers", CMIF_PAIR_FEATURES(width));
+    rc = rc == CMIF_OK ? send_all(b, guard, bayes, b->task, what, &tickets, err) : rc;
     for (size_t i = 0; rc == CMIF_OK && i < b->task->count; i++) {
         look(b, b->task, tickets, i, seen);
         t->labels[i] = head ? cmif_linear_label(head, seen) : best_of(seen, width);

@@ -3,14 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-void cmif_pair_features(const float *u, const float *v, size_t width, float *out)
-{
-    for (size_t i = 0; i < width; i++) {
-        out[i]         = fabsf(u[i] - v[i]);
-        out[width + i] = u[i] * v[i];
-    }
-}
-
 double cmif_pair_cosine(const float *u, const float *v, size_t width)
 {
     double uv = 0, uu = 0, vv = 0;
@@ -20,6 +12,15 @@ double cmif_pair_cosine(const float *u, const float *v, size_t width)
         vv += (double) v[i] * (double) v[i];
     }
     return uu > 0 && vv > 0 ? uv / (sqrt(uu) * sqrt(vv)) : 0;
+}
+
+void cmif_pair_features(const float *u, const float *v, size_t width, float *out)
+{
+    for (size_t i = 0; i < width; i++) {
+        out[i]         = fabsf(u[i] - v[i]);
+        out[width + i] = u[i] * v[i];
+    }
+    out[2 * width] = (float) cmif_pair_cosine(u, v, width);
 }
 
 typedef struct place {

@@ -11,7 +11,8 @@
 
 #include "base/err.h"
 
-/* |u - v| and u * v, one after the other: out (2 * width). The same for (v, u). */
+#define CMIF_PAIR_FEATURES(width) (2 * (width) + 1)
+/* |u - v|, u * v, and their cosine, one after the other: out (CMIF_PAIR_FEATURES(width)). The same for (v, u). */
 void cmif_pair_features(const float *u, const float *v, size_t width, float *out);
 
 /* The cosine of the angle between u and v; 0 where one of them is 0. */
