@@ -65,6 +65,38 @@ void cmif_front_ready(cmif_gateway *g, struct evhttp_request *http)
                           : json_pack("{s:s, s:s}", "status", "unavailable", "reason", reason));
 }
 
+/* Of a pool its members; another is a member of itself. By number: addresses and names tell more than a scraper needs.
+ */
+static bool member_of(const cmif_upstream *u, size_t index, cmif_upstream_member *out)
+{
+    char why[160];
+    if (u->kind->member) {
+        return u->kind->member(u, index, out);
+    }
+    *out =
+        (cmif_upstream_member){.kind = u->kind->name, .up = u->kind->state(u, why, sizeof why) == CMIF_UPSTREAM_READY};
+    return index == 0;
+}
+
+static void metrics_of_upstreams(const cmif_gateway *g, struct evbuffer *body)
+{
+    static const char *const names[] = {"cmif_upstream_up", "cmif_upstream_calls_total",
+                                        "cmif_upstream_failures_total"};
+    cmif_upstream_member     about;
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        evbuffer_add_printf(body, "# TYPE %s %s\n", names[n], n ? "counter" : "gauge");
+        for (size_t i = 0; i < g->options.upstream_count; i++) {
+            const cmif_upstream *u = g->options.upstreams[i];
+            for (size_t m = 0; (n == 0 || u->kind->member) && member_of(u, m, &about); m++) {
+                evbuffer_add_printf(body, "%s{upstream=\"%zu\",member=\"%zu\"} %" PRIu64 "\n", names[n], i, m,
+                                    n == 0   ? (uint64_t) about.up
+                                    : n == 1 ? about.calls
+                                             : about.failed);
+            }
+        }
+    }
+}
+
 void cmif_front_metrics(cmif_gateway *g, struct evhttp_request *http)
 {
     static const char *const endpoints[] = {"chat", "completions", "embeddings"};
@@ -93,6 +125,7 @@ void cmif_front_metrics(cmif_gateway *g, struct evhttp_request *http)
                         "# TYPE cmif_draws_total counter\ncmif_draws_total %" PRIu64
                         "\n# TYPE cmif_epsilon_spent_total counter\ncmif_epsilon_spent_total %.6f\n",
                         g->draws, (double) g->epsilon_micro / 1e6);
+    metrics_of_upstreams(g, body);
     cmif_front_headers(g, http);
     cmif_front_header(http, "Content-Type", "text/plain; version=0.0.4");
     evhttp_send_reply(http, 200, "OK", body);
@@ -114,8 +147,13 @@ void cmif_front_status(cmif_gateway *g, struct evhttp_request *http, const char 
     for (size_t i = 0; i < g->options.upstream_count; i++) {
         const cmif_upstream      *u     = g->options.upstreams[i];
         const cmif_upstream_state state = (why[0] = '\0', u->kind->state(u, why, sizeof why));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s}", "model", u->model, "kind", u->kind->name, "ready",
-                                              state == CMIF_UPSTREAM_READY, "says", why));
+        json_t                   *all   = json_array();
+        cmif_upstream_member      about;
+        for (size_t m = 0; member_of(u, m, &about); m++) {
+            json_array_append_new(all, json_pack("{s:s, s:b}", "kind", about.kind, "up", about.up));
+        }
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:o}", "model", u->model, "kind", u->kind->name,
+                                              "ready", state == CMIF_UPSTREAM_READY, "says", why, "members", all));
     }
     cmif_front_json(g, http, 200,
                     json_pack("{s:s, s:s, s:s, s:s, s:o, s:{s:f, s:o}, s:b}", "version", CMIF_VERSION, "policy",
