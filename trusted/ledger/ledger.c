@@ -25,11 +25,17 @@ enum {
     NO_BUDGET      = -1
 };
 
+enum { READ_TOTAL, WRITE_TOTAL, WRITE_ENTRY, NEWEST, KEPT }; /* statements of every request */
+
 struct cmif_ledger {
-    sqlite3 *db;
-    char    *path;
-    pid_t    owner;    /* a connection does not survive a fork */
-    int64_t  patience; /* until then we wait for others; milliseconds */
+    sqlite3      *db;
+    sqlite3_stmt *kept[KEPT]; /* NULL: not prepared yet */
+    char         *path;
+    pid_t         owner;    /* a connection does not survive a fork */
+    int64_t       patience; /* until then we wait for others; milliseconds */
+    bool          gathers;  /* entries wait for cmif_ledger_settle, */
+    size_t        waiting;  /* so many of them, in a transaction that is open */
+    cmif_err      lost;     /* why they are not there */
 };
 
 static const char schema[] =
@@ -199,20 +205,75 @@ static cmif_code ask_number(cmif_ledger *l, const char *sql, int64_t *out, cmif_
     return rc;
 }
 
+/* One of every request, ready to be bound; end with put_back. */
+static cmif_code take_kept(cmif_ledger *l, size_t which, const char *sql, sqlite3_stmt **out, cmif_err *err)
+{
+    int code = l->kept[which] ? SQLITE_OK
+                              : sqlite3_prepare_v3(l->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &l->kept[which], NULL);
+    *out     = l->kept[which];
+    return code == SQLITE_OK ? CMIF_OK : failed(l, code, err);
+}
+
+static void put_back(sqlite3_stmt *statement)
+{
+    if (statement) {
+        (void) sqlite3_reset(statement);
+        (void) sqlite3_clear_bindings(statement);
+    }
+}
+
 static cmif_code begin(cmif_ledger *l, bool to_write, cmif_err *err)
 {
     if (l->owner != getpid()) {
         return cmif_fail(err, CMIF_E_IO, "the ledger %s was opened before a fork: open it again", l->path);
     }
+    if (l->waiting &&
+        !sqlite3_get_autocommit(l->db)) { /* their transaction is open: it can be read in and written to */
+        return CMIF_OK;
+    }
+    if (l->waiting) { /* SQLite ended it */
+        return full(l, err);
+    }
     l->patience = milliseconds() + BUSY_SECONDS * 1000;
     return run(l, to_write ? "BEGIN IMMEDIATE" : "BEGIN", err);
 }
 
-static void roll_back(cmif_ledger *l)
+static void roll_back_all(cmif_ledger *l)
 {
     if (l->owner == getpid() && !sqlite3_get_autocommit(l->db)) {
         (void) sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
     }
+}
+
+/* But not what waits. */
+static void roll_back(cmif_ledger *l)
+{
+    if (!l->waiting) {
+        roll_back_all(l);
+    }
+}
+
+/* What waits, and all that was written beside it, is not entered. */
+static cmif_code lose(cmif_ledger *l, const cmif_err *why)
+{
+    roll_back_all(l);
+    l->lost    = l->waiting && l->lost.code == CMIF_OK ? *why : l->lost;
+    l->waiting = 0;
+    return why->code;
+}
+
+/* All that waits, and what was written beside it, is on disk; or nothing of it. */
+static cmif_code commit(cmif_ledger *l, cmif_err *err)
+{
+    cmif_err  why = {0};
+    cmif_code rc  = run(l, "COMMIT", &why);
+    if (rc == CMIF_OK) {
+        l->waiting = 0;
+    } else {
+        (void) lose(l, &why);
+        cmif_err_set(err, why.code, why.where, "%s", why.text);
+    }
+    return rc;
 }
 
 /* ---- rows, with their checksums ---- */
@@ -318,11 +379,11 @@ static cmif_code read_total(cmif_ledger *l, const char *key, total *t, cmif_err 
     sqlite3_stmt *statement = NULL;
     bool          there     = false;
     uint8_t       kept[CHECKSUM_SIZE], right[CHECKSUM_SIZE];
-    cmif_code     rc = prepare(l,
-                               "SELECT first, last, newest, requests, draws, epsilon, day_epsilon, surrogates, passed,"
-                                   " budget_request, budget_day, budget_key, checksum,"
-                                   " (SELECT max(id) FROM entry WHERE key = ?1) FROM (SELECT 1) LEFT JOIN total ON key = ?1",
-                               &statement, err);
+    cmif_code     rc = take_kept(l, READ_TOTAL,
+                                 "SELECT first, last, newest, requests, draws, epsilon, day_epsilon, surrogates, passed,"
+                                     " budget_request, budget_day, budget_key, checksum,"
+                                     " (SELECT max(id) FROM entry WHERE key = ?1) FROM (SELECT 1) LEFT JOIN total ON key = ?1",
+                                 &statement, err);
 
     *t = (total){.at = {[TOTAL_BUDGET_REQUEST] = NO_BUDGET, NO_BUDGET, NO_BUDGET}};
     if (rc == CMIF_OK) {
@@ -346,7 +407,7 @@ static cmif_code read_total(cmif_ledger *l, const char *key, total *t, cmif_err 
         rc = damaged(l, "entries or sums are lost", err);
     }
 done:
-    sqlite3_finalize(statement);
+    put_back(statement);
     return rc;
 }
 
@@ -357,7 +418,8 @@ static cmif_code write_total(cmif_ledger *l, const char *key, const total *t, cm
     uint8_t       sum[CHECKSUM_SIZE];
     cmif_code     rc = total_checksum(key, t, sum, err);
     rc               = rc == CMIF_OK
-                           ? prepare(l, "INSERT OR REPLACE INTO total VALUES (?, ?,?,?,?,?,?,?,?,?,?,?,?, ?)", &statement, err)
+                           ? take_kept(l, WRITE_TOTAL, "INSERT OR REPLACE INTO total VALUES (?, ?,?,?,?,?,?,?,?,?,?,?,?, ?)",
+                                       &statement, err)
                            : rc;
     if (rc == CMIF_OK) {
         sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
@@ -367,7 +429,7 @@ static cmif_code write_total(cmif_ledger *l, const char *key, const total *t, cm
         sqlite3_bind_blob(statement, 2 + TOTAL_FIELDS, sum, sizeof sum, SQLITE_STATIC);
         rc = step(l, statement, &there, err);
     }
-    sqlite3_finalize(statement);
+    put_back(statement);
     return rc;
 }
 
@@ -377,7 +439,9 @@ static cmif_code write_entry(cmif_ledger *l, const entry *e, cmif_err *err)
     bool          there     = false;
     uint8_t       sum[CHECKSUM_SIZE];
     cmif_code     rc = entry_checksum(e, sum, err);
-    rc = rc == CMIF_OK ? prepare(l, "INSERT INTO entry VALUES (?,?,?,?,?,?, ?, ?,?, ?,?,?, ?)", &statement, err) : rc;
+    rc               = rc == CMIF_OK
+                           ? take_kept(l, WRITE_ENTRY, "INSERT INTO entry VALUES (?,?,?,?,?,?, ?, ?,?, ?,?,?, ?)", &statement, err)
+                           : rc;
     if (rc == CMIF_OK) {
         for (int i = 0; i < ENTRY_FIELDS; i++) {
             sqlite3_bind_int64(statement, 1 + i, e->at[i]);
@@ -391,7 +455,18 @@ static cmif_code write_entry(cmif_ledger *l, const entry *e, cmif_err *err)
         sqlite3_bind_blob(statement, 13, sum, sizeof sum, SQLITE_STATIC);
         rc = step(l, statement, &there, err);
     }
-    sqlite3_finalize(statement);
+    put_back(statement);
+    return rc;
+}
+
+static cmif_code newest_entry(cmif_ledger *l, int64_t *out, cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    cmif_code     rc        = take_kept(l, NEWEST, "SELECT max(id) FROM entry", &statement, err);
+    rc                      = rc == CMIF_OK ? step(l, statement, &there, err) : rc;
+    *out                    = rc == CMIF_OK && there ? sqlite3_column_int64(statement, 0) : 0;
+    put_back(statement);
     return rc;
 }
 
@@ -620,7 +695,10 @@ void cmif_ledger_free(cmif_ledger *l)
 {
     if (l) {
         if (l->owner == getpid()) {
-            sqlite3_close_v2(l->db);
+            for (size_t i = 0; i < KEPT; i++) {
+                sqlite3_finalize(l->kept[i]);
+            }
+            sqlite3_close_v2(l->db); /* what waits was never settled, and is not entered */
         }
         free(l->path);
         free(l);
@@ -743,27 +821,13 @@ static cmif_code add_to_total(total *t, const entry *e, cmif_err *err)
     return CMIF_OK;
 }
 
-cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
-                            uint64_t *id, cmif_err *err)
+/* The row, its sum; *id is its number. */
+static cmif_code enter(cmif_ledger *l, const cmif_spend *what, total *t, int64_t time, uint64_t *id, cmif_err *err)
 {
-    total     t;
     entry     e      = {.what = *what};
     int64_t   newest = 0;
-    cmif_code rc     = check_spend(what, now, err);
-    if (rc != CMIF_OK) {
-        return rc;
-    }
-    rc = begin(l, true, err);
-    rc = rc == CMIF_OK ? read_total(l, what->key, &t, err) : rc;
-    if (rc != CMIF_OK) {
-        goto done;
-    }
-    const int64_t time = now > t.at[TOTAL_LAST] ? now : t.at[TOTAL_LAST];
-    rc                 = check_budgets(&t, budgets, (int64_t) what->epsilon_micro, time, err);
-    rc                 = rc == CMIF_OK ? ask_number(l, "SELECT max(id) FROM entry", &newest, err) : rc;
-    if (rc != CMIF_OK) {
-        goto done;
-    }
+    cmif_code rc     = newest_entry(l, &newest, err);
+
     snprintf(e.key, sizeof e.key, "%s", what->key);
     e.at[ENTRY_ID]         = newest + 1;
     e.at[ENTRY_TIME]       = time;
@@ -772,15 +836,59 @@ cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_b
     e.at[ENTRY_SURROGATES] = (int64_t) what->surrogates;
     e.at[ENTRY_PASSED]     = (int64_t) what->passed;
 
-    rc = add_to_total(&t, &e, err);
-    rc = rc == CMIF_OK ? write_entry(l, &e, err) : rc;
-    rc = rc == CMIF_OK ? write_total(l, e.key, &t, err) : rc;
-    rc = rc == CMIF_OK ? run(l, "COMMIT", err) : rc;
+    rc  = rc == CMIF_OK ? add_to_total(t, &e, err) : rc;
+    rc  = rc == CMIF_OK ? write_entry(l, &e, err) : rc;
+    rc  = rc == CMIF_OK ? write_total(l, e.key, t, err) : rc;
+    *id = (uint64_t) e.at[ENTRY_ID];
+    return rc;
+}
+
+cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
+                            uint64_t *id, cmif_err *err)
+{
+    total     t;
+    uint64_t  number = 0;
+    cmif_err  why    = {0};
+    cmif_code rc     = check_spend(what, now, err);
+    if (rc == CMIF_OK && l->lost.code != CMIF_OK) { /* until those who wait have been told */
+        rc = cmif_err_set(err, l->lost.code, l->lost.where, "%s", l->lost.text);
+    }
+    rc = rc == CMIF_OK ? begin(l, true, err) : rc;
+    rc = rc == CMIF_OK ? read_total(l, what->key, &t, err) : rc;
+    if (rc != CMIF_OK) {
+        goto done;
+    }
+    const int64_t time = now > t.at[TOTAL_LAST] ? now : t.at[TOTAL_LAST];
+    rc                 = check_budgets(&t, budgets, (int64_t) what->epsilon_micro, time, err);
+    if (rc != CMIF_OK) {
+        goto done; /* nothing was written */
+    }
+    if (enter(l, what, &t, time, &number, &why) != CMIF_OK) {
+        rc = cmif_err_set(err, lose(l, &why), why.where, "%s", why.text);
+        goto done;
+    }
+    l->waiting += l->gathers;
+    rc = l->gathers ? CMIF_OK : commit(l, err);
     if (rc == CMIF_OK) {
-        *id = (uint64_t) e.at[ENTRY_ID];
+        *id = number;
     }
 done:
     roll_back(l);
+    return rc;
+}
+
+void cmif_ledger_gather(cmif_ledger *l)
+{
+    l->gathers = true;
+}
+
+cmif_code cmif_ledger_settle(cmif_ledger *l, cmif_err *err)
+{
+    cmif_code rc = l->waiting ? commit(l, err) : CMIF_OK;
+    if (l->lost.code != CMIF_OK) {
+        rc = cmif_err_set(err, l->lost.code, l->lost.where, "%s", l->lost.text);
+    }
+    l->lost = (cmif_err){0};
     return rc;
 }
 
@@ -895,7 +1003,7 @@ cmif_code cmif_ledger_set(cmif_ledger *l, const char *key, const cmif_budgets *b
         memcpy(&t.at[TOTAL_BUDGET_REQUEST], micro, sizeof micro);
         rc = write_total(l, key, &t, err);
     }
-    rc = rc == CMIF_OK ? run(l, "COMMIT", err) : rc;
+    rc = rc == CMIF_OK ? commit(l, err) : rc;
     roll_back(l);
     return rc;
 }

@@ -51,6 +51,11 @@ void                    cmif_ledger_free(cmif_ledger *ledger); /* NULL is welcom
  * Errors: BUDGET (which budget, what is left, what was asked, when it renews), IO (disk full, read-only), FORMAT (damaged), RANGE. */
 CMIF_MUST_USE cmif_code cmif_ledger_spend(cmif_ledger *ledger, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
                                           uint64_t *id, cmif_err *err);
+/* From here on spend only notes: entries are on disk, all together, when cmif_ledger_settle returns OK, and none of them is when it fails. Many
+ * requests then share one wait for the disk. Settle soon: other programs wait for it. What is not settled is not entered. */
+void                    cmif_ledger_gather(cmif_ledger *ledger);
+/* Errors: IO, FORMAT, MEMORY; whatever waited must not leave. */
+CMIF_MUST_USE cmif_code cmif_ledger_settle(cmif_ledger *ledger, cmif_err *err);
 /* Sums of a key (NULL: all) since a time (0: ever, which takes the same time however many entries there are). */
 CMIF_MUST_USE cmif_code cmif_ledger_sum(cmif_ledger *ledger, const char *key, int64_t since, cmif_spent *out, cmif_err *err);
 /* Budgets that are kept in the ledger, by key; INFINITY where none was set. */

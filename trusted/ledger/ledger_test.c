@@ -321,19 +321,29 @@ static void sixty_four_threads_count_every_request_once(void)
     forget();
 }
 
-/* Enter requests of epsilon 1 until killed; a byte to pipe for each that is said to be on disk. */
-static void spend_until_killed(int pipe)
+/* Enter requests of epsilon 1 until killed. A byte for each entry that is on disk; several at once where they wait for
+ * each other. */
+static void spend_until_killed(int pipe, bool gathers)
 {
-    cmif_ledger *l = NULL;
+    static const uint8_t done[8] = {0};
+    cmif_ledger         *l       = NULL;
     if (cmif_ledger_open(path, &l, NULL) != CMIF_OK) {
-        _exit(3);
+        _exit(2);
     }
-    while (spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK) {
-        if (write(pipe, "", 1) != 1) {
+    if (gathers) {
+        cmif_ledger_gather(l);
+    }
+    for (size_t i = 0;; i++) {
+        const size_t together = gathers ? i % sizeof done + 1 : 1;
+        for (size_t k = 0; k < together; k++) {
+            if (spend(l, "local", 1, NULL, NOON, NULL) != CMIF_OK) {
+                _exit(3);
+            }
+        }
+        if (cmif_ledger_settle(l, NULL) != CMIF_OK || write(pipe, done, together) != (ssize_t) together) {
             _exit(4);
         }
     }
-    _exit(5);
 }
 
 static void killed_at_any_moment_it_never_under_counts(void)
@@ -349,7 +359,7 @@ static void killed_at_any_moment_it_never_under_counts(void)
         pid_t child = fork();
         if (child == 0) {
             close(ends[0]);
-            spend_until_killed(ends[1]);
+            spend_until_killed(ends[1], i % 2);
         }
         close(ends[1]);
         struct timespec moment = {.tv_nsec = rand() % 60000 * 1000L}; /* also while it opens */
@@ -368,7 +378,8 @@ static void killed_at_any_moment_it_never_under_counts(void)
         CHECK(l && cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && cmif_ledger_check(l, NULL) == CMIF_OK);
         cmif_ledger_free(l);
         over = sum.requests - acknowledged;
-        CHECK(sum.requests >= acknowledged && over <= (uint64_t) i + 1); /* one at most for each kill */
+        CHECK(sum.requests >= acknowledged &&
+              over <= 8 * ((uint64_t) i + 1)); /* of each kill those that waited at most */
         CHECK(sum.epsilon_micro == sum.requests * 1000000);
     }
     printf("       %d killed, %llu acknowledged, %llu counted beyond\n", kills, (unsigned long long) acknowledged,
@@ -396,7 +407,7 @@ static void a_ledger_is_refused_after_a_fork(void)
 
 /* ---- disks and files that fail ---- */
 
-static void a_full_disk_refuses_and_loses_nothing(void)
+static void fill_the_disk(bool gathers)
 {
     int          ends[2], status = 0;
     uint64_t     told[2] = {0};
@@ -417,12 +428,22 @@ static void a_full_disk_refuses_and_loses_nothing(void)
         if (setrlimit(RLIMIT_FSIZE, &limit) < 0 || cmif_ledger_open(path, &l, NULL) != CMIF_OK) {
             _exit(2);
         }
-        while (done[0] < 10000 && spend(l, "local", 1, NULL, NOON, &err) == CMIF_OK) {
-            done[0]++;
+        if (gathers) {
+            cmif_ledger_gather(l);
+        }
+        while (done[0] < 10000 && spend(l, "local", 1, NULL, NOON, &err) == CMIF_OK &&
+               (!gathers || spend(l, "local", 1, NULL, NOON, &err) == CMIF_OK) &&
+               cmif_ledger_settle(l, &err) == CMIF_OK) {
+            done[0] += gathers ? 2 : 1;
+        }
+        if (cmif_ledger_settle(l, &err) == CMIF_OK) {
+            done[1] = 0;
         }
         for (int i = 0; i < 3; i++) { /* and it goes on refusing */
-            done[1] += spend(l, "local", 1, NULL, NOON, &err) == CMIF_E_IO && says(&err, "the disk is full") &&
-                       says(&err, "make room");
+            cmif_code rc      = spend(l, "local", 1, NULL, NOON, &err);
+            cmif_code settled = cmif_ledger_settle(l, &err);
+            done[1] +=
+                (rc == CMIF_E_IO || settled == CMIF_E_IO) && says(&err, "the disk is full") && says(&err, "make room");
         }
         _exit(write(ends[1], done, sizeof done) == sizeof done ? 0 : 3);
     }
@@ -468,6 +489,85 @@ static cmif_code as_nobody(cmif_err *err)
     close(ends[1]);
     *err = told.err;
     return told.code;
+}
+
+static void a_full_disk_refuses_and_loses_nothing(void)
+{
+    fill_the_disk(false);
+    fill_the_disk(true);
+}
+
+/* Entries that wait for each other: nobody sees one before all are on disk. */
+static void gathered_entries_are_there_together_or_not_at_all(void)
+{
+    cmif_spent         sum    = {0};
+    const cmif_budgets budget = {.request = unlimited, .day = unlimited, .key = 5};
+    cmif_ledger       *l = open_ledger(), *other = open_ledger();
+    cmif_err           err = {0};
+
+    cmif_ledger_gather(l);
+    CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK); /* nothing */
+    for (int i = 0; i < 3; i++) {
+        CHECK(spend(l, "local", 1, &budget, NOON, NULL) == CMIF_OK);
+    }
+    CHECK(spend(l, "local", 3, &budget, NOON, &err) == CMIF_E_BUDGET && says(&err, "2 of 5 is left"));
+    CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 3);
+    CHECK(cmif_ledger_sum(other, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 0);
+    CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_sum(other, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 3);
+    CHECK(spend(other, "local", 1, &budget, NOON, NULL) == CMIF_OK);
+    CHECK(spend(l, "local", 1, &budget, NOON, NULL) == CMIF_OK && spend(l, "x", 1, NULL, NOON, NULL) == CMIF_OK);
+    cmif_ledger_free(l); /* never settled */
+    CHECK(cmif_ledger_sum(other, NULL, 0, &sum, NULL) == CMIF_OK && sum.requests == 4);
+    CHECK(spend(other, "local", 1, &budget, NOON, NULL) == CMIF_OK && cmif_ledger_check(other, NULL) == CMIF_OK);
+    cmif_ledger_free(other);
+    forget();
+}
+
+/* A gateway and `cmif run` at the same time: one budget, and no entry of either is lost. */
+static void two_processes_share_a_budget_to_its_end(void)
+{
+    const cmif_budgets budget = {.request = unlimited, .day = unlimited, .key = 300};
+    int                ends[2];
+    uint64_t           entered[2] = {0}, got = 0;
+    cmif_spent         sum = {0};
+    CHECK(pipe(ends) == 0);
+    for (int who = 0; who < 2; who++) {
+        if (fork() == 0) {
+            cmif_ledger *l    = open_ledger();
+            uint64_t     mine = 0;
+            cmif_code    rc   = l ? CMIF_OK : CMIF_E_IO;
+            if (l && who) {
+                cmif_ledger_gather(l);
+            }
+            while (rc == CMIF_OK) {
+                uint64_t waiting = 0;
+                for (int i = 0; i < (who ? 7 : 1) && rc == CMIF_OK; i++) {
+                    rc = spend(l, "local", 1, &budget, NOON, NULL);
+                    waiting += rc == CMIF_OK;
+                }
+                mine += cmif_ledger_settle(l, NULL) == CMIF_OK ? waiting : 0;
+                nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL); /* the other's turn */
+            }
+            cmif_ledger_free(l);
+            _exit(rc == CMIF_E_BUDGET && write(ends[1], &mine, sizeof mine) == sizeof mine ? 0 : 1);
+        }
+    }
+    for (int who = 0; who < 2; who++) {
+        int status = 1;
+        CHECK(wait(&status) > 0 && status == 0);
+        CHECK(read(ends[0], &got, sizeof got) == sizeof got);
+        entered[who] = got;
+    }
+    close(ends[0]);
+    close(ends[1]);
+    cmif_ledger *l = open_ledger();
+    CHECK(l && cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK);
+    printf("       %llu and %llu entries of two processes\n", (unsigned long long) entered[0],
+           (unsigned long long) entered[1]);
+    CHECK(sum.requests == 300 && entered[0] + entered[1] == 300 && entered[0] && entered[1]);
+    cmif_ledger_free(l);
+    forget();
 }
 
 static void a_read_only_file_or_folder_is_an_error_that_says_so(void)
@@ -688,6 +788,8 @@ int main(int argc, char **argv)
     RUN(nonsense_is_refused_and_not_entered);
     RUN(many_that_make_it_at_once_make_one);
     RUN(sixty_four_threads_count_every_request_once);
+    RUN(gathered_entries_are_there_together_or_not_at_all);
+    RUN(two_processes_share_a_budget_to_its_end);
     RUN(killed_at_any_moment_it_never_under_counts);
     RUN(a_ledger_is_refused_after_a_fork);
     RUN(a_full_disk_refuses_and_loses_nothing);
