@@ -1,17 +1,12 @@
 #define _GNU_SOURCE /* accept4 */
 #include "channel/listen.h"
 
-#include "base/bytes.h"
+#include "serve/serve.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/rand.h>
-#include <openssl/x509v3.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,127 +16,19 @@
 struct cmif_listener {
     int      fd;
     SSL_CTX *ctx;
-    char     pin[CMIF_LISTEN_PIN_SIZE], address[CMIF_LISTEN_ADDRESS_SIZE];
+    char     pin[CMIF_SERVE_PIN_SIZE], address[CMIF_LISTEN_ADDRESS_SIZE];
 };
-
-static const char *reason(void)
-{
-    const char *text = ERR_reason_error_string(ERR_peek_last_error());
-    return text ? text : "no reason given";
-}
-
-/* ---- the certificate ---- */
-
-/* Clients pin it, so it says little and does not expire (RFC 5280 4.1.2.5). */
-static bool self_sign(X509 *cert, EVP_PKEY *key)
-{
-    unsigned char name[] = "cmif";
-    uint8_t       serial[16];
-    X509_NAME    *subject = X509_get_subject_name(cert);
-    BIGNUM       *number  = RAND_bytes(serial, sizeof serial) == 1 ? BN_bin2bn(serial, sizeof serial, NULL) : NULL;
-    bool ok = number && X509_set_version(cert, 2) == 1 && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) &&
-              X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, name, -1, -1, 0) == 1 &&
-              X509_set_issuer_name(cert, subject) == 1 && X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
-              ASN1_TIME_set_string(X509_getm_notAfter(cert), "99991231235959Z") == 1 &&
-              X509_set_pubkey(cert, key) == 1 && X509_sign(cert, key, EVP_sha256()) > 0;
-    BN_free(number);
-    return ok;
-}
-
-/* Key and certificate in one file, so that they cannot come apart; written beside, then linked: of two programs that
- * start together one makes it, and both use it. */
-static cmif_code make_own(const char *path, cmif_err *err)
-{
-    cmif_code rc   = CMIF_OK;
-    EVP_PKEY *key  = EVP_EC_gen("P-256");
-    X509     *cert = X509_new();
-    FILE     *file = NULL;
-    char      beside[4200];
-    int       fd = -1;
-
-    if (snprintf(beside, sizeof beside, "%s.%ld", path, (long) getpid()) >= (int) sizeof beside) {
-        rc = cmif_fail(err, CMIF_E_RANGE, "the path of the certificate is too long");
-        goto done;
-    }
-    if (!key || !cert || !self_sign(cert, key)) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "cannot make a certificate: %s", reason());
-        goto done;
-    }
-    fd   = open(beside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-    file = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (!file || PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) != 1 || PEM_write_X509(file, cert) != 1 ||
-        fflush(file) != 0 || fsync(fd) != 0 || (link(beside, path) != 0 && errno != EEXIST)) {
-        rc = cmif_fail(err, CMIF_E_IO, "cannot write the certificate '%s': %s", path, strerror(errno));
-    }
-done:
-    if (file) {
-        fclose(file);
-    } else if (fd >= 0) {
-        close(fd);
-    }
-    if (fd >= 0) {
-        unlink(beside);
-    }
-    X509_free(cert);
-    EVP_PKEY_free(key);
-    return rc;
-}
-
-static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *in,
-                       unsigned in_size, void *context)
-{
-    static const unsigned char alpn[] = {6, 'c', 'm', 'i', 'f', '/', '1'};
-    unsigned char             *chosen;
-    (void) ssl, (void) context;
-    if (SSL_select_next_proto(&chosen, out_size, alpn, sizeof alpn, in, in_size) != OPENSSL_NPN_NEGOTIATED) {
-        return SSL_TLSEXT_ERR_ALERT_FATAL;
-    }
-    *out = chosen;
-    return SSL_TLSEXT_ERR_OK;
-}
-
-static int no_passphrase(char *buffer, int size, int writing, void *context)
-{
-    (void) buffer, (void) size, (void) writing, (void) context;
-    return -1;
-}
 
 static cmif_code tls_open(cmif_listener *listener, const cmif_listen_options *o, cmif_err *err)
 {
-    const char *cert = o->cert ? o->cert : o->own, *key = o->cert ? o->key : o->own;
-    uint8_t     digest[32];
-    unsigned    size = 0;
-
-    ERR_clear_error();
-    if (!o->cert && access(o->own, F_OK) != 0) {
-        cmif_code rc = make_own(o->own, err);
-        if (rc != CMIF_OK) {
-            return rc;
-        }
+    cmif_code rc = o->cert ? CMIF_OK : cmif_serve_own(o->own, "cmif", err);
+    if (rc == CMIF_OK) {
+        rc = cmif_serve_tls(o->cert ? o->cert : o->own, o->cert ? o->key : o->own, &listener->ctx, listener->pin, err);
     }
-    SSL_CTX *ctx = listener->ctx = SSL_CTX_new(TLS_server_method());
-    if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1) {
-        return cmif_fail(err, CMIF_E_MEMORY, "cannot set up TLS 1.3: %s", reason());
+    if (rc == CMIF_OK) {
+        SSL_CTX_set_mode(listener->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE);
     }
-    SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
-    if (SSL_CTX_use_certificate_chain_file(ctx, cert) != 1) {
-        return cmif_fail(err, CMIF_E_FORMAT, "cannot use '%s' as a certificate in PEM: %s", cert, reason());
-    }
-    if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1) {
-        return cmif_fail(err, CMIF_E_FORMAT, "cannot use '%s' as the private key of '%s': %s", key, cert, reason());
-    }
-    SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_num_tickets(ctx, 0); /* every connection is a handshake, and is bound to it */
-    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CLEANSE_PLAINTEXT);
-    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE);
-    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY); /* else a read lasts as long as KeyUpdates come in */
-    if (X509_digest(SSL_CTX_get0_certificate(ctx), EVP_sha256(), digest, &size) != 1 || size != sizeof digest) {
-        return cmif_fail(err, CMIF_E_FORMAT, "cannot hash the certificate: %s", reason());
-    }
-    memcpy(listener->pin, "sha256:", 7);
-    cmif_hex(digest, sizeof digest, listener->pin + 7);
-    return CMIF_OK;
+    return rc;
 }
 
 /* ---- the socket ---- */

@@ -9,9 +9,9 @@
 
 #include "channel/channel.h"
 
-#include <openssl/ssl.h>
+#include "serve/serve.h"
 
-enum { CMIF_LISTEN_PIN_SIZE = 7 + 64 + 1, CMIF_LISTEN_ADDRESS_SIZE = 64 };
+enum { CMIF_LISTEN_ADDRESS_SIZE = 64 };
 
 typedef struct cmif_listen_options { /* borrowed for the call */
     const char *host, *port; /* numbers, or names of this machine; port "0": any that is free */

@@ -506,7 +506,7 @@ static void who_pins_another_certificate_says_nothing(void)
 {
     cmif_maker  *maker = maker_of(IDENTITY);
     cmif_key_ask what  = {.peer = there(), .maker = maker, .claims = {.program = "test"}, .key_id = key_id};
-    char         pin[CMIF_LISTEN_PIN_SIZE];
+    char         pin[CMIF_SERVE_PIN_SIZE];
     cmif_secret  got = {0};
     server       s;
     snprintf(pin, sizeof pin, "%s", what.peer.pin);

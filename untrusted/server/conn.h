@@ -62,7 +62,7 @@ struct server {
     struct evconnlistener     *listeners[CMIF_SERVER_DOORS_MAX];
     size_t                     door_count;
     SSL_CTX                   *tls;
-    char                       pin[CMIF_PIN_SIZE];
+    char                       pin[CMIF_SERVE_PIN_SIZE];
     uint8_t                    own_key[CMIF_WIRE_HASH_SIZE]; /* as conn.owner, of our certificate */
     cmif_prover               *prover;                       /* NULL: this server shows no evidence */
     cmif_worker               *worker;

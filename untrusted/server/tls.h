@@ -4,11 +4,8 @@
 #ifndef CMIF_SERVER_TLS_H
 #define CMIF_SERVER_TLS_H
 
+#include "serve/serve.h"
 #include "wire/wire.h"
-
-#include <openssl/ssl.h>
-
-#define CMIF_PIN_SIZE (7 + 64 + 1) /* "sha256:", 64 hex digits, NUL */
 
 typedef struct cmif_tls_options {
     const char *cert, *key; /* PEM; both NULL: a self-signed P-256 certificate, made once in the state folder */
@@ -18,7 +15,7 @@ typedef struct cmif_tls_options {
 /* pin: "sha256:<hex of the certificate's DER>", what a client must be told.
  *   out  the caller's (SSL_CTX_free)
  * Errors: IO, FORMAT (a file is not what it must be), MEMORY. */
-CMIF_MUST_USE cmif_code cmif_tls_open(const cmif_tls_options *options, SSL_CTX **out, char pin[static CMIF_PIN_SIZE],
+CMIF_MUST_USE cmif_code cmif_tls_open(const cmif_tls_options *options, SSL_CTX **out, char pin[static CMIF_SERVE_PIN_SIZE],
                                       cmif_err *err);
 
 /* After the handshake. Errors: TRUST (the client did not ask for cmif/1). owner: SHA-256 of the client's public key, zeros
