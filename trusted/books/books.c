@@ -162,6 +162,26 @@ cmif_code cmif_tab_enter(cmif_tab *b, const cmif_counts *counts, cmif_err *err)
     return rc;
 }
 
+void cmif_tab_return(cmif_tab *b, const cmif_tab *entry)
+{
+    if (b->books) {
+        begin(b);
+        add(&b->counts, &entry->counts);
+    }
+}
+
+void cmif_books_gather(cmif_books *b)
+{
+    if (b->ledger) {
+        cmif_ledger_gather(b->ledger);
+    }
+}
+
+cmif_code cmif_books_settle(cmif_books *b, cmif_err *err)
+{
+    return b->ledger ? cmif_ledger_settle(b->ledger, err) : CMIF_OK;
+}
+
 cmif_code cmif_tab_receipt(cmif_tab *b, const uint8_t model_id[static 32], const void *answer, size_t size,
                            uint64_t *number, cmif_err *err)
 {

@@ -34,6 +34,11 @@ CMIF_MUST_USE cmif_code cmif_books_open(cmif_books *books, const char *folder, c
                                         const cmif_policy *policy, cmif_err *err);
 void                    cmif_books_close(cmif_books *books); /* {0} is welcome */
 
+/* From here on entries wait for cmif_books_settle, which puts all of them on disk with one write (ledger.h): nothing of theirs may be sent before that
+ * has returned OK. When it fails none is there: cmif_tab_return for each. Errors: IO, FORMAT, MEMORY. */
+void                    cmif_books_gather(cmif_books *books);
+CMIF_MUST_USE cmif_code cmif_books_settle(cmif_books *books, cmif_err *err);
+
 typedef struct cmif_tab { /* of a conversation */
     cmif_books *books;    /* NULL: nothing is entered */
     EVP_MD_CTX *released; /* of what was released for the next or the present request */
@@ -55,6 +60,8 @@ void cmif_tab_note(cmif_tab *tab, const cmif_counts *counts, const cmif_released
  * Call before anything of it is sent. What fails is not entered, and what was noted stays noted. Errors: BUDGET, IO, FORMAT, RANGE. */
 CMIF_MUST_USE cmif_code cmif_tab_enter(cmif_tab *tab, const cmif_counts *counts, cmif_err *err);
 void                    cmif_tab_seal(cmif_tab *tab, const cmif_released *text);
+/* What was entered with `entry` did not get there: it counts with the next request of tab, which is of the same conversation. */
+void                    cmif_tab_return(cmif_tab *tab, const cmif_tab *entry);
 /* The receipt of what was entered last; *number is its place in the chain, 0 where there is none. Errors: as cmif_receipts_put. */
 CMIF_MUST_USE cmif_code cmif_tab_receipt(cmif_tab *tab, const uint8_t model_id[static 32], const void *answer, size_t size, uint64_t *number,
                                          cmif_err *err);

@@ -574,9 +574,10 @@ static json_t *extension_json(const cmif_reply_extension *e)
         }
     }
     json_t *left = isfinite(e->epsilon_left_day) ? json_real(e->epsilon_left_day) : json_null();
-    return classes ? json_pack("{s:o, s:I, s:f, s:o, s:o}", "replaced", classes, "draws", (json_int_t) e->counts->draws,
-                               "epsilon", (double) e->counts->epsilon_micro / 1e6, "epsilon_left_today", left,
-                               "receipt", e->receipt ? json_integer((json_int_t) e->receipt) : json_null())
+    return classes ? json_pack("{s:s?, s:o, s:I, s:f, s:o, s:o}", "policy", e->policy, "replaced", classes, "draws",
+                               (json_int_t) e->counts->draws, "epsilon", (double) e->counts->epsilon_micro / 1e6,
+                               "epsilon_left_today", left, "receipt",
+                               e->receipt ? json_integer((json_int_t) e->receipt) : json_null())
                    : NULL;
 }
 

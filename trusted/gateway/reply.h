@@ -38,6 +38,7 @@ void                    cmif_reply_usage(cmif_reply *reply, const cmif_call_usag
 CMIF_MUST_USE cmif_code cmif_reply_ping(cmif_reply *reply, cmif_err *err); /* ": ping" of a stream; nothing otherwise */
 
 typedef struct cmif_reply_extension { /* member "cmif" of the answer */
+    const char             *policy; /* its name */
     const cmif_talk_counts *counts;
     double                  epsilon_left_day; /* INFINITY: no budget */
     uint64_t                receipt;          /* 0: none */

@@ -290,6 +290,24 @@ cmif_code cmif_talks_find(cmif_talks *all, const char *owner, const cmif_request
     return rc;
 }
 
+bool cmif_talks_knows(const cmif_talks *all, const char *owner, const cmif_request *r)
+{
+    uint8_t(*hashes)[HASH] = NULL;
+    size_t count = 0, from = 0;
+    bool   known = false;
+    if (hash_request(all, owner, r, &hashes, &count, &from, NULL) != CMIF_OK) {
+        return true;
+    }
+    for (size_t i = from; i < count && !known; i++) {
+        for (const cmif_talk *t = all->first; t && !known; t = t->next) {
+            const size_t at = find_mark(t, hashes[i]);
+            known           = at != MARKS && !t->bare[at];
+        }
+    }
+    free(hashes);
+    return known;
+}
+
 void cmif_talk_end(cmif_talk *t)
 {
     t->users--;
@@ -566,6 +584,17 @@ cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif
         cmif_tab_close(&next);
     }
     return rc;
+}
+
+cmif_books *cmif_talk_books(const cmif_talk *t)
+{
+    return t->all->options.books;
+}
+
+void cmif_talk_unsettled(cmif_talk *t, const cmif_tab *entry)
+{
+    cmif_tab_return(&t->tab, entry);
+    t->holds = t->conversation != NULL;
 }
 
 /* ---- answers ---- */

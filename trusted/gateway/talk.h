@@ -38,19 +38,26 @@ void                    cmif_talks_tick(cmif_talks *talks, int64_t now_seconds);
 CMIF_MUST_USE cmif_code cmif_talks_find(cmif_talks *talks, const char *owner, const cmif_request *request, int64_t now_seconds, cmif_talk **out,
                                         cmif_err *err);
 void                    cmif_talk_end(cmif_talk *talk);
+/* Whether something of what the request begins with left in one of these conversations otherwise than as it is. No memory: as if it had. */
+bool                    cmif_talks_knows(const cmif_talks *talks, const char *owner, const cmif_request *request);
 
 typedef struct cmif_talk_counts { /* of one request, for its answer's extension and for metrics */
     uint64_t by_class[CMIF_SPAN_CLASSES][4];
     uint64_t draws, repeated, constants, epsilon_micro;
 } cmif_talk_counts;
 
-/* Release every text of the request; its entry is in the ledger when this returns OK. All or none, and what fails is not entered.
+/* Release every text of the request; its entry is in the ledger when this returns OK (or waits there, cmif_talk_books). All or none, and what fails is not entered.
  *   entry  for the receipt; the caller's on success (cmif_tab_close, before cmif_talk_end)
  * Where request->show is set, request->left is what left of messages behind the last one of an assistant, for the person's own eyes:
  * [{"role", "text": as released, "spans": [[from, size, "person", "surrogate", from, size], ...]}], bytes of the release and of the original.
  * Names and keys (CMIF_FORM_NAME, _KEY) of ordinary words leave as they are; others as made-up ones (name_1), which answers bring back.
  * Errors: BUDGET, RANGE (the policy refuses something: what, and where), FORMAT (no UTF-8), IO, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_talk_release(cmif_talk *talk, cmif_request *request, cmif_tab *entry, cmif_talk_counts *counts, cmif_err *err);
+
+/* The books of its entries. Where they gather (books.h) what was released may be sent when they are settled; if that fails: cmif_talk_unsettled. */
+cmif_books *cmif_talk_books(const cmif_talk *talk);
+/* Nothing of the request was sent, and its entry is not there: it counts with the conversation's next one. */
+void cmif_talk_unsettled(cmif_talk *talk, const cmif_tab *entry);
 
 /* What puts originals back into an answer of this conversation; the caller's. json: the stream is JSON text. Errors: MEMORY. */
 CMIF_MUST_USE cmif_code cmif_talk_restorer(const cmif_talk *talk, bool json, cmif_restore **out, cmif_err *err);

@@ -6,6 +6,8 @@
 
 #include <limits.h>
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 static cmif_lists  *lists;
 static cmif_policy *policy;
@@ -278,6 +280,35 @@ static void what_fails_is_not_entered(void)
     cmif_policy_free(strict);
 }
 
+/* The disk is full when several entries are to be written: nothing may leave, and what was replaced counts later. */
+static void what_did_not_get_to_the_disk_counts_with_the_next(void)
+{
+    const struct rlimit most = {1, RLIM_INFINITY}, any = {RLIM_INFINITY, RLIM_INFINITY};
+    cmif_spent          before, after;
+    ask                 a, b;
+    begin(8);
+    cmif_books_gather(&books);
+    CHECK(cmif_ledger_sum(books.ledger, NULL, 0, &before, NULL) == CMIF_OK);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("I am Maria Lopez, of acme@example.net."))) == CMIF_OK);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("hi"))) == CMIF_OK && cmif_talk_books(a.talk) == &books);
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &most) == 0 && cmif_books_settle(&books, NULL) == CMIF_E_IO);
+    CHECK(setrlimit(RLIMIT_FSIZE, &any) == 0);
+    cmif_talk_unsettled(a.talk, &a.entry);
+    cmif_talk_unsettled(b.talk, &b.entry);
+    CHECK(entries() == before.requests);
+    done(&a);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("I am Maria Lopez, of acme@example.net."))) == CMIF_OK);
+    CHECK(cmif_books_settle(&books, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_sum(books.ledger, NULL, 0, &after, NULL) == CMIF_OK && after.requests == before.requests + 1);
+    CHECK(after.surrogates >= before.surrogates + 4); /* a name and an address, twice over */
+    done(&a);
+    done(&b);
+    end();
+    cmif_books_close(&books); /* what follows does not gather */
+    CHECK(cmif_books_open(&books, folder, NULL, &(cmif_certificate){0}, policy, NULL) == CMIF_OK);
+}
+
 static void memory_is_bounded(void)
 {
     ask a, b, c;
@@ -518,6 +549,7 @@ int main(void)
     RUN(names_of_tools_tell_nothing_of_anybody);
     RUN(one_owner_does_not_push_out_another);
     RUN(what_fails_is_not_entered);
+    RUN(what_did_not_get_to_the_disk_counts_with_the_next);
     RUN(memory_is_bounded);
     RUN(a_stream_gives_originals_wherever_it_is_cut);
     RUN(a_whole_answer_has_the_shape_that_clients_expect);
