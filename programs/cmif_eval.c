@@ -28,8 +28,8 @@ static const cmif_option options[] = {
     {0, "block-seeds", "N", CMIF_OPTION_COUNT, &block_seeds, 1, 100, "searches for blocks, averaged (default 1)"},
     {0, "setting", "I|A", CMIF_OPTION_TEXT, &setting, 0, 0, "I: trained on clean text (default); A: on what leaves"},
     {0, "train", "FILE", CMIF_OPTION_TEXT, &train_path, 0, 0, "examples for a linear head, where the model has none"},
-    {0, "policy", "LIST", CMIF_OPTION_TEXT, &policies, 0, 0, "of xsum (default clean,names,topics,words)"},
-    {0, "limit", "N", CMIF_OPTION_COUNT, &limit, 1, 1 << 24, "only N examples (default: all; of xsum 20)"},
+    {0, "policy", "LIST", CMIF_OPTION_TEXT, &policies, 0, 0, "of xsum, chat (default clean,names,topics,words)"},
+    {0, "limit", "N", CMIF_OPTION_COUNT, &limit, 1, 1 << 24, "only N examples (default: all; of xsum 20 ...)"},
     {0, "again", NULL, CMIF_OPTION_FLAG, &again, 0, 0, "draw anew; default: finished runs are kept and used"},
     {0, "final", "FILE", CMIF_OPTION_TEXT, &final_path, 0, 0, "a test split, read once at the very end; it is told"},
     {0, "goals", NULL, CMIF_OPTION_FLAG, &goals, 0, 0, "say which goals were met; exit code 3 if one was not"},
@@ -93,7 +93,7 @@ static double now(void)
 
 /* ---- what is asked for ---- */
 
-static bool in_list(const char *list, const char *name)
+bool cmif_eval_in_list(const char *list, const char *name)
 {
     for (size_t size = strlen(name); list && *list;) {
         size_t n = strcspn(list, ",");
@@ -315,7 +315,7 @@ static void plan(evaluation *e)
     e->lines[e->count++].cell = (cmif_cell){0};
     for (size_t a = 0; a < cmif_arm_count; a++) {
         const cmif_arm *arm = &cmif_arms[a];
-        if (mechanisms && strcmp(mechanisms, "all") != 0 ? !in_list(mechanisms, arm->name)
+        if (mechanisms && strcmp(mechanisms, "all") != 0 ? !cmif_eval_in_list(mechanisms, arm->name)
                                                          : !mechanisms && arm->in_doubt) {
             continue;
         }
@@ -737,11 +737,11 @@ static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err
 {
     if (count != 1) {
         return cmif_fail(err, CMIF_E_RANGE,
-                         "which task? eval takes one: sst2, subjectivity, qnli, mrpc, xsum, or FILE.tsv");
+                         "which task? eval takes one: sst2, subjectivity, qnli, mrpc, sst2-zero-shot, chat, xsum, or FILE.tsv");
     }
-    if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && strcmp(argv[0], "xsum") != 0 && !strchr(argv[0], '.')) {
+    if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && !cmif_eval_is_text(argv[0]) && !strchr(argv[0], '.')) {
         return cmif_fail(err, CMIF_E_RANGE,
-                         "there is no such task: eval takes sst2, subjectivity, qnli, mrpc, xsum, or FILE.tsv");
+                         "there is no such task: eval takes sst2, subjectivity, qnli, mrpc, sst2-zero-shot, chat, xsum, or FILE.tsv");
     }
     if (strcmp(setting, "I") != 0 && strcmp(setting, "A") != 0) {
         return cmif_fail(err, CMIF_E_RANGE, "--setting takes I (trained on clean text) or A (on what leaves)");
@@ -751,8 +751,9 @@ static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err
                          "%s is one file, of which every fifth example is for testing: leave out --%s", argv[0],
                          final_path ? "final" : "train");
     }
-    if (policies && strcmp(argv[0], "xsum") != 0) {
-        return cmif_fail(err, CMIF_E_RANGE, "--policy is for xsum; --mechanisms is for the others");
+    if (policies && !cmif_eval_is_text(argv[0])) {
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "--policy is for xsum, chat and sst2-zero-shot; --mechanisms is for the others");
     }
     cmif_code rc = check_mechanisms(err);
     return rc == CMIF_OK ? read_epsilons(e, err) : rc;
@@ -775,9 +776,19 @@ int cmif_eval(int argc, char **argv)
         exit_code = cmif_report_usage(&err);
         goto done;
     }
-    if (!strcmp(argv[0], "xsum")) {
-        const cmif_eval_options o = {model, data, policies, json_path, report_path, limit, threads, again};
-        exit_code                 = cmif_eval_xsum(&o);
+    if (cmif_eval_is_text(argv[0])) {
+        const cmif_eval_options o = {.model         = model,
+                                     .data          = data,
+                                     .policies      = policies,
+                                     .mechanisms    = mechanisms,
+                                     .json          = json_path,
+                                     .report        = report_path,
+                                     .epsilon       = e.epsilon,
+                                     .epsilon_count = e.epsilon_count,
+                                     .limit         = limit,
+                                     .threads       = threads,
+                                     .again         = again};
+        exit_code                 = cmif_eval_text(argv[0], &o);
         goto done;
     }
     e.met   = true;

@@ -5,12 +5,19 @@
 #include "tables.h"
 
 typedef struct cmif_eval_options {
-    const char *model, *data, *policies, *json, *report; /* NULL: the default; for json and report: not wanted */
-    uint32_t    limit, threads;                          /* 0: the default */
+    const char *model, *data, *policies, *mechanisms, *json, *report; /* NULL: the default; for json and report: not wanted */
+    const char *const *epsilon;
+    size_t      epsilon_count;
+    uint32_t    limit, threads, seeds;                                /* limit, threads: 0: the default */
     bool        again;
 } cmif_eval_options;
 
-/* `cmif eval xsum`: summaries under each policy; returns the exit code. */
-int cmif_eval_xsum(const cmif_eval_options *options);
+/* Whether name is in a list with commas. */
+bool cmif_eval_in_list(const char *list, const char *name);
+
+/* A task of a model that generates: xsum, chat, sst2-zero-shot. */
+bool cmif_eval_is_text(const char *task);
+/* Its rows: each policy, and each mechanism that is named. Returns the exit code. */
+int  cmif_eval_text(const char *task, const cmif_eval_options *options);
 
 #endif
