@@ -1,5 +1,6 @@
 #include "cells.h"
 
+#include "export.h"
 #include "pairs.h"
 #include "stats.h"
 
@@ -234,7 +235,7 @@ static cmif_code run_once(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, c
     return rc;
 }
 
-/* ---- the runs over one table ---- */
+/* ---- a table, and the rows that go with it ---- */
 
 static cmif_code describe(const cmif_guard *guard, cmif_block_seed *s, cmif_err *err)
 {
@@ -255,40 +256,193 @@ static cmif_code describe(const cmif_guard *guard, cmif_block_seed *s, cmif_err 
     return CMIF_OK;
 }
 
-static cmif_code run_block(cmif_bench *b, const cmif_cell *cell, cmif_block_seed *s, size_t trials, cmif_err *err)
+/* What a cell's texts go through, over one table. */
+typedef struct passage {
+    cmif_guard  guard;
+    cmif_lm    *lm;
+    cmif_bayes *bayes;
+    char        lm_path[PATH_MAX], lm_hash[65];
+} passage;
+
+static cmif_code open_table(cmif_bench *b, const cmif_cell *cell, cmif_block_seed *s, passage *p, cmif_err *err)
 {
-    cmif_client       *client = cmif_runner_client(b->runner);
-    cmif_guard         guard  = {0};
-    cmif_lm           *lm     = NULL;
-    cmif_bayes        *bayes  = NULL;
-    cmif_linear       *own    = NULL;
-    char               channel[PATH_MAX], lm_path[PATH_MAX], lm_hash[65] = "", path[PATH_MAX], what[128];
+    char               channel[PATH_MAX];
     cmif_guard_options options = {
         .policy = cell->arm ? "channel" : "none", .channel = cell->arm ? channel : NULL, .no_guarantee = cell->arm};
-
-    bool      context = cell->arm && cell->rows >= CMIF_EVAL_CONTEXT_OUT;
     cmif_code rc =
         cell->arm ? cmif_tables_channel(b->tables, cell->arm, cell->epsilon, s->seed, channel, err) : CMIF_OK;
-    rc        = rc == CMIF_OK ? cmif_guard_open(&options, false, &guard, err) : rc;
+    rc        = rc == CMIF_OK ? cmif_guard_open(&options, false, &p->guard, err) : rc;
     s->attack = NAN;
-    if (rc == CMIF_OK && guard.table) {
-        rc = describe(&guard, s, err);
+    if (rc == CMIF_OK && p->guard.table) {
+        rc = describe(&p->guard, s, err);
     }
-    if (rc == CMIF_OK && context) {
-        rc = cmif_tables_lm(b->tables, cell->rows == CMIF_EVAL_CONTEXT_IN, lm_path, err);
-        rc = rc == CMIF_OK ? cmif_tables_hash(lm_path, lm_hash, err) : rc;
+    if (rc == CMIF_OK && cell->arm && cell->rows >= CMIF_EVAL_CONTEXT_OUT) {
+        rc = cmif_tables_lm(b->tables, cell->rows == CMIF_EVAL_CONTEXT_IN, p->lm_path, err);
+        rc = rc == CMIF_OK ? cmif_tables_hash(p->lm_path, p->lm_hash, err) : rc;
     }
-    rc = rc == CMIF_OK ? kept_path(b, cell, s, lm_hash, path, err) : rc;
+    return rc;
+}
+
+/* The rows of words that were drawn, where they are not those of what was drawn. */
+static cmif_code open_rows(cmif_bench *b, const cmif_cell *cell, passage *p, cmif_err *err)
+{
+    cmif_client *client = cmif_runner_client(b->runner);
+    if (!cell->arm || cell->rows == CMIF_EVAL_PLAIN) {
+        return CMIF_OK;
+    }
+    cmif_code rc = *p->lm_hash ? cmif_lm_open(p->lm_path, &p->lm, err) : CMIF_OK;
+    return rc == CMIF_OK ? cmif_bayes_new(p->guard.table, p->lm, client->tokenizer, client->embed, &p->bayes, err) : rc;
+}
+
+static void close_passage(passage *p)
+{
+    cmif_bayes_free(p->bayes);
+    cmif_lm_free(p->lm);
+    cmif_guard_close(&p->guard);
+}
+
+/* ---- models of their own (setting A) ---- */
+
+enum { ORIGIN = 256 };
+
+cmif_code cmif_cell_file(const cmif_cell *cell, uint64_t seed, const char *folder, char path[static PATH_MAX],
+                         cmif_err *err)
+{
+    static const char *const rows[CMIF_EVAL_ROWS] = {"plain", "bayes", "context", "context-in"};
+    char                     number[32]           = "";
+    if (seed != 1) {
+        snprintf(number, sizeof number, "-%llu", (unsigned long long) seed);
+    }
+    int size = snprintf(path, PATH_MAX, "%s/%s%s%s-%s%s.gguf", folder, cell->arm ? cell->arm->name : "clean",
+                        cell->epsilon ? "-" : "", cell->epsilon ? cell->epsilon : "", rows[cell->rows], number);
+    return size < PATH_MAX ? CMIF_OK : cmif_fail(err, CMIF_E_RANGE, "the name of the folder is too long");
+}
+
+/* What decides the rows of a cell beside the texts: no model that was trained on others may pass for its own. */
+static void origin_of(const cmif_cell *cell, const cmif_block_seed *s, const passage *p, char out[static ORIGIN])
+{
+    snprintf(out, ORIGIN, "%s rows of %s%s", cmif_rows_kinds[cell->rows], cell->arm ? "table " : "text as it is",
+             s->table);
+    if (*p->lm_hash) {
+        snprintf(out + strlen(out), ORIGIN - strlen(out), " and language model %s", p->lm_hash);
+    }
+}
+
+static cmif_code open_tuned(const cmif_bench *b, const cmif_cell *cell, const cmif_block_seed *s, const passage *p,
+                            cmif_runner **out, cmif_err *err)
+{
+    char       path[PATH_MAX], origin[ORIGIN];
+    uint8_t    model[32];
+    cmif_str   of;
+    cmif_gguf *file = NULL;
+    cmif_code  rc   = cmif_cell_file(cell, s->seed, b->tuned, path, err);
+    rc              = rc == CMIF_OK ? cmif_gguf_open(path, &file, err) : rc;
+    rc              = rc == CMIF_OK ? cmif_gguf_get_str(file, "cmif.tuned.of", &of, err) : rc;
+    rc              = rc == CMIF_OK ? cmif_gguf_get_hash(file, "cmif.tuned.model", model, err) : rc;
+    origin_of(cell, s, p, origin);
+    if (rc == CMIF_OK && !cmif_str_is(of, origin)) {
+        rc = cmif_fail(err, CMIF_E_FORMAT,
+                       "it was trained on other rows than this row of the table sends: export and "
+                       "train again");
+    }
+    if (rc == CMIF_OK && memcmp(model, cmif_runner_client(b->runner)->model_id, sizeof model) != 0) {
+        rc = cmif_fail(err, CMIF_E_FORMAT, "it was made from another model: name that one with --model");
+    }
+    cmif_gguf_free(file);
+    rc = rc == CMIF_OK ? cmif_runner_open(path, b->threads, out, err) : rc;
+    if (rc != CMIF_OK) {
+        cmif_err_context(err, "'%.100s'", path);
+    }
+    return rc;
+}
+
+static void add_counts(cmif_runner_counts *to, const cmif_runner *runner)
+{
+    cmif_runner_counts n = cmif_runner_totals(runner);
+    to->texts += n.texts;
+    to->computed += n.computed;
+    to->servers = n.servers;
+    to->rows_seconds += n.rows_seconds;
+    to->encode_seconds += n.encode_seconds;
+}
+
+cmif_runner_counts cmif_bench_totals(const cmif_bench *b)
+{
+    cmif_runner_counts n = b->before;
+    add_counts(&n, b->runner);
+    return n;
+}
+
+cmif_code cmif_cell_export(cmif_bench *b, const cmif_cell *cell, uint64_t seed, const cmif_task *texts,
+                           const uint8_t *truth, const char *folder, cmif_err *err)
+{
+    char            path[PATH_MAX], origin[ORIGIN], status[192];
+    passage         p    = {0};
+    cmif_block_seed s    = {.seed = seed};
+    cmif_client    *c    = cmif_runner_client(b->runner);
+    cmif_export    *file = NULL;
+    cmif_code       rc   = cmif_cell_file(cell, seed, folder, path, err);
+    rc                   = rc == CMIF_OK ? open_table(b, cell, &s, &p, err) : rc;
+    rc                   = rc == CMIF_OK ? open_rows(b, cell, &p, err) : rc;
+    rc                   = rc == CMIF_OK ? cmif_export_new(cmif_embed_width(c->embed), &file, err) : rc;
+    for (size_t i = 0; rc == CMIF_OK && i < texts->count; i++) {
+        cmif_secret    text     = {0};
+        cmif_released *released = NULL;
+        const char    *from     = texts->examples[i].text;
+        float         *rows     = NULL;
+        size_t         count    = 0;
+        rc                      = cmif_secret_append(&text, from, strlen(from), err);
+        rc                      = rc == CMIF_OK ? cmif_guard_release(&p.guard, &text, &released, NULL, err) : rc;
+        rc = rc == CMIF_OK ? cmif_runner_rows(b->runner, p.bayes, released, &rows, &count, err) : rc;
+        rc = rc == CMIF_OK ? cmif_export_put(file, rows, count, truth[i], err) : rc;
+        free(rows);
+        cmif_released_free(released);
+        cmif_secret_wipe(&text);
+        if (rc == CMIF_OK && cmif_interrupted) {
+            rc = cmif_fail(err, CMIF_E_CANCELLED, "stopped");
+        } else if (rc != CMIF_OK) {
+            cmif_err_context(err, "example %zu", i + 1);
+        }
+        if (i % 256 == 0) {
+            snprintf(status, sizeof status, "%s, %s: %zu of %zu", cell->arm ? cell->arm->name : "clean",
+                     cmif_rows_kinds[cell->rows], i, texts->count);
+            cmif_status(status);
+        }
+    }
+    origin_of(cell, &s, &p, origin);
+    rc = rc == CMIF_OK ? cmif_export_write(file, c->model_id, origin, path, err) : rc;
+    cmif_status(NULL);
+    if (rc == CMIF_OK && !cmif_quiet) {
+        printf("%s: %zu texts, %zu different rows\n", path, texts->count, cmif_export_rows(file));
+    }
+    cmif_export_free(file);
+    close_passage(&p);
+    return rc;
+}
+
+/* ---- the runs over one table ---- */
+
+static cmif_code run_block(cmif_bench *b, const cmif_cell *cell, cmif_block_seed *s, size_t trials, cmif_err *err)
+{
+    passage      p    = {0};
+    cmif_linear *own  = NULL;
+    cmif_runner *base = b->runner;
+    char         path[PATH_MAX], what[128], name[sizeof b->name];
+    memcpy(name, b->name, sizeof name);
+
+    cmif_code rc = open_table(b, cell, s, &p, err);
+    if (rc == CMIF_OK && b->tuned) {
+        rc = open_tuned(b, cell, s, &p, &b->runner, err);
+        rc = rc == CMIF_OK ? cmif_bench_name(b, err) : rc;
+    }
+    rc = rc == CMIF_OK ? kept_path(b, cell, s, p.lm_hash, path, err) : rc;
     if (rc == CMIF_OK && !b->again) {
         take_kept(b, path, s, trials);
     }
-    if (rc == CMIF_OK && s->count < trials && cell->arm && cell->rows != CMIF_EVAL_PLAIN) {
-        rc = context ? cmif_lm_open(lm_path, &lm, err) : CMIF_OK;
-        rc = rc == CMIF_OK ? cmif_bayes_new(guard.table, lm, client->tokenizer, client->embed, &bayes, err) : rc;
-    }
+    rc = rc == CMIF_OK && s->count < trials ? open_rows(b, cell, &p, err) : rc;
     if (rc == CMIF_OK && s->count < trials && b->train && b->adapted) {
         snprintf(what, sizeof what, "%s: training on what leaves", cell->arm ? cell->arm->name : "clean");
-        rc = train_head(b, &guard, bayes, what, &own, err);
+        rc = train_head(b, &p.guard, p.bayes, what, &own, err);
     } else if (rc == CMIF_OK && s->count < trials && b->train && !b->head) {
         rc = train_clean(b, err);
     }
@@ -297,16 +451,20 @@ static cmif_code run_block(cmif_bench *b, const cmif_cell *cell, cmif_block_seed
                  cell->arm ? cell->arm->name : "clean", cell->epsilon ? ", epsilon " : "",
                  cell->epsilon ? cell->epsilon : "", cmif_rows_kinds[cell->rows], (unsigned long long) s->seed,
                  s->count + 1, trials);
-        rc = run_once(b, &guard, bayes, own ? own : b->head, what, &s->trials[s->count], err);
+        rc = run_once(b, &p.guard, p.bayes, own ? own : b->head, what, &s->trials[s->count], err);
         if (rc == CMIF_OK) {
             s->count++;
             rc = keep(b, path, s, err);
         }
     }
     cmif_linear_free(own);
-    cmif_bayes_free(bayes);
-    cmif_lm_free(lm);
-    cmif_guard_close(&guard);
+    close_passage(&p);
+    if (b->runner != base) {
+        add_counts(&b->before, b->runner);
+        cmif_runner_close(b->runner);
+        b->runner = base;
+        memcpy(b->name, name, sizeof name);
+    }
     return rc;
 }
 

@@ -49,8 +49,14 @@ typedef struct cmif_bench { /* what all cells share */
     cmif_linear     *head;     /* of setting I, once made */
     char             name[65]; /* hash of model, setting, examples and truth */
     bool             again;    /* earlier runs do not count */
+    const char      *tuned;    /* a folder with a model for each cell (cmif_cell_file), in place of the runner's; NULL: none */
+    uint32_t         threads;  /* of their servers, as of cmif_runner_open */
+    cmif_runner_counts before; /* of servers of tuned models that are closed */
     double           release_seconds; /* sanitizing alone */
 } cmif_bench;
+
+/* Sums over the runner and all tuned models. */
+cmif_runner_counts cmif_bench_totals(const cmif_bench *bench);
 
 /* Names what is measured; fills name. */
 CMIF_MUST_USE cmif_code cmif_bench_name(cmif_bench *bench, cmif_err *err);
@@ -58,6 +64,12 @@ CMIF_MUST_USE cmif_code cmif_bench_name(cmif_bench *bench, cmif_err *err);
 /* Fill cell->blocks, which has room for count: each with `trials` runs (1 where there is no noise), on block seeds 1 to count (one, where
  * the mechanism has none). Errors: those of tables, guard and runner; CANCELLED: finished runs are kept. */
 CMIF_MUST_USE cmif_code cmif_cell_run(cmif_bench *bench, cmif_cell *cell, size_t seeds, size_t trials, cmif_err *err);
+/* FOLDER/MECHANISM[-EPSILON]-ROWS[-SEED].gguf, the seed where it is not 1: what a cell exports, and a model trained on it. Errors: RANGE. */
+CMIF_MUST_USE cmif_code cmif_cell_file(const cmif_cell *cell, uint64_t seed, const char *folder, char path[static PATH_MAX], cmif_err *err);
+/* Send texts through a cell's table as cmif_cell_run does, and write the rows that the server would get to that file (export.h).
+ *   truth  [texts] as the model counts its labels */
+CMIF_MUST_USE cmif_code cmif_cell_export(cmif_bench *bench, const cmif_cell *cell, uint64_t seed, const cmif_task *texts,
+                                         const uint8_t *truth, const char *folder, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_cell_sum(const cmif_bench *bench, cmif_cell *cell, cmif_err *err);
 void                    cmif_cell_wipe(cmif_cell *cell);
 

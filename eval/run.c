@@ -352,6 +352,29 @@ static cmif_code make_job(cmif_runner *r, cmif_bayes *bayes, const cmif_released
     return rc;
 }
 
+cmif_code cmif_runner_rows(cmif_runner *r, cmif_bayes *bayes, const cmif_released *text, float **rows, size_t *count,
+                           cmif_err *err)
+{
+    float *all = NULL;
+    job   *j   = calloc(1, sizeof *j);
+    if (!j) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a text");
+    }
+    cmif_code rc = make_job(r, bayes, text, j, err);
+    if (rc == CMIF_OK && !(all = calloc(j->ids.count + 1, r->width * sizeof *all))) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu rows", j->ids.count);
+    }
+    rc = rc == CMIF_OK ? cmif_embed_rows(r->client.embed, &j->ids, 0, j->ids.count, CMIF_ROWS_F32, all, err) : rc;
+    if (rc == CMIF_OK) {
+        *rows  = all;
+        *count = j->ids.count;
+        all    = NULL;
+    }
+    free(all);
+    job_free(j);
+    return rc;
+}
+
 cmif_code cmif_runner_put(cmif_runner *r, cmif_bayes *bayes, const cmif_released *text, size_t *ticket, cmif_err *err)
 {
     uint8_t key[KEY_SIZE];

@@ -27,6 +27,9 @@ size_t       cmif_runner_outputs(const cmif_runner *runner); /* floats of a vect
  *   ticket  what its vector is found by
  * Errors: CANCELLED (interrupted), RANGE (longer than the context), those of a session. After an error nothing more is computed. */
 CMIF_MUST_USE cmif_code cmif_runner_put(cmif_runner *runner, cmif_bayes *bayes, const cmif_released *text, size_t *ticket, cmif_err *err);
+/* The rows that put would send, in place of sending them: (count, width) floats, the caller's to free(). Errors: as put. */
+CMIF_MUST_USE cmif_code cmif_runner_rows(cmif_runner *runner, cmif_bayes *bayes, const cmif_released *text, float **rows, size_t *count,
+                                         cmif_err *err);
 /* All that was put is there. Errors: as put. */
 CMIF_MUST_USE cmif_code cmif_runner_wait(cmif_runner *runner, cmif_err *err);
 /* Borrowed until the next put; of a ticket whose text is there. */

@@ -6,16 +6,18 @@
 #include "report.h"
 #include "stats.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { CELLS_MAX = 512, EPSILONS_MAX = 8, TRAIN_MAX = 4000, EXIT_GOAL = 3 };
+enum { CELLS_MAX = 512, EPSILONS_MAX = 8, TRAIN_MAX = 4000, EXPORT_TEXTS = 20000, EXIT_GOAL = 3 };
 #define CONFIDENCE 0.95
 
 static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *setting = "I", *train_path, *policies, *json_path,
-                                              *report_path, *final_path;
+                                              *report_path, *final_path, *export_path, *tuned;
 static uint32_t seeds = 5, block_seeds = 1, limit, threads;
 static bool     again, goals;
 
@@ -28,6 +30,8 @@ static const cmif_option options[] = {
     {0, "block-seeds", "N", CMIF_OPTION_COUNT, &block_seeds, 1, 100, "searches for blocks, averaged (default 1)"},
     {0, "setting", "I|A", CMIF_OPTION_TEXT, &setting, 0, 0, "I: trained on clean text (default); A: on what leaves"},
     {0, "train", "FILE", CMIF_OPTION_TEXT, &train_path, 0, 0, "examples for a linear head, where the model has none"},
+    {0, "export", "FOLDER", CMIF_OPTION_TEXT, &export_path, 0, 0, "write what leaves of --train there, to train on"},
+    {0, "tuned", "FOLDER", CMIF_OPTION_TEXT, &tuned, 0, 0, "setting A: models that tools/finetune made of it"},
     {0, "policy", "LIST", CMIF_OPTION_TEXT, &policies, 0, 0, "of xsum, chat (default clean,names,topics,words)"},
     {0, "limit", "N", CMIF_OPTION_COUNT, &limit, 1, 1 << 24, "only N examples (default: all; of xsum 20 ...)"},
     {0, "again", NULL, CMIF_OPTION_FLAG, &again, 0, 0, "draw anew; default: finished runs are kept and used"},
@@ -293,11 +297,16 @@ static cmif_code open_task(evaluation *e, const char *name, cmif_err *err)
         free(e->labels); /* a classifier of something else */
         e->labels = NULL;
         rc        = open_train(e, name, err);
-    } else if (rc == CMIF_OK && (!strcmp(setting, "A") || train_path)) {
+    } else if (rc == CMIF_OK && ((!strcmp(setting, "A") && !tuned) || (train_path && !export_path))) {
         rc = cmif_fail(err, CMIF_E_UNSUPPORTED,
-                       "the model has labels of its own, which were learned on clean text: setting A and --train are "
-                       "for a model without, such as "
-                       "minilm; tools/finetune trains a classifier on what leaves");
+                       "the model has labels of its own, learned on clean text: train it on what leaves (--export, "
+                       "tools/finetune, --tuned), or name one without, such as minilm");
+    } else if (rc == CMIF_OK) {
+        e->bench.tuned   = tuned;
+        e->bench.adapted = tuned != NULL;
+    }
+    if (rc == CMIF_OK && e->bench.train && (tuned || export_path)) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "--export and --tuned are for a classifier, with labels of its own");
     }
     rc               = rc == CMIF_OK ? truths(e, &e->task, &e->whole, &e->bench.truth, err) : rc;
     uint64_t of[256] = {0}, most = 0;
@@ -388,6 +397,112 @@ static cmif_code compare(evaluation *e, cmif_err *err)
     free(adjusted);
     free(at);
     return ok ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for comparisons");
+}
+
+/* ---- training on what leaves ---- */
+
+/* Every model that a row of the table needs is there; else the row is not. */
+static cmif_code leave_out(evaluation *e, cmif_err *err)
+{
+    char      path[PATH_MAX], first[64] = "";
+    size_t    kept = 0, before = e->count;
+    cmif_code rc = CMIF_OK;
+    for (size_t i = 0; rc == CMIF_OK && i < before; i++) {
+        const cmif_cell *c     = &e->lines[i].cell;
+        bool             there = true;
+        for (uint32_t seed = 1; rc == CMIF_OK && seed <= (c->arm && c->arm->blocks ? block_seeds : 1); seed++) {
+            rc    = cmif_cell_file(c, seed, tuned, path, err);
+            there = there && access(path, R_OK) == 0;
+        }
+        if (!there && !*first) {
+            snprintf(first, sizeof first, "%s", strrchr(path, '/') + 1);
+        }
+        if (there) {
+            e->lines[kept++].cell = *c;
+        }
+    }
+    e->count = rc == CMIF_OK ? kept : before;
+    if (rc == CMIF_OK && !kept) {
+        rc = cmif_fail(err, CMIF_E_IO,
+                       "'%.100s' has no model for any row of the table, such as %s: make them with --export and "
+                       "tools/finetune",
+                       tuned, first);
+    } else if (rc == CMIF_OK && kept < before && !cmif_quiet) {
+        fprintf(stderr, "%zu rows of the table are left out: there is no model for them, such as %s\n", before - kept,
+                first);
+    }
+    return rc;
+}
+
+static int letter_at(const char **at)
+{
+    while (**at && !isalnum((unsigned char) **at) && !((unsigned char) **at & 0x80)) {
+        ++*at;
+    }
+    return **at ? tolower((unsigned char) *(*at)++) : 0;
+}
+
+/* The same letters and digits in the same order. */
+static bool same_letters(const char *a, const char *b)
+{
+    int x, y;
+    do {
+        x = letter_at(&a);
+        y = letter_at(&b);
+    } while (x && x == y);
+    return x == y;
+}
+
+/* What is tested on is not trained on. */
+static size_t drop_tested(cmif_task *texts, const cmif_task *tested)
+{
+    size_t kept = 0, before = texts->count;
+    for (size_t i = 0; i < before; i++) {
+        size_t k = 0;
+        while (k < tested->count && !same_letters(texts->examples[i].text, tested->examples[k].text)) {
+            k++;
+        }
+        if (k == tested->count) {
+            texts->examples[kept++] = texts->examples[i];
+        }
+    }
+    texts->count = kept;
+    return before - kept;
+}
+
+static cmif_code export_rows(evaluation *e, const char *name, cmif_err *err)
+{
+    char      path[PATH_MAX], folder[PATH_MAX];
+    cmif_task texts = {0};
+    uint8_t  *truth = NULL;
+    cmif_code rc    = CMIF_OK;
+    snprintf(path, sizeof path, "%s", train_path ? train_path : "");
+    if (snprintf(folder, sizeof folder, "%s", export_path) >= (int) sizeof folder) {
+        rc = cmif_fail(err, CMIF_E_RANGE, "--export is too long");
+    } else if (!train_path) {
+        rc = !strcmp(name, "sst2") ? cmif_tables_data(&e->tables, "sst2/glue_train_phrases.tsv", path, err)
+                                   : cmif_fail(err, CMIF_E_RANGE, "name what is to be exported with --train");
+    }
+    rc = rc == CMIF_OK ? cmif_make_folders(folder, err) : rc;
+    rc = rc == CMIF_OK ? read_task(path, limit ? limit : EXPORT_TEXTS, &texts, err) : rc;
+    if (rc == CMIF_OK && texts.examples[0].second) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%.150s' has pairs: one sentence and its label a line are exported",
+                       path);
+    }
+    size_t dropped = rc == CMIF_OK ? drop_tested(&texts, &e->whole) : 0;
+    rc             = rc == CMIF_OK ? truths(e, &texts, &texts, &truth, err) : rc;
+    if (dropped && rc == CMIF_OK && !cmif_quiet) {
+        printf("%zu texts are left out: they are tested on\n", dropped);
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < e->count; i++) {
+        const cmif_cell *c = &e->lines[i].cell;
+        for (uint32_t seed = 1; rc == CMIF_OK && seed <= (c->arm && c->arm->blocks ? block_seeds : 1); seed++) {
+            rc = cmif_cell_export(&e->bench, c, seed, &texts, truth, export_path, err);
+        }
+    }
+    free(truth);
+    cmif_task_wipe(&texts);
+    return rc;
 }
 
 static cmif_code measure(evaluation *e, cmif_err *err)
@@ -500,7 +615,7 @@ static json_t *evaluation_json(const evaluation *e)
 {
     char               id[65];
     const cmif_client *c       = cmif_runner_client(e->bench.runner);
-    cmif_runner_counts n       = cmif_runner_totals(e->bench.runner);
+    cmif_runner_counts n       = cmif_bench_totals(&e->bench);
     json_t            *results = json_array(), *numbers = json_array();
     for (size_t i = 0; i < 32; i++) {
         snprintf(id + 2 * i, 3, "%02x", c->model_id[i]);
@@ -582,7 +697,7 @@ static double attack_of(const cmif_cell *c)
 /* What sanitizing adds to the time of an answer: of one core's share, so of all servers' time. */
 static double overhead(const evaluation *e)
 {
-    return e->seconds > 0 ? e->bench.release_seconds / (e->seconds * cmif_runner_totals(e->bench.runner).servers) : 0;
+    return e->seconds > 0 ? e->bench.release_seconds / (e->seconds * cmif_bench_totals(&e->bench).servers) : 0;
 }
 
 static json_t *report_json(const evaluation *e)
@@ -592,7 +707,7 @@ static json_t *report_json(const evaluation *e)
     json_t *rows = json_array(), *points[3] = {json_array(), json_array(), json_array()}, *about = json_array();
     json_t *marked[3] = {json_array(), json_array(), json_array()}; /* our default profile */
     strftime(date, sizeof date, "%Y-%m-%d", gmtime(&t));
-    cmif_runner_counts n = cmif_runner_totals(e->bench.runner);
+    cmif_runner_counts n = cmif_bench_totals(&e->bench);
 
     json_array_append_new(
         rows, json_pack("[s, s, s, s, f, n, s, s, n, n, n]", "majority", "", "", "", e->majority, "", "", ""));
@@ -697,7 +812,7 @@ static cmif_code write_out(const evaluation *e, cmif_err *err)
 
 static void print_time(const evaluation *e)
 {
-    cmif_runner_counts n     = cmif_runner_totals(e->bench.runner);
+    cmif_runner_counts n     = cmif_bench_totals(&e->bench);
     double             texts = (double) (n.texts ? n.texts : 1);
     size_t             runs = 0, old = 0;
     for (size_t i = 0; i < e->count; i++) {
@@ -736,15 +851,20 @@ static cmif_code choose(evaluation *e, const char *name, char chosen[static PATH
 static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err *err)
 {
     if (count != 1) {
-        return cmif_fail(err, CMIF_E_RANGE,
-                         "which task? eval takes one: sst2, subjectivity, qnli, mrpc, sst2-zero-shot, chat, xsum, or FILE.tsv");
+        return cmif_fail(
+            err, CMIF_E_RANGE,
+            "which task? eval takes one: sst2, subjectivity, qnli, mrpc, sst2-zero-shot, chat, xsum, or FILE.tsv");
     }
     if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && !cmif_eval_is_text(argv[0]) && !strchr(argv[0], '.')) {
         return cmif_fail(err, CMIF_E_RANGE,
-                         "there is no such task: eval takes sst2, subjectivity, qnli, mrpc, sst2-zero-shot, chat, xsum, or FILE.tsv");
+                         "there is no such task: eval takes sst2, subjectivity, qnli, mrpc, sst2-zero-shot, chat, "
+                         "xsum, or FILE.tsv");
     }
     if (strcmp(setting, "I") != 0 && strcmp(setting, "A") != 0) {
         return cmif_fail(err, CMIF_E_RANGE, "--setting takes I (trained on clean text) or A (on what leaves)");
+    }
+    if (tuned && (export_path || strcmp(setting, "A") != 0)) {
+        return cmif_fail(err, CMIF_E_RANGE, "--tuned goes with --setting A, and without --export");
     }
     if (one_file(argv[0]) && (final_path || train_path)) {
         return cmif_fail(err, CMIF_E_RANGE,
@@ -797,15 +917,16 @@ int cmif_eval(int argc, char **argv)
     rc      = e.lines ? CMIF_OK : cmif_fail(&err, CMIF_E_MEMORY, "no memory for the table");
     rc      = rc == CMIF_OK ? cmif_tables_open(data, &e.tables, &err) : rc;
     rc      = rc == CMIF_OK ? choose(&e, argv[0], chosen, &err) : rc;
-    e.bench = (cmif_bench){.tables = &e.tables, .again = again};
+    e.bench = (cmif_bench){.tables = &e.tables, .again = again, .threads = threads};
     rc      = rc == CMIF_OK ? cmif_runner_open(chosen, threads, &e.bench.runner, &err) : rc;
     rc      = rc == CMIF_OK ? model_labels(&e, &err) : rc;
     rc      = rc == CMIF_OK ? open_task(&e, argv[0], &err) : rc;
     if (rc == CMIF_OK) {
         plan(&e);
-        rc = measure(&e, &err);
+        rc = tuned ? leave_out(&e, &err) : CMIF_OK;
+        rc = rc != CMIF_OK ? rc : export_path ? export_rows(&e, argv[0], &err) : measure(&e, &err);
     }
-    if (rc == CMIF_OK) {
+    if (rc == CMIF_OK && !export_path) {
         print_table(&e);
         if (!cmif_quiet) {
             print_time(&e);
