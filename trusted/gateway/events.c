@@ -119,6 +119,47 @@ static cmif_code check_model(cmif_events *e, const json_t *object, cmif_err *err
     return CMIF_OK;
 }
 
+/* SGLang: {"text", "meta_info": {"finish_reason": null or {"type"}, "prompt_tokens", ...}} */
+static cmif_code take_generated(cmif_events *e, const json_t *object, cmif_err *err)
+{
+    const cmif_call_hooks *h = e->hooks;
+    const json_t    *meta = json_object_get(object, "meta_info"), *ending = json_object_get(meta, "finish_reason");
+    const json_int_t tokens = json_integer_value(json_object_get(meta, "completion_tokens")),
+                     prompt = json_integer_value(json_object_get(meta, "prompt_tokens")),
+                     cached = json_integer_value(json_object_get(meta, "cached_tokens"));
+    const bool  whole       = e->form == CMIF_EVENTS_WHOLE;
+    size_t      size, reason_size;
+    const char *text = text_of(object, "text", &size), *reason = text_of(ending, "type", &reason_size);
+    cmif_finish finish = CMIF_FINISH_STOP;
+    if (!text || !json_is_object(meta) || (json_is_object(ending) && !reason)) {
+        return lied(err, "an event without text or what there is to say about it");
+    }
+    if (reason && !finish_of(reason, &finish)) {
+        return lied(err, "an unknown reason for the end");
+    }
+    const size_t old = whole ? e->said.size : 0, same = old < size ? old : size;
+    /* with its end, the begin of a stop that was there before may go */
+    if ((same && memcmp(text, e->said.data, same) != 0) || (size < old && !(reason && finish == CMIF_FINISH_STOP))) {
+        return lied(err, "it takes back what it said");
+    }
+    if (whole && size > old) { /* each event repeats all before: what grows ends where an event is too long */
+        e->total = 0;
+    }
+    e->any       = true;
+    cmif_code rc = whole && size > old ? cmif_secret_append(&e->said, text + old, size - old, err) : CMIF_OK;
+    if (rc == CMIF_OK && size > old) {
+        h->on_text(h->context, 0, text + old, size - old);
+    }
+    if (rc == CMIF_OK && reason) {
+        const cmif_call_usage usage = {.prompt     = prompt > 0 ? (uint64_t) prompt : 0,
+                                       .completion = tokens > 0 ? (uint64_t) tokens : 0,
+                                       .cached     = cached > 0 ? (uint64_t) cached : 0};
+        h->on_finish(h->context, 0, finish);
+        h->on_usage(h->context, &usage);
+    }
+    return rc;
+}
+
 static cmif_code take_chunk(cmif_events *e, const void *bytes, size_t size, cmif_err *err)
 {
     json_t       *object  = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, NULL);
@@ -126,9 +167,10 @@ static cmif_code take_chunk(cmif_events *e, const void *bytes, size_t size, cmif
     size_t        i;
     cmif_code     rc = !object                            ? lied(err, "an event that is no JSON")
                        : json_object_get(object, "error") ? lied(err, "it ends with an error")
+                       : e->form != CMIF_EVENTS_OPENAI    ? take_generated(e, object, err)
                        : !json_is_array(choices)          ? lied(err, "an event without choices")
                                                           : check_model(e, object, err);
-    if (rc == CMIF_OK) {
+    if (rc == CMIF_OK && e->form == CMIF_EVENTS_OPENAI) {
         json_array_foreach(choices, i, choice)
         {
             rc = take_choice(e, choice, err);
@@ -136,9 +178,9 @@ static cmif_code take_chunk(cmif_events *e, const void *bytes, size_t size, cmif
                 break;
             }
         }
-    }
-    if (rc == CMIF_OK) {
-        take_usage(e, json_object_get(object, "usage"));
+        if (rc == CMIF_OK) {
+            take_usage(e, json_object_get(object, "usage"));
+        }
     }
     json_decref(object);
     return rc;
@@ -257,4 +299,5 @@ void cmif_events_wipe(cmif_events *e)
 {
     cmif_secret_wipe(&e->line);
     cmif_secret_wipe(&e->data);
+    cmif_secret_wipe(&e->said);
 }

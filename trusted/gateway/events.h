@@ -1,10 +1,10 @@
-/* events - what an OpenAI-compatible upstream answers, taken apart: server-sent events, or one JSON object with vectors.
+/* events - what an upstream answers, taken apart: server-sent events as OpenAI or SGLang write them, or one JSON object with vectors.
  *
  * Strict and bounded: a line, a whole answer and numbers of choices have limits, and what is not as it should be ends the call. Nothing of it is repeated
  * in an error.
  *
  * Sees    generated text.
- * Source  WHATWG server-sent events; the OpenAI API reference. */
+ * Source  WHATWG server-sent events; the OpenAI API reference; SGLang's native API (/generate). */
 #ifndef CMIF_GATEWAY_EVENTS_H
 #define CMIF_GATEWAY_EVENTS_H
 
@@ -12,10 +12,18 @@
 
 enum { CMIF_EVENTS_LINE_MAX = 4 << 20, CMIF_EVENTS_TOTAL_MAX = 256 << 20 };
 
-typedef struct cmif_events { /* set these two, the rest {0}; end with cmif_events_wipe */
+typedef enum cmif_events_form {
+    CMIF_EVENTS_OPENAI = 0,
+    CMIF_EVENTS_WHOLE, /* SGLang: each event has the whole text so far */
+    CMIF_EVENTS_PIECES /* SGLang: each event has what is new */
+} cmif_events_form;
+
+typedef struct cmif_events { /* set these three, the rest {0}; end with cmif_events_wipe */
     cmif_endpoint          endpoint;
+    cmif_events_form       form;
     const cmif_call_hooks *hooks;
     cmif_secret            line, data; /* unfinished ones */
+    cmif_secret            said;       /* WHOLE: the text so far */
     char                   model[256]; /* that answers: it may not change on the way */
     uint64_t               total;
     bool                   done;       /* "[DONE]" came */

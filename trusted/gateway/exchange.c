@@ -4,6 +4,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/keyvalq_struct.h>
+#include <fcntl.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { PING_SECONDS = 10, UNREAD_MAX = 16 << 20 };
 
@@ -19,6 +21,7 @@ struct cmif_exchange { /* one POST, from its release to its last byte */
     struct cmif_exchange  *next;
     struct evhttp_request *http; /* NULL: the client went away */
     cmif_request          *request;
+    cmif_gateway_policy   *policy; /* it leaves under */
     cmif_talk             *talk;
     cmif_tab               entry;
     cmif_talk_counts       counts;
@@ -26,9 +29,10 @@ struct cmif_exchange { /* one POST, from its release to its last byte */
     cmif_call             *call; /* NULL: over, or not begun */
     cmif_reply            *reply;
     struct event          *later, *ping, *gone;
-    struct evbuffer       *out;   /* what is not with libevent yet */
-    cmif_err               fault; /* what a hook met; it is dealt with outside of it */
-    bool                   begun; /* the client has the headers of a stream */
+    int                    watched; /* TLS: the socket once more, for gone; -1 */
+    struct evbuffer       *out;     /* what is not with libevent yet */
+    cmif_err               fault;   /* what a hook met; it is dealt with outside of it */
+    bool                   begun;   /* the client has the headers of a stream */
     int64_t                started_us;
 };
 typedef struct cmif_exchange exchange;
@@ -54,6 +58,9 @@ static void                  exchange_free(exchange *x)
     if (x->gone) {
         event_free(x->gone);
     }
+    if (x->watched >= 0) {
+        close(x->watched);
+    }
     if (x->out) {
         evbuffer_free(x->out);
     }
@@ -61,6 +68,9 @@ static void                  exchange_free(exchange *x)
     cmif_tab_close(&x->entry);
     if (x->talk) {
         cmif_talk_end(x->talk);
+    }
+    if (x->policy) {
+        x->policy->users--;
     }
     cmif_request_free(x->request);
     free(x);
@@ -91,7 +101,8 @@ static void on_gone(evutil_socket_t fd, short what, void *context)
     if (!(what & EV_CLOSED)) {
         const ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
         if (n > 0 || (n < 0 && errno == EAGAIN)) {
-            return; /* it asks on: that it has gone is seen when it is written to */
+            return; /* it asks on: that it has gone is seen when it is written to, or (TLS says goodbye first) looked at
+                     */
         }
     }
     if (x->http) {
@@ -101,6 +112,20 @@ static void on_gone(evutil_socket_t fd, short what, void *context)
         evhttp_connection_free(connection);
         event_active(x->later, 0, 0);
     }
+}
+
+/* A TLS client says goodbye in a record of its own, which must not be taken for a request: told of each arrival once,
+ * on a second descriptor since libevent's own is told otherwise, we look again when its connection ends. */
+static struct event *watch(exchange *x)
+{
+    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(evhttp_request_get_connection(x->http)));
+    if (!x->of->tls) {
+        return event_new(x->of->options.base, fd, EV_READ | EV_CLOSED, on_gone, x);
+    }
+    x->watched = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return x->watched < 0
+               ? NULL
+               : event_new(x->of->options.base, x->watched, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_gone, x);
 }
 
 /* From here on the request is libevent's alone. */
@@ -117,7 +142,8 @@ static struct evhttp_request *let_go(exchange *x)
     return http;
 }
 
-static void end_with_error(exchange *x, int status, const char *code, const char *sentence, uint32_t retry)
+static void end_with_param(exchange *x, int status, const char *code, const char *param, const char *sentence,
+                           uint32_t retry)
 {
     const bool begun = x->begun;
     cmif_err   err;
@@ -131,9 +157,25 @@ static void end_with_error(exchange *x, int status, const char *code, const char
     if (http && begun) {
         evhttp_send_reply_end(http);
     } else if (http) {
-        cmif_front_error(x->of, http, status, code, NULL, sentence, retry);
+        cmif_front_error(x->of, http, status, code, param, sentence, retry);
     }
     exchange_free(x);
+}
+
+static void end_with_error(exchange *x, int status, const char *code, const char *sentence, uint32_t retry)
+{
+    end_with_param(x, status, code, NULL, sentence, retry);
+}
+
+/* "tools: this model ..." is about the field tools. */
+static void end_with_refusal(exchange *x, const char *sentence)
+{
+    char         param[CMIF_REQUEST_PARAM_SIZE];
+    const size_t size = strcspn(sentence, ": ");
+    const bool   named =
+        sentence[size] == ':' && size < sizeof param && cmif_field_find(x->request->endpoint, "", sentence, size);
+    snprintf(param, sizeof param, "%.*s", named ? (int) size : 0, sentence);
+    end_with_param(x, 400, NULL, param, sentence, 0);
 }
 
 /* What reply.c writes: gathered, and sent at once where the client streams. */
@@ -150,8 +192,9 @@ static void flush(exchange *x)
         return;
     }
     if (!x->begun) {
-        const int at_once = 1; /* else the kernel keeps an event back until the client has acknowledged the one before */
-        x->begun          = true;
+        const int at_once =
+            1; /* else the kernel keeps an event back until the client has acknowledged the one before */
+        x->begun = true;
         (void) setsockopt(bufferevent_getfd(evhttp_connection_get_bufferevent(evhttp_request_get_connection(x->http))),
                           IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof at_once);
         cmif_front_headers(x->of, x->http);
@@ -261,15 +304,17 @@ static void on_usage(void *context, const cmif_call_usage *usage)
 }
 
 /* What a key may still spend today; INFINITY: as much as it likes. */
-static double left_today(const cmif_gateway *g, const char *owner)
+static double left_today(const cmif_books *books, const char *owner)
 {
     double spent = 0, budget = INFINITY;
-    return cmif_books_today(g->options.books, owner, &spent, &budget, NULL) == CMIF_OK ? fmax(0, budget - spent) : 0;
+    return cmif_books_today(books, owner, &spent, &budget, NULL) == CMIF_OK ? fmax(0, budget - spent) : 0;
 }
 
 static void end_well(exchange *x)
 {
-    cmif_reply_extension extension = {.counts = &x->counts, .epsilon_left_day = left_today(x->of, x->entry.spend.key)};
+    cmif_reply_extension extension = {.counts           = &x->counts,
+                                      .policy           = x->policy->name,
+                                      .epsilon_left_day = left_today(x->policy->books, x->entry.spend.key)};
     size_t               size;
     const void          *came = cmif_reply_came(x->reply, &size);
     cmif_err             err  = {0};
@@ -335,7 +380,54 @@ static void refuse(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint e
     cmif_front_error(g, http, status, code, param, sentence, retry);
 }
 
-void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, const char *owner)
+/* ---- which policy ---- */
+
+/* Whether b lets out nothing that a keeps. */
+static bool tightens(const cmif_gateway_policy *a, const cmif_gateway_policy *b)
+{
+    return !a->policy || (b->policy && cmif_policy_tightens(a->policy, b->policy));
+}
+
+/* The key's, or a tighter one that the request asks for; and where its conversation left under a tighter one already,
+ * that one: what was kept then is not let out by leaving a header away. NULL: it was answered. */
+static cmif_gateway_policy *choose_policy(exchange *x, const cmif_access_key *key)
+{
+    const cmif_gateway_rules *r      = &x->of->options.rules;
+    const char               *owner  = cmif_front_owner(key);
+    const char               *asked  = evhttp_find_header(evhttp_request_get_input_headers(x->http), "X-CMIF-Policy");
+    cmif_gateway_policy      *of_key = cmif_front_key_policy(x->of, key),
+                        *best        = asked ? cmif_front_policy(x->of, asked) : of_key;
+    if (!best) {
+        end_with_error(x, 400, "policy_unknown", "X-CMIF-Policy: the gateway has no policy of this name", 0);
+        return NULL;
+    }
+    if (!tightens(of_key, best)) {
+        end_with_error(x, 403, "policy_denied",
+                       "X-CMIF-Policy: this policy lets out something that the key's own keeps; a request may only ask "
+                       "for a tighter one",
+                       0);
+        return NULL;
+    }
+    for (size_t i = 0; i < r->policy_count; i++) {
+        cmif_gateway_policy *p = r->policies[i];
+        if (p == best || !cmif_talks_knows(p->talks, owner, x->request)) {
+            continue;
+        }
+        if (!tightens(p, best)) {
+            best = tightens(best, p) ? p : NULL;
+        }
+        if (!best) {
+            end_with_error(x, 403, "policy_denied",
+                           "this conversation left under another policy, and neither keeps all that the other does: "
+                           "begin a new one",
+                           0);
+            return NULL;
+        }
+    }
+    return best;
+}
+
+void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, cmif_access_key *key)
 {
     struct evbuffer     *in      = evhttp_request_get_input_buffer(http);
     const size_t         size    = evbuffer_get_length(in);
@@ -344,7 +436,12 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
     cmif_err             err     = {0};
     const struct timeval pings   = {.tv_sec = PING_SECONDS};
     cmif_request        *request = NULL;
+    const uint32_t       wait    = cmif_access_rate(key, cmif_front_now_us());
 
+    if (wait) {
+        refuse(g, http, endpoint, 429, "rate_limit_exceeded", NULL, "this key asks more often than it may", wait);
+        return;
+    }
     if (cmif_request_parse(endpoint, body, size, &request, &problem, &err) != CMIF_OK) {
         const bool memory = err.code == CMIF_E_MEMORY;
         refuse(g, http, endpoint, memory ? 500 : 400, memory ? "server_error" : NULL, problem.param, err.text, 0);
@@ -356,7 +453,12 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
         refuse(g, http, endpoint, 500, "server_error", NULL, "no memory for a request", 0);
         return;
     }
-    *x = (exchange){.of = g, .http = http, .request = request, .started_us = cmif_front_now_us(), .next = g->exchanges};
+    *x               = (exchange){.of         = g,
+                                  .http       = http,
+                                  .request    = request,
+                                  .started_us = cmif_front_now_us(),
+                                  .next       = g->exchanges,
+                                  .watched    = -1};
     const char *show = evhttp_find_header(evhttp_request_get_input_headers(http), "X-CMIF-Show");
     request->show    = show && !strcmp(show, "left");
     g->exchanges     = x;
@@ -369,9 +471,7 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
     x->later = event_new(g->options.base, -1, 0, on_later, x);
     x->ping  = event_new(g->options.base, -1, EV_PERSIST, on_ping, x);
     x->out   = evbuffer_new();
-    x->gone  = event_new(g->options.base,
-                         bufferevent_getfd(evhttp_connection_get_bufferevent(evhttp_request_get_connection(http))),
-                         EV_READ | EV_CLOSED, on_gone, x);
+    x->gone  = watch(x);
     if (!x->later || !x->ping || !x->out || !x->gone || event_add(x->ping, &pings) != 0 ||
         event_add(x->gone, NULL) != 0) {
         end_with_error(x, 500, "server_error", "no memory for a request", 0);
@@ -379,10 +479,16 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
     }
     cmif_code rc = cmif_upstream_check(x->upstream, request, &err);
     if (rc != CMIF_OK) {
-        end_with_error(x, 400, NULL, err.text, 0);
+        end_with_refusal(x, err.text);
         return;
     }
-    rc = cmif_talks_find(g->options.talks, owner, request, (int64_t) time(NULL), &x->talk, &err);
+    cmif_gateway_policy *policy = choose_policy(x, key);
+    if (!policy) {
+        return;
+    }
+    x->policy = policy;
+    policy->users++;
+    rc = cmif_talks_find(policy->talks, cmif_front_owner(key), request, (int64_t) time(NULL), &x->talk, &err);
     if (rc != CMIF_OK) {
         end_with_error(x, rc == CMIF_E_RANGE ? 503 : 500, "server_error", err.text, rc == CMIF_E_RANGE ? 5 : 0);
         return;
@@ -423,14 +529,10 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
         evhttp_connection_set_closecb(evhttp_request_get_connection(http), on_closed, x);
         rc = cmif_upstream_start(x->upstream, request, &hooks, &x->call, &err);
     }
-    if (rc != CMIF_OK) {
-        end_with_error(x,
-                       rc == CMIF_E_RANGE ? 400
-                       : rc == CMIF_E_IO  ? 502
-                                          : 500,
-                       rc == CMIF_E_IO      ? "upstream_unavailable"
-                       : rc == CMIF_E_RANGE ? NULL
-                                            : "server_error",
+    if (rc == CMIF_E_RANGE) {
+        end_with_refusal(x, err.text);
+    } else if (rc != CMIF_OK) {
+        end_with_error(x, rc == CMIF_E_IO ? 502 : 500, rc == CMIF_E_IO ? "upstream_unavailable" : "server_error",
                        err.text, 0);
     }
 }
