@@ -8,7 +8,7 @@ typedef struct cmif_eval_options {
     const char *model, *data, *policies, *mechanisms, *json, *report; /* NULL: the default; for json and report: not wanted */
     const char *const *epsilon;
     size_t      epsilon_count;
-    uint32_t    limit, threads, seeds;                                /* limit, threads: 0: the default */
+    uint32_t    limit, threads, seeds, block_seeds;                   /* limit, threads: 0: the default */
     bool        again;
 } cmif_eval_options;
 
@@ -19,5 +19,8 @@ bool cmif_eval_in_list(const char *list, const char *name);
 bool cmif_eval_is_text(const char *task);
 /* Its rows: each policy, and each mechanism that is named. Returns the exit code. */
 int  cmif_eval_text(const char *task, const cmif_eval_options *options);
+
+/* Do vectors of what leaves order pairs as those of the texts? file: NULL: MRPC. Returns the exit code. */
+int  cmif_eval_similarity(const char *file, const cmif_eval_options *options);
 
 #endif
