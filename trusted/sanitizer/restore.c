@@ -393,6 +393,17 @@ cmif_code cmif_restore_new(const cmif_vault *vault, bool json, cmif_restore **ou
     return rc;
 }
 
+void cmif_restore_again(cmif_restore *r, bool json)
+{
+    cmif_wipe(r->hold.data, r->hold.size);
+    r->hold.size = r->at = r->letters = r->blamed = 0;
+    r->json                                       = json;
+    r->ended = r->starved = r->in_string = false;
+    r->before[0] = r->before[1] = r->before[2] = ' ';
+    r->counts                                  = (cmif_restore_counts){0};
+    cmif_wipe(r->window, sizeof r->window);
+}
+
 void cmif_restore_free(cmif_restore *r)
 {
     if (r) {

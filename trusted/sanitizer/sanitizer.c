@@ -25,9 +25,9 @@ static const uint64_t MICRO      = 1000000;
 static const uint64_t MICRO_MOST = 32 * MICRO; /* what is entered for a draw from a table that guarantees nothing */
 
 typedef struct known { /* a text that was released */
-    uint8_t        hash[32];
-    size_t         text, text_size, word, word_count, span, span_count; /* places in the conversation's memory */
-    cmif_sanitized what;
+    uint8_t  hash[32];
+    size_t   text, text_size, word, word_count, span, span_count; /* places in the conversation's memory */
+    uint64_t draws, repeated, constants;                          /* the rest of what was done is in the spans */
 } known;
 
 typedef struct sizes {
@@ -49,8 +49,9 @@ struct cmif_conversation { /* lies in locked memory itself */
         *constants; /* by block, public: how many weights are above the block's; an output. NULL: no limit */
     uint32_t level_count;
     /* What was released, and what is prepared behind it: texts, words, spans, entries of the memo. */
-    cmif_secret    text, words, spans, known;
-    sizes          taken; /* so much of them was given out */
+    cmif_secret text, words, spans, known;
+    sizes       taken;  /* so much of them was given out */
+    cmif_secret places; /* of the memo: uint32_t by hash, 1 + place of a text that was given out; at most half full */
     cmif_released *prepared;
     size_t         prepared_span, prepared_span_count;
 };
@@ -216,7 +217,8 @@ cmif_code cmif_conversation_new(const cmif_conversation_options *options, cmif_c
     if (rc == CMIF_OK) {
         rc = cmif_noise_take(c->noise, c->key, sizeof c->key, err);
     }
-    cmif_secret *memory[] = {&c->text, &c->words, &c->spans, &c->known, &c->fresh}; /* never NULL from here on */
+    cmif_secret *memory[] = {&c->text,  &c->words, &c->spans,
+                             &c->known, &c->fresh, &c->places}; /* never NULL from here on */
     for (size_t i = 0; rc == CMIF_OK && i < sizeof memory / sizeof *memory; i++) {
         rc = cmif_secret_reserve(memory[i], 1, err);
     }
@@ -249,6 +251,7 @@ void cmif_conversation_free(cmif_conversation *c)
         cmif_secret_wipe(&c->words);
         cmif_secret_wipe(&c->spans);
         cmif_secret_wipe(&c->known);
+        cmif_secret_wipe(&c->places);
         cmif_secret self = c->self;
         cmif_secret_wipe(&self);
     }
@@ -475,7 +478,7 @@ static cmif_code draw_fresh(job *j, cmif_err *err)
             outputs_of(c)[words[i]] = drawn[i] + 1;
         }
     }
-    j->entry.what.draws = draws;
+    j->entry.draws = draws;
     cmif_secret_wipe(&made);
     return rc;
 }
@@ -586,7 +589,7 @@ static cmif_code put_token(job *j, size_t token, bool channel, cmif_err *err)
     if (channel) {
         word.passed = outputs_of(c)[id] & CONSTANT;
         word.output = (outputs_of(c)[id] & ~(uint32_t) CONSTANT) - 1;
-        *(word.passed ? &j->entry.what.constants : &j->entry.what.repeated) += 1;
+        *(word.passed ? &j->entry.constants : &j->entry.repeated) += 1;
         rc = put_cased(j, word.output ? cmif_table_word(table, word.output) : (cmif_str){"something", 9}, t->casing,
                        err);
     } else {
@@ -627,7 +630,6 @@ static cmif_code write_all(job *j, cmif_err *err)
         if (rc == CMIF_OK) {
             rc = cmif_secret_append(&c->spans, &done, sizeof done, err);
         }
-        j->entry.what.by_class[s->class][action]++;
     }
     return rc;
 }
@@ -655,7 +657,7 @@ static cmif_code sanitize(job *j, const void *text, size_t size, cmif_err *err)
         rc = write_all(j, err);
     }
     if (rc == CMIF_OK) {
-        j->entry.what.repeated -= j->entry.what.draws; /* their first ones */
+        j->entry.repeated -= j->entry.draws; /* their first ones */
         j->entry.text_size  = c->text.size - j->entry.text;
         j->entry.word_count = c->words.size / sizeof(cmif_released_word) - j->entry.word;
         j->entry.span_count = c->spans.size / sizeof(cmif_released_span) - j->entry.span;
@@ -677,15 +679,79 @@ static cmif_code hash_text(const cmif_conversation *c, const void *text, size_t 
     return good ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
 }
 
+/* The place of a hash: it is the text's, or free. Hashes are under a key: nobody can make them collide. */
+static uint32_t *place_of(cmif_secret *places, const known *all, const uint8_t hash[static 32])
+{
+    uint32_t    *slots = (uint32_t *) (void *) places->data;
+    const size_t last  = places->size / sizeof *slots - 1;
+    uint64_t     at;
+    memcpy(&at, hash, sizeof at);
+    while (slots[at & last] && memcmp(all[slots[at & last] - 1].hash, hash, 32) != 0) {
+        at++;
+    }
+    return &slots[at & last];
+}
+
 static const known *find_known(const cmif_conversation *c, const uint8_t hash[static 32])
 {
-    const known *at = (const known *) (const void *) c->known.data;
-    for (size_t i = 0; i < c->known.size / sizeof *at; i++) {
-        if (memcmp(at[i].hash, hash, sizeof at[i].hash) == 0) {
-            return &at[i];
-        }
+    const known *all    = (const known *) (const void *) c->known.data;
+    cmif_secret  places = c->places;
+    uint32_t     at     = places.size ? *place_of(&places, all, hash) : 0;
+    return at ? &all[at - 1] : NULL;
+}
+
+/* Places for one more text. */
+static cmif_code make_place(cmif_conversation *c, cmif_err *err)
+{
+    const known *all   = (const known *) (const void *) c->known.data;
+    const size_t count = c->taken.known / sizeof *all, have = c->places.size / sizeof(uint32_t);
+    cmif_secret  more = {0};
+    if (2 * (count + 1) <= have) {
+        return CMIF_OK;
     }
-    return NULL;
+    if (count >= UINT32_MAX / 8) {
+        return cmif_fail(err, CMIF_E_MEMORY, "a conversation has too many texts");
+    }
+    cmif_code rc = zeros(&more, have ? 2 * have : 64, sizeof(uint32_t), err);
+    for (size_t i = 0; rc == CMIF_OK && i < count; i++) {
+        *place_of(&more, all, all[i].hash) = (uint32_t) i + 1;
+    }
+    if (rc == CMIF_OK) {
+        cmif_secret_wipe(&c->places);
+        c->places = more;
+    }
+    return rc;
+}
+
+/* What was done with a text, from its entry and its spans. */
+static cmif_sanitized what_of(const cmif_conversation *c, const known *entry, bool again)
+{
+    const cmif_released_span *spans = (const cmif_released_span *) (const void *) c->spans.data + entry->span;
+    cmif_sanitized            what  = {.draws     = again ? 0 : entry->draws,
+                                       .repeated  = entry->repeated + (again ? entry->draws : 0),
+                                       .constants = entry->constants,
+                                       .again     = again};
+    for (size_t i = 0; i < entry->span_count; i++) {
+        what.by_class[spans[i].class][spans[i].action]++;
+    }
+    return what;
+}
+
+bool cmif_conversation_knows(const cmif_conversation *c, const void *text, size_t size)
+{
+    uint8_t hash[32];
+    return hash_text(c, text, size, hash, NULL) == CMIF_OK && find_known(c, hash);
+}
+
+size_t cmif_conversation_size(const cmif_conversation *c)
+{
+    const cmif_secret *all[] = {&c->self,  &c->outputs, &c->fresh, &c->text,
+                                &c->words, &c->spans,   &c->known, &c->places};
+    size_t             size  = cmif_vault_size(c->vault);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        size += all[i]->capacity;
+    }
+    return size;
 }
 
 static void cut(cmif_secret *s, size_t size)
@@ -735,12 +801,11 @@ cmif_code cmif_conversation_prepare(cmif_conversation *c, const void *text, size
     const known *old = find_known(c, j.entry.hash);
     if (old) {
         j.entry = *old;
-        j.entry.what.repeated += j.entry.what.draws;
-        j.entry.what.draws = 0;
-        j.entry.what.again = true;
     } else {
-        rc = sanitize(&j, text, size, err);
+        rc = make_place(c, err);
+        rc = rc == CMIF_OK ? sanitize(&j, text, size, err) : rc;
     }
+    const bool again = old != NULL; /* what it points to may have moved */
     if (rc == CMIF_OK) {
         const cmif_released_word *words = (const cmif_released_word *) (const void *) c->words.data;
         rc = cmif_released_make(c->text.data + j.entry.text, j.entry.text_size, words + j.entry.word,
@@ -749,8 +814,8 @@ cmif_code cmif_conversation_prepare(cmif_conversation *c, const void *text, size
     if (rc == CMIF_OK) {
         c->prepared_span       = j.entry.span;
         c->prepared_span_count = j.entry.span_count;
-        c->prepared_draws      = j.entry.what.draws;
-        *what                  = j.entry.what;
+        *what                  = what_of(c, &j.entry, again);
+        c->prepared_draws      = what->draws;
     }
 done:
     if (rc != CMIF_OK) {
@@ -773,6 +838,10 @@ cmif_released *cmif_conversation_take(cmif_conversation *c, const cmif_released_
     }
     c->prepared = NULL;
     c->draws_left -= c->draws_left == UINT64_MAX ? 0 : c->prepared_draws;
+    for (size_t i = c->taken.known; i < c->known.size; i += sizeof(known)) { /* one, or none */
+        const known *all                                      = (const known *) (const void *) c->known.data;
+        *place_of(&c->places, all, all[i / sizeof *all].hash) = (uint32_t) (i / sizeof *all) + 1;
+    }
     c->taken = (sizes){c->text.size, c->words.size, c->spans.size, c->known.size};
     cut(&c->fresh, 0);
     if (spans) {

@@ -53,5 +53,8 @@ cmif_released *cmif_conversation_take(cmif_conversation *conversation, const cmi
 void           cmif_conversation_drop(cmif_conversation *conversation); /* what was prepared is not sent: it never happened */
 
 const cmif_vault *cmif_conversation_vault(const cmif_conversation *conversation);
+size_t            cmif_conversation_size(const cmif_conversation *conversation); /* bytes of memory */
+/* Whether the text was given out before: it costs nothing, and takes no more memory. */
+bool              cmif_conversation_knows(const cmif_conversation *conversation, const void *text, size_t size);
 
 #endif

@@ -153,6 +153,17 @@ size_t cmif_vault_count(const cmif_vault *vault)
     return vault_entry_count(vault);
 }
 
+size_t cmif_vault_size(const cmif_vault *v)
+{
+    const cmif_secret *all[] = {&v->self,    &v->bytes,     &v->entries,    &v->key,
+                                &v->written, &v->keys.room, &v->taken.room, &v->seen.room};
+    size_t             size  = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        size += all[i]->capacity;
+    }
+    return size;
+}
+
 bool cmif_vault_holds(const cmif_vault *vault, cmif_str fold)
 {
     return vault->taken.count > 0 && vault_has(&vault->taken, vault_compact_hash(vault, fold.data, fold.size));

@@ -29,6 +29,7 @@ CMIF_MUST_USE cmif_code cmif_vault_see(cmif_vault *vault, const cmif_scan *scan,
 CMIF_MUST_USE cmif_code cmif_vault_put(cmif_vault *vault, const cmif_scan *scan, const cmif_spans *spans, size_t span,
                                        cmif_secret *out, cmif_err *err);
 size_t cmif_vault_count(const cmif_vault *vault); /* pairs */
+size_t cmif_vault_size(const cmif_vault *vault);  /* bytes of memory */
 /* Whether a folded token is a surrogate of this conversation, of one word or number. The answer's would be restored: so what the person
  * wrote must never pass as it is, and is put instead, whatever its class. */
 bool cmif_vault_holds(const cmif_vault *vault, cmif_str fold);
@@ -49,5 +50,6 @@ void                    cmif_restore_free(cmif_restore *restore);
  * escapes, reformatted dates and numbers. Errors: MEMORY. */
 CMIF_MUST_USE cmif_code cmif_restore_feed(cmif_restore *restore, const void *bytes, size_t size, cmif_secret *out, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_restore_end(cmif_restore *restore, cmif_secret *out, cmif_restore_counts *counts, cmif_err *err);
+void                    cmif_restore_again(cmif_restore *restore, bool json); /* as new, for another text; what the vault got since is not known to it */
 
 #endif
