@@ -431,6 +431,11 @@ static cmif_code run_block(cmif_bench *b, const cmif_cell *cell, cmif_block_seed
     memcpy(name, b->name, sizeof name);
 
     cmif_code rc = open_table(b, cell, s, &p, err);
+    if (rc == CMIF_OK && p.guard.table && b->leaks) {
+        double began = now();
+        rc           = cmif_leaks_measure(b->leaks, &p.guard, b->task, &s->leak, err);
+        b->attack_seconds += now() - began;
+    }
     if (rc == CMIF_OK && b->tuned) {
         rc = open_tuned(b, cell, s, &p, &b->runner, err);
         rc = rc == CMIF_OK ? cmif_bench_name(b, err) : rc;

@@ -7,6 +7,7 @@
 
 #include "side.h"
 
+#include "leaks.h"
 #include "linear.h"
 #include "run.h"
 #include "tables.h"
@@ -22,6 +23,7 @@ typedef struct cmif_block_seed { /* the runs over one table */
     char        table[65];     /* its hash; "" without a table */
     char        certified[64]; /* "0.9281 in a block", "none", ... */
     double      attack;        /* closed form, unigram prior: share of drawn words that are named; NAN without a table */
+    cmif_leak   leak;          /* where bench->leaks is there */
     cmif_trial *trials;
     size_t      count, from_before; /* from_before: that an earlier command had made */
 } cmif_block_seed;
@@ -52,6 +54,8 @@ typedef struct cmif_bench { /* what all cells share */
     const char      *tuned;    /* a folder with a model for each cell (cmif_cell_file), in place of the runner's; NULL: none */
     uint32_t         threads;  /* of their servers, as of cmif_runner_open */
     cmif_runner_counts before; /* of servers of tuned models that are closed */
+    cmif_leaks      *leaks;    /* NULL: tables are not attacked */
+    double           attack_seconds;
     double           release_seconds; /* sanitizing alone */
 } cmif_bench;
 

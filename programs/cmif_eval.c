@@ -13,13 +13,20 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CELLS_MAX = 512, EPSILONS_MAX = 8, TRAIN_MAX = 4000, EXPORT_TEXTS = 20000, EXIT_GOAL = 3 };
+enum {
+    CELLS_MAX    = 512,
+    EPSILONS_MAX = 8,
+    TRAIN_MAX    = 4000,
+    EXPORT_TEXTS = 20000,
+    EXIT_GOAL    = 3,
+    ATTACKED     = 2 /* releases */
+};
 #define CONFIDENCE 0.95
 
 static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *setting = "I", *train_path, *policies, *json_path,
                                               *report_path, *final_path, *export_path, *tuned;
 static uint32_t seeds = 5, block_seeds = 1, limit, threads;
-static bool     again, goals;
+static bool     again, goals, attacks;
 
 static const cmif_option options[] = {
     {'m', "model", "MODEL", CMIF_OPTION_TEXT, &model, 0, 0, "a classifier (default: the data's minilm-sst2)"},
@@ -36,7 +43,8 @@ static const cmif_option options[] = {
     {0, "limit", "N", CMIF_OPTION_COUNT, &limit, 1, 1 << 24, "only N examples (default: all; of xsum 20 ...)"},
     {0, "again", NULL, CMIF_OPTION_FLAG, &again, 0, 0, "draw anew; default: finished runs are kept and used"},
     {0, "final", "FILE", CMIF_OPTION_TEXT, &final_path, 0, 0, "a test split, read once at the very end; it is told"},
-    {0, "goals", NULL, CMIF_OPTION_FLAG, &goals, 0, 0, "say which goals were met; exit code 3 if one was not"},
+    {0, "attacks", NULL, CMIF_OPTION_FLAG, &attacks, 0, 0, "also attack what leaves, with words and in context"},
+    {0, "goals", NULL, CMIF_OPTION_FLAG, &goals, 0, 0, "attack, too; say which goals are met; exit 3: not all"},
     {0, "threads", "N", CMIF_OPTION_COUNT, &threads, 1, 64, "servers of one thread each (default: all cores)"},
     {'o', "output", "REPORT", CMIF_OPTION_TEXT, &report_path, 0, 0, "write a report, REPORT.html"},
     {0, "json", "FILE", CMIF_OPTION_TEXT, &json_path, 0, 0, "write all figures as JSON"},
@@ -72,6 +80,7 @@ static const char *const baselines[2] = {"custext+", "paper"};
 
 typedef struct evaluation {
     cmif_bench  bench;
+    cmif_leaks  leaks;
     cmif_tables tables;
     cmif_task   whole, other; /* what was read */
     cmif_task   task, train;  /* parts of it */
@@ -323,9 +332,10 @@ static void plan(evaluation *e)
 {
     e->lines[e->count++].cell = (cmif_cell){0};
     for (size_t a = 0; a < cmif_arm_count; a++) {
-        const cmif_arm *arm = &cmif_arms[a];
+        const cmif_arm *arm   = &cmif_arms[a];
+        const bool      front = attacks && !strncmp(arm->name, "general-", strlen("general-")); /* every K of ours */
         if (mechanisms && strcmp(mechanisms, "all") != 0 ? !cmif_eval_in_list(mechanisms, arm->name)
-                                                         : !mechanisms && arm->in_doubt) {
+                                                         : !mechanisms && arm->in_doubt && !front) {
             continue;
         }
         for (size_t i = 0; i < (arm->epsilon ? e->epsilon_count : 1); i++) {
@@ -397,6 +407,20 @@ static cmif_code compare(evaluation *e, cmif_err *err)
     free(adjusted);
     free(at);
     return ok ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for comparisons");
+}
+
+/* The attackers' language models. */
+static cmif_code open_leaks(evaluation *e, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    for (int in = 0; rc == CMIF_OK && in < 2; in++) {
+        char path[PATH_MAX];
+        rc = cmif_tables_lm(&e->tables, in, path, err);
+        rc = rc == CMIF_OK ? cmif_lm_open(path, &e->leaks.lm[in], err) : rc;
+    }
+    e->leaks.releases = ATTACKED;
+    e->bench.leaks    = &e->leaks;
+    return rc;
 }
 
 /* ---- training on what leaves ---- */
@@ -508,7 +532,7 @@ static cmif_code export_rows(evaluation *e, const char *name, cmif_err *err)
 static cmif_code measure(evaluation *e, cmif_err *err)
 {
     double    began = now();
-    cmif_code rc    = CMIF_OK;
+    cmif_code rc    = attacks ? open_leaks(e, err) : CMIF_OK;
     for (size_t i = 0; rc == CMIF_OK && i < e->count; i++) {
         line *l = &e->lines[i];
         rc      = cmif_cell_run(&e->bench, &l->cell, block_seeds, seeds, err);
@@ -517,7 +541,7 @@ static cmif_code measure(evaluation *e, cmif_err *err)
             cmif_stats_wilson((uint64_t) llround(l->cell.accuracy * (double) e->task.count), e->task.count, CONFIDENCE);
     }
     cmif_status(NULL);
-    e->seconds = now() - began - e->tables.seconds;
+    e->seconds = now() - began - e->tables.seconds - e->bench.attack_seconds;
     return rc == CMIF_OK ? compare(e, err) : rc;
 }
 
@@ -560,6 +584,55 @@ static void print_table(const evaluation *e)
         style, plain);
 }
 
+/* Share of drawn words that an attacker names: mean over block seeds, and Wilson's interval for the words of one
+ * release. */
+static double named(const cmif_cell *c, cmif_leak_kind kind, cmif_interval *in)
+{
+    double sum = 0;
+    for (size_t s = 0; s < c->count; s++) {
+        sum += c->blocks[s].leak.named[kind] / (double) c->count;
+    }
+    uint64_t words = c->count ? c->blocks[0].leak.drawn : 0;
+    sum            = words ? sum : NAN; /* nothing is drawn, or nothing was attacked */
+    *in            = isnan(sum) ? (cmif_interval){NAN, NAN}
+                                : cmif_stats_wilson((uint64_t) llround(sum * (double) words), words, CONFIDENCE);
+    return sum;
+}
+
+/* One line for each table: rows do not matter to who reads words. */
+static bool tells_leaks(const evaluation *e, size_t i)
+{
+    const cmif_cell *c = &e->lines[i].cell, *before = i ? &e->lines[i - 1].cell : NULL;
+    return attacks && c->arm && !(before && before->arm == c->arm && before->epsilon == c->epsilon);
+}
+
+static void print_leaks(const evaluation *e)
+{
+    printf("\nnamed, of drawn words, by who knows the table\n%s%-16s %-7s", cmif_style_of(stdout, CMIF_DIM),
+           "mechanism", "epsilon");
+    for (int kind = 0; kind < CMIF_LEAK_KINDS; kind++) {
+        printf(" %-20s", cmif_leak_names[kind]);
+    }
+    printf(" %6s%s\n", "words", cmif_style_of(stdout, CMIF_PLAIN));
+    for (size_t i = 0; i < e->count; i++) {
+        const cmif_cell *c = &e->lines[i].cell;
+        if (!tells_leaks(e, i)) {
+            continue;
+        }
+        printf("%-16s %-7s", c->arm->name, c->epsilon ? c->epsilon : "");
+        for (int kind = 0; kind < CMIF_LEAK_KINDS; kind++) {
+            cmif_interval in;
+            double        share = named(c, (cmif_leak_kind) kind, &in);
+            if (isnan(share)) {
+                printf(" %-20s", "-");
+            } else {
+                printf(" %.3f [%.3f, %.3f]", share, in.low, in.high);
+            }
+        }
+        printf(" %6llu\n", (unsigned long long) c->blocks[0].leak.drawn);
+    }
+}
+
 static json_t *real_or_null(double value)
 {
     return isnan(value) ? json_null() : json_real(value);
@@ -591,6 +664,20 @@ static json_t *line_json(const evaluation *e, const line *l)
                   c->arm ? c->arm->name : "clean", "epsilon", c->epsilon, "rows", cmif_rows_kinds[c->rows], "accuracy",
                   c->accuracy, "sd", real_or_null(c->sd), "interval", l->interval.low, l->interval.high, "runs", runs,
                   "clear", c->clear, "tables", tables, "about", c->arm ? c->arm->about : NULL);
+    for (int kind = 0; object && attacks && c->arm && kind < CMIF_LEAK_KINDS; kind++) {
+        cmif_interval in;
+        double        share    = named(c, (cmif_leak_kind) kind, &in);
+        json_t       *seeds_of = json_array(), *of = kind ? json_object_get(object, "named") : json_object();
+        for (size_t s = 0; s < c->count; s++) {
+            json_array_append_new(seeds_of, real_or_null(c->blocks[s].leak.named[kind]));
+        }
+        json_object_set_new(of, cmif_leak_names[kind],
+                            json_pack("{s:o, s:[o, o], s:o}", "share", real_or_null(share), "interval",
+                                      real_or_null(in.low), real_or_null(in.high), "block_seeds", seeds_of));
+        if (!kind) {
+            json_object_set_new(object, "named", of);
+        }
+    }
     for (size_t b = 0; object && b < 2; b++) {
         const compared *with = &l->with[b];
         if (with->there) {
@@ -639,47 +726,100 @@ static json_t *evaluation_json(const evaluation *e)
 
 /* ---- goals: issue 6, must show 2 and 3; issue 4 ---- */
 
-static void goal(evaluation *e, const char *what, double found, double least)
+/* What was not measured was not met. */
+static void goal(evaluation *e, const char *what, double found, bool at_least, double bound)
 {
-    bool met = found >= least;
-    e->met   = e->met && met;
-    printf("goal: %-72s %.4f, at least %.4f  %s\n", what, found, least, met ? "met" : "NOT MET");
-    json_array_append_new(e->goals,
-                          json_pack("{s:s, s:f, s:f, s:b}", "goal", what, "found", found, "least", least, "met", met));
+    bool met = at_least ? found >= bound : found <= bound; /* false for NAN */
+    char figure[32];
+    snprintf(figure, sizeof figure, isnan(found) ? "not measured" : "%.4g", found);
+    e->met = e->met && met;
+    printf("goal: %-64s %12s, %s %.4g  %s\n", what, figure, at_least ? "at least" : "at most", bound,
+           met ? "met" : "NOT MET");
+    json_array_append_new(e->goals, json_pack("{s:s, s:o, s:s, s:f, s:b}", "goal", what, "found", real_or_null(found),
+                                              "is", at_least ? "at least" : "at most", "bound", bound, "met", met));
+}
+
+static double accuracy_of(const line *l)
+{
+    return l ? l->cell.accuracy : NAN;
+}
+
+static double named_of(const line *l, cmif_leak_kind kind)
+{
+    cmif_interval in;
+    return l ? named(&l->cell, kind, &in) : NAN;
+}
+
+/* Of the worst of its tables; NAN: of one nothing is certified. */
+static double certified_of(const line *l)
+{
+    double most = l ? 0 : NAN;
+    for (size_t s = 0; l && s < l->cell.count; s++) {
+        char  *end;
+        double value = strtod(l->cell.blocks[s].certified, &end);
+        if (end == l->cell.blocks[s].certified || strstr(end, "unclaimed")) {
+            return NAN;
+        }
+        most = fmax(most, value);
+    }
+    return most;
+}
+
+/* Against custext+ and paper, as they are published, at epsilon 1. */
+static void goals_of(evaluation *e, const char *name, const line *cust, const line *paper)
+{
+    const line *us = find_line(e, name, "1", CMIF_EVAL_BAYES);
+    char        what[128];
+#define GOAL(found, at_least, bound, ...)                                                                              \
+    (snprintf(what, sizeof what, __VA_ARGS__), goal(e, what, found, at_least, bound))
+    GOAL(certified_of(us), false, 1, "%s: certified epsilon", name);
+    GOAL(accuracy_of(us) - accuracy_of(cust), true, 0.10, "%s, Bayes rows: accuracy over custext+", name);
+    GOAL(us && us->with[0].there ? us->with[0].adjusted : NAN, false, 0.01, "%s, Bayes rows: p against custext+", name);
+    GOAL(accuracy_of(us) - accuracy_of(paper), true, 0, "%s, Bayes rows: accuracy over paper", name);
+    GOAL(us && us->with[1].there ? us->with[1].adjusted : NAN, false, 0.01, "%s, Bayes rows: p against paper", name);
+    for (int kind = 0; kind < CMIF_LEAK_KINDS; kind++) {
+        const cmif_leak_kind of     = (cmif_leak_kind) kind;
+        const double         theirs = fmin(named_of(cust, of), named_of(paper, of)); /* of who leaks less */
+        GOAL(named_of(us, of) - theirs, false, 0.05, "%s: attack over theirs, %s", name, cmif_leak_names[kind]);
+    }
+    GOAL(accuracy_of(us), true, 0.855, "%s, Bayes rows: accuracy", name);
+}
+
+/* A point of the front: rows in context, in domain, as the study had it. */
+static void goals_of_front(evaluation *e, const char *name, double accuracy, double hmm, double unigram)
+{
+    const line *us = find_line(e, name, NULL, CMIF_EVAL_CONTEXT_IN);
+    char        what[128];
+    GOAL(accuracy_of(us), true, accuracy, "%s, rows in context, in domain: accuracy", name);
+    GOAL(named_of(us, CMIF_LEAK_HMM_IN), false, hmm, "%s: hmm, in domain", name);
+    GOAL(named_of(us, CMIF_LEAK_UNIGRAM), false, unigram, "%s: unigram", name);
+#undef GOAL
 }
 
 static void check_goals(evaluation *e)
 {
-    static const char *const ours[] = {"rnm", "general-k20"};
-    const line              *cust   = find_line(e, "custext+", "1", CMIF_EVAL_PLAIN),
-               *paper               = find_line(e, "paper", "1", CMIF_EVAL_PLAIN);
-    const line *text = find_line(e, "rnm", "1", CMIF_EVAL_PLAIN), *rows = find_line(e, "rnm", "1", CMIF_EVAL_BAYES);
-    const line *in = find_line(e, "general-k100", NULL, CMIF_EVAL_CONTEXT_IN);
-    char        what[96];
-    for (size_t i = 0; i < 2; i++) {
-        const line *us = find_line(e, ours[i], "1", CMIF_EVAL_BAYES);
-        if (us && cust && us->with[0].there) {
-            snprintf(what, sizeof what, "%s, Bayes rows: 10 points over custext+", ours[i]);
-            goal(e, what, us->cell.accuracy - cust->cell.accuracy, 0.10);
-            snprintf(what, sizeof what, "%s, Bayes rows: p < .01 against custext+ (1 - p)", ours[i]);
-            goal(e, what, 1 - us->with[0].adjusted, 0.99);
-        }
-        if (us && paper) {
-            snprintf(what, sizeof what, "%s, Bayes rows: not below paper", ours[i]);
-            goal(e, what, us->cell.accuracy - paper->cell.accuracy, 0);
-        }
-        if (us) {
-            snprintf(what, sizeof what, "%s, Bayes rows: .855 in setting I", ours[i]);
-            goal(e, what, us->cell.accuracy, 0.855);
-        }
+    putchar('\n');
+    if (e->bench.adapted) {
+        const line *santext = find_line(e, "santext", "1", CMIF_EVAL_PLAIN);
+        goal(e, "rnm, Bayes rows, setting A: accuracy", accuracy_of(find_line(e, "rnm", "1", CMIF_EVAL_BAYES)), true,
+             0.87);
+        goal(e, "general-k20, Bayes rows, setting A: accuracy",
+             accuracy_of(find_line(e, "general-k20", NULL, CMIF_EVAL_BAYES)), true, 0.87);
+        goal(e, "full, everything protected, setting A: accuracy",
+             accuracy_of(find_line(e, "full", "1", CMIF_EVAL_BAYES)), true, 0.62);
+        goal(e, "santext is at chance there: low end of its interval", santext ? santext->interval.low : NAN, false,
+             e->majority);
+        return;
     }
-    if (rows && text) {
-        goal(e, "rnm, K 20, epsilon <= 1, Bayes rows: .845", rows->cell.accuracy, 0.845);
-        goal(e, "rnm, Bayes rows: 6 points over its own text", rows->cell.accuracy - text->cell.accuracy, 0.06);
-    }
-    if (in) {
-        goal(e, "K 100, rows in context, in domain: .86", in->cell.accuracy, 0.86);
-    }
+    const line *rnm   = find_line(e, "rnm", "1", CMIF_EVAL_BAYES);
+    const line *paper = find_line(e, "paper", "1", CMIF_EVAL_PLAIN),
+               *cust  = find_line(e, "custext+", "1", CMIF_EVAL_PLAIN);
+    goals_of(e, "rnm", cust, paper);
+    goals_of(e, "general-k20", cust, paper);
+    goal(e, "rnm, Bayes rows: accuracy over its own text",
+         accuracy_of(rnm) - accuracy_of(find_line(e, "rnm", "1", CMIF_EVAL_PLAIN)), true, 0.06);
+    goals_of_front(e, "general-k100", 0.86, 0.36, 0.23);
+    goals_of_front(e, "general-k200", 0.845, 0.29, 0.16);
 }
 
 /* ---- the report ---- */
@@ -700,9 +840,103 @@ static double overhead(const evaluation *e)
     return e->seconds > 0 ? e->bench.release_seconds / (e->seconds * cmif_bench_totals(&e->bench).servers) : 0;
 }
 
+/* Accuracy against one attack: a series for ours with each kind of rows that is worth while, and one for each mechanism
+ * beside it. At the first epsilon. NULL: nothing to draw. */
+static json_t *frontier_json(const evaluation *e, cmif_leak_kind kind)
+{
+    static const struct {
+        const char    *name, *series;
+        cmif_rows_kind rows;
+    } drawn[] = {
+        {"general-k", "general, Bayes rows", CMIF_EVAL_BAYES},
+        {"general-k", "general, rows in context, in domain", CMIF_EVAL_CONTEXT_IN},
+        {"custext+", "custext+", CMIF_EVAL_PLAIN},
+        {"paper", "paper", CMIF_EVAL_PLAIN},
+        {"rnm", "rnm, Bayes rows", CMIF_EVAL_BAYES},
+        {"subset", "subset, Bayes rows", CMIF_EVAL_BAYES},
+        {"krr", "krr, Bayes rows", CMIF_EVAL_BAYES},
+        {"full", "full, Bayes rows", CMIF_EVAL_BAYES},
+    };
+    json_t *series = json_array();
+    for (size_t d = 0; d < sizeof drawn / sizeof *drawn; d++) {
+        const bool ours   = drawn[d].name[strlen(drawn[d].name) - 1] == 'k';
+        json_t    *points = json_array(), *labels = json_array(), *marked = json_array();
+        for (size_t i = 0; i < e->count; i++) {
+            const cmif_cell *c    = &e->lines[i].cell;
+            const char      *name = c->arm ? c->arm->name : "", *k = ours ? name + strlen("general-k") : "20";
+            cmif_interval    in;
+            double           share = named(c, kind, &in);
+            if (c->rows != drawn[d].rows || (c->epsilon && c->epsilon != e->epsilon[0]) || isnan(share) ||
+                (ours ? strncmp(name, "general-k", 9) != 0 || strchr(k, '-') : strcmp(name, drawn[d].name) != 0)) {
+                continue;
+            }
+            if (!strcmp(name, "general-k100")) {
+                json_array_append_new(marked, json_integer((json_int_t) json_array_size(points)));
+            }
+            char label[16];
+            snprintf(label, sizeof label, ours ? "K %s" : "", k);
+            json_array_append_new(labels, json_string(label));
+            json_array_append_new(points, json_pack("[f, f, f, f]", share, c->accuracy, e->lines[i].interval.low,
+                                                    e->lines[i].interval.high));
+        }
+        if (json_array_size(points)) {
+            json_array_append_new(series, json_pack("{s:s, s:O, s:O, s:O}", "name", drawn[d].series, "points", points,
+                                                    "labels", labels, "marked", marked));
+        }
+        json_decref(points);
+        json_decref(labels);
+        json_decref(marked);
+    }
+    if (!json_array_size(series)) {
+        json_decref(series);
+        return NULL;
+    }
+    char heading[96], label[96];
+    snprintf(heading, sizeof heading, "The front: accuracy against %s",
+             kind == CMIF_LEAK_HMM_IN ? "the best attacker" : "a word by itself");
+    snprintf(label, sizeof label, "drawn words named, %s", cmif_leak_names[kind]);
+    return json_pack("{s:s, s:{s:s, s:{s:s}, s:{s:s}, s:o, s:s}}", "heading", heading, "plot", "kind", "scatter", "x",
+                     "label", label, "y", "label", "accuracy", "series", series, "caption",
+                     kind == CMIF_LEAK_HMM_IN
+                         ? "Up and left is better. This attacker knows the table and text of the same kind, and reads "
+                           "whole sentences. "
+                           "Ringed: the default profile."
+                         : "The same, by who knows the table and how frequent words are, and sees one word.");
+}
+
+static json_t *leaks_json(const evaluation *e)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < e->count; i++) {
+        const cmif_cell *c = &e->lines[i].cell;
+        if (!tells_leaks(e, i)) {
+            continue;
+        }
+        json_t *row = json_pack("[s, s]", c->arm->name, c->epsilon ? c->epsilon : "");
+        for (int kind = 0; kind < CMIF_LEAK_KINDS; kind++) {
+            cmif_interval in;
+            char          note[32];
+            double        share = named(c, (cmif_leak_kind) kind, &in);
+            snprintf(note, sizeof note, "%.3f to %.3f", in.low, in.high);
+            json_array_append_new(row,
+                                  isnan(share) ? json_null() : json_pack("{s:f, s:s}", "text", share, "note", note));
+        }
+        json_array_append_new(rows, row);
+    }
+    return json_pack("{s:s, s:[s], s:{s:[s,s,s,s,s,s], s:s, s:o, s:s}}", "heading", "What an attacker names", "text",
+                     "Share of the drawn words that are named, whatever rows are sent: by a word itself and its "
+                     "frequency (the table's "
+                     "prior; text of the same kind), and by the whole sentence (forward-backward with bigrams of other "
+                     "text; of text of the same kind, too). "
+                     "The last one is the one to read.",
+                     "table", "columns", "mechanism", "epsilon", cmif_leak_names[0], cmif_leak_names[1],
+                     cmif_leak_names[2], cmif_leak_names[3], "align", "llrrrr", "rows", rows, "caption",
+                     "Means over block seeds and releases; 95 % Wilson intervals for the words of one release.");
+}
+
 static json_t *report_json(const evaluation *e)
 {
-    char    date[16], facts[6][160];
+    char    date[16], facts[6][192];
     time_t  t    = time(NULL);
     json_t *rows = json_array(), *points[3] = {json_array(), json_array(), json_array()}, *about = json_array();
     json_t *marked[3] = {json_array(), json_array(), json_array()}; /* our default profile */
@@ -753,7 +987,8 @@ static json_t *report_json(const evaluation *e)
     snprintf(facts[5], sizeof facts[5], "%s%s", settings(e),
              e->bench.train ? "; a linear head over frozen vectors" : "");
     snprintf(facts[4], sizeof facts[4],
-             "%.0f us a text for sanitizing, %.2f %% of the time of its answer; %.0f us for rows",
+             "%.0f us a text for sanitizing, %.2f %% of the time of its answer (the paper: 0.6 to 0.74 %%); %.0f us "
+             "for rows",
              1e6 * e->bench.release_seconds / (double) (n.texts ? n.texts : 1), 100 * overhead(e),
              1e6 * n.rows_seconds / (double) (n.texts ? n.texts : 1));
     json_t *first = json_pack(
@@ -768,7 +1003,13 @@ static json_t *report_json(const evaluation *e)
         "table and "
         "prior and sees one word (closed form).");
     json_t *sections = json_pack("[o]", first);
-    if (json_array_size(series)) {
+    if (attacks) {
+        json_t *front[] = {frontier_json(e, CMIF_LEAK_HMM_IN), frontier_json(e, CMIF_LEAK_UNIGRAM), leaks_json(e)};
+        for (size_t i = 0; i < sizeof front / sizeof *front; i++) {
+            json_array_append_new(sections, front[i]); /* NULL is refused */
+        }
+        json_decref(series);
+    } else if (json_array_size(series)) {
         json_array_append_new(sections, json_pack("{s:s, s:{s:s, s:{s:s}, s:{s:s}, s:o, s:s}}", "heading",
                                                   "Accuracy against attack", "plot", "kind", "scatter", "x", "label",
                                                   "words named from one released word", "y", "label", "accuracy",
@@ -825,8 +1066,7 @@ static void print_time(const evaluation *e)
            runs, e->task.count, old, e->seconds, e->tables.seconds, e->tables.made);
     if (n.texts) {
         printf("%llu texts, %llu of them computed; a text takes %.0f us to sanitize, %.2f %% of the time of its "
-               "answer, and %.0f us to "
-               "make rows of\n",
+               "answer (the paper: 0.6 to 0.74 %%), and %.0f us to make rows of\n",
                (unsigned long long) n.texts, (unsigned long long) n.computed, 1e6 * e->bench.release_seconds / texts,
                100 * overhead(e), 1e6 * n.rows_seconds / texts);
     }
@@ -850,14 +1090,15 @@ static cmif_code choose(evaluation *e, const char *name, char chosen[static PATH
 
 static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err *err)
 {
-    if (count != 1) {
-        return cmif_fail(
-            err, CMIF_E_RANGE,
-            "which task? eval takes one: sst2, subjectivity, qnli, mrpc, sst2-zero-shot, chat, xsum, or FILE.tsv");
-    }
-    if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && !cmif_eval_is_text(argv[0]) && !strchr(argv[0], '.')) {
+    if (count != 1 && !(count == 2 && !strcmp(argv[0], "similarity"))) {
         return cmif_fail(err, CMIF_E_RANGE,
-                         "there is no such task: eval takes sst2, subjectivity, qnli, mrpc, sst2-zero-shot, chat, "
+                         "which task? eval takes one: sst2, subjectivity, qnli, mrpc, similarity, sst2-zero-shot, chat, "
+                         "xsum, or FILE.tsv");
+    }
+    if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && !cmif_eval_is_text(argv[0]) &&
+        strcmp(argv[0], "similarity") != 0 && !strchr(argv[0], '.')) {
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "there is no such task: eval takes sst2, subjectivity, qnli, mrpc, similarity, sst2-zero-shot, chat, "
                          "xsum, or FILE.tsv");
     }
     if (strcmp(setting, "I") != 0 && strcmp(setting, "A") != 0) {
@@ -896,7 +1137,7 @@ int cmif_eval(int argc, char **argv)
         exit_code = cmif_report_usage(&err);
         goto done;
     }
-    if (cmif_eval_is_text(argv[0])) {
+    if (cmif_eval_is_text(argv[0]) || !strcmp(argv[0], "similarity")) {
         const cmif_eval_options o = {.model         = model,
                                      .data          = data,
                                      .policies      = policies,
@@ -907,16 +1148,20 @@ int cmif_eval(int argc, char **argv)
                                      .epsilon_count = e.epsilon_count,
                                      .limit         = limit,
                                      .threads       = threads,
+                                     .seeds         = seeds,
+                                     .block_seeds   = block_seeds,
                                      .again         = again};
-        exit_code                 = cmif_eval_text(argv[0], &o);
+        exit_code = cmif_eval_is_text(argv[0]) ? cmif_eval_text(argv[0], &o) : cmif_eval_similarity(rest > 1 ? argv[1] : NULL, &o);
         goto done;
     }
+    attacks = attacks || goals;
     e.met   = true;
     e.goals = goals ? json_array() : NULL;
     e.lines = calloc(CELLS_MAX, sizeof *e.lines);
     rc      = e.lines ? CMIF_OK : cmif_fail(&err, CMIF_E_MEMORY, "no memory for the table");
     rc      = rc == CMIF_OK ? cmif_tables_open(data, &e.tables, &err) : rc;
     rc      = rc == CMIF_OK ? choose(&e, argv[0], chosen, &err) : rc;
+    snprintf(e.tables.model, sizeof e.tables.model, "%s", chosen);
     e.bench = (cmif_bench){.tables = &e.tables, .again = again, .threads = threads};
     rc      = rc == CMIF_OK ? cmif_runner_open(chosen, threads, &e.bench.runner, &err) : rc;
     rc      = rc == CMIF_OK ? model_labels(&e, &err) : rc;
@@ -928,6 +1173,9 @@ int cmif_eval(int argc, char **argv)
     }
     if (rc == CMIF_OK && !export_path) {
         print_table(&e);
+        if (attacks) {
+            print_leaks(&e);
+        }
         if (!cmif_quiet) {
             print_time(&e);
         }
@@ -952,6 +1200,7 @@ done:
     free(e.bench.train_truth);
     free(e.epsilon_text);
     json_decref(e.goals);
+    cmif_leaks_wipe(&e.leaks);
     cmif_linear_free(e.bench.head);
     cmif_task_wipe(&e.whole);
     cmif_task_wipe(&e.other);
