@@ -40,8 +40,13 @@ cmif_code cmif_bench_name(cmif_bench *b, cmif_err *err)
     EVP_MD_CTX *sha = EVP_MD_CTX_new();
     bool        ok  = sha && EVP_DigestInit_ex(sha, EVP_sha256(), NULL) &&
               EVP_DigestUpdate(sha, cmif_runner_client(b->runner)->model_id, 32) &&
-              EVP_DigestUpdate(sha, b->adapted ? "A" : "I", 1) && hash_task(sha, b->task, b->truth) &&
-              hash_task(sha, b->train, b->train_truth) && EVP_DigestFinal_ex(sha, hash, NULL);
+              EVP_DigestUpdate(sha,
+                               b->similarity ? "S"
+                               : b->adapted  ? "A"
+                                             : "I",
+                               1) &&
+              hash_task(sha, b->task, b->truth) && hash_task(sha, b->train, b->train_truth) &&
+              EVP_DigestFinal_ex(sha, hash, NULL);
     EVP_MD_CTX_free(sha);
     if (!ok) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a hash");
@@ -67,6 +72,17 @@ static cmif_code kept_path(const cmif_bench *b, const cmif_cell *cell, const cmi
                : cmif_fail(err, CMIF_E_IO, "the cache folder's name is too long");
 }
 
+enum { MICRO = 1000000 };
+
+static void put(const cmif_bench *b, cmif_trial *t, size_t i, int32_t value)
+{
+    if (b->similarity) {
+        t->cosines[i] = value;
+    } else {
+        t->labels[i] = (uint8_t) value;
+    }
+}
+
 /* What an earlier command finished; what is not as it should be is as if it were not there. */
 static void take_kept(const cmif_bench *b, const char *path, cmif_block_seed *s, size_t wanted)
 {
@@ -81,8 +97,9 @@ static void take_kept(const cmif_bench *b, const char *path, cmif_block_seed *s,
                   json_unpack(json_array_get(words, r), "[I, I, I]", &drawn, &passed, &unknown) == 0;
         for (size_t i = 0; ok && i < n; i++) {
             json_t *label = json_array_get(run, i);
-            ok            = json_is_integer(label) && json_integer_value(label) >= 0 && json_integer_value(label) < 256;
-            t->labels[i]  = (uint8_t) json_integer_value(label);
+            ok            = json_is_integer(label) && json_integer_value(label) >= (b->similarity ? -MICRO : 0) &&
+                 json_integer_value(label) <= (b->similarity ? MICRO : 255);
+            put(b, t, i, ok ? (int32_t) json_integer_value(label) : 0);
         }
         if (!ok) {
             break;
@@ -103,7 +120,7 @@ static cmif_code keep(const cmif_bench *b, const char *path, const cmif_block_se
         const cmif_trial *t   = &s->trials[r];
         json_t           *run = json_array();
         for (size_t i = 0; i < b->task->count; i++) {
-            json_array_append_new(run, json_integer(t->labels[i]));
+            json_array_append_new(run, json_integer(b->similarity ? t->cosines[i] : t->labels[i]));
         }
         json_array_append_new(labels, run);
         json_array_append_new(
@@ -225,7 +242,10 @@ static cmif_code run_once(cmif_bench *b, cmif_guard *guard, cmif_bayes *bayes, c
     rc = rc == CMIF_OK ? send_all(b, guard, bayes, b->task, what, &tickets, err) : rc;
     for (size_t i = 0; rc == CMIF_OK && i < b->task->count; i++) {
         look(b, b->task, tickets, i, seen);
-        t->labels[i] = head ? cmif_linear_label(head, seen) : best_of(seen, width);
+        put(b, t, i,
+            b->similarity ? (int32_t) lround(MICRO * (double) seen[2 * width])
+            : head        ? cmif_linear_label(head, seen)
+                          : best_of(seen, width));
     }
     t->drawn   = guard->totals.draws - before.draws;
     t->passed  = guard->totals.passed - before.passed;
@@ -487,8 +507,11 @@ cmif_code cmif_cell_run(cmif_bench *b, cmif_cell *cell, size_t seeds, size_t tri
         s->seed            = i + 1;
         s->trials          = calloc(trials, sizeof *s->trials);
         for (size_t r = 0; s->trials && r < trials; r++) {
-            s->trials[r].labels = calloc(b->task->count, 1);
-            rc = s->trials[r].labels ? rc : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu labels", b->task->count);
+            s->trials[r].labels  = calloc(b->task->count, 1);
+            s->trials[r].cosines = b->similarity ? calloc(b->task->count, sizeof *s->trials[r].cosines) : NULL;
+            rc                   = s->trials[r].labels && (s->trials[r].cosines || !b->similarity)
+                                       ? rc
+                                       : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu labels", b->task->count);
         }
         rc = s->trials ? rc : cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu runs", trials);
         if (rc == CMIF_OK) {
@@ -501,11 +524,28 @@ cmif_code cmif_cell_run(cmif_bench *b, cmif_cell *cell, size_t seeds, size_t tri
     return rc;
 }
 
+/* How far two runs order the same pairs alike. */
+static cmif_code agree(const int32_t *a, const int32_t *b, size_t count, double *out, cmif_err *err)
+{
+    double *x = calloc(2 * count, sizeof *x);
+    if (!x) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu cosines", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        x[i]         = a[i];
+        x[count + i] = b[i];
+    }
+    cmif_code rc = cmif_pair_spearman(x, x + count, count, out, err);
+    free(x);
+    return rc;
+}
+
 cmif_code cmif_cell_sum(const cmif_bench *b, cmif_cell *cell, cmif_err *err)
 {
     const size_t n     = b->task->count;
     size_t       count = 0, at = 0;
     uint64_t     passed = 0, words = 0;
+    cmif_code    rc = CMIF_OK;
     for (size_t s = 0; s < cell->count; s++) {
         count += cell->blocks[s].count;
     }
@@ -520,10 +560,13 @@ cmif_code cmif_cell_sum(const cmif_bench *b, cmif_cell *cell, cmif_err *err)
             const cmif_trial *t = &cell->blocks[s].trials[r];
             passed += t->passed;
             words += t->drawn + t->passed + t->unknown;
-            for (size_t i = 0; i < n; i++) {
+            for (size_t i = 0; i < n && !b->similarity; i++) {
                 bool right = t->labels[i] == b->truth[i];
                 runs[at] += right ? 1.0 / (double) n : 0;
                 cell->shares[i] += right ? 1.0 / (double) count : 0;
+            }
+            if (rc == CMIF_OK && b->similarity) {
+                rc = agree(b->clean ? b->clean : t->cosines, t->cosines, n, &runs[at], err);
             }
         }
     }
@@ -532,7 +575,7 @@ cmif_code cmif_cell_sum(const cmif_bench *b, cmif_cell *cell, cmif_err *err)
     cell->sd       = mean.sd;
     cell->clear    = cell->arm ? words ? (double) passed / (double) words : NAN : 1;
     free(runs);
-    return CMIF_OK;
+    return rc;
 }
 
 void cmif_cell_wipe(cmif_cell *cell)
@@ -540,6 +583,7 @@ void cmif_cell_wipe(cmif_cell *cell)
     for (size_t s = 0; s < cell->count; s++) {
         for (size_t r = 0; r < cell->blocks[s].count; r++) {
             free(cell->blocks[s].trials[r].labels);
+            free(cell->blocks[s].trials[r].cosines);
         }
         free(cell->blocks[s].trials);
     }

@@ -15,6 +15,7 @@
 
 typedef struct cmif_trial { /* one run over all examples */
     uint8_t *labels;        /* [examples] what the model said */
+    int32_t *cosines;       /* [examples] of bench->similarity: of the two texts of a pair, in millionths */
     uint64_t drawn, passed, unknown; /* words */
 } cmif_trial;
 
@@ -51,6 +52,8 @@ typedef struct cmif_bench { /* what all cells share */
     cmif_linear     *head;     /* of setting I, once made */
     char             name[65]; /* hash of model, setting, examples and truth */
     bool             again;    /* earlier runs do not count */
+    bool             similarity; /* the model gives vectors of pairs: a cell's accuracy is Spearman's correlation of their cosines with */
+    const int32_t   *clean;    /* [examples] those of the text as it is; NULL: itself */
     const char      *tuned;    /* a folder with a model for each cell (cmif_cell_file), in place of the runner's; NULL: none */
     uint32_t         threads;  /* of their servers, as of cmif_runner_open */
     cmif_runner_counts before; /* of servers of tuned models that are closed */
