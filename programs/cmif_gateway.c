@@ -1,92 +1,59 @@
 /* cmif-gateway - OpenAI's API on this machine: what a program sends is sanitized before it leaves, what comes back is
  * restored. */
-#include "cmif_client.h"
+#include "cmif_gateway_config.h"
+#include "cmif_gateway_models.h"
+#include "cmif_gateway_policies.h"
+#include "cmif_systemd.h"
 
-#include "gateway/http.h"
-#include "gateway/split.h"
+#include "gateway/access.h"
 #include "secret/secret.h"
 
 #include <event2/event.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <time.h>
 
-#define DRAIN_SECONDS 30
+enum { DRAIN_SECONDS = 30, EVENTS_MAX = 6 };
 
 static struct {
-    const char         *listen, *upstream, *name, *key_file, *keys;
-    cmif_client_options there; /* of a split model; model, pin and ca are an upstream's, too */
-    uint32_t            conversations, idle, silence;
-    bool                fields;
-} o = {.listen        = "127.0.0.1:8800",
-       .there         = {.rows = "plain", .peer_fresh = CMIF_CLIENT_FRESH, .sessions = 4},
-       .conversations = 1000,
-       .idle          = 3600,
-       .silence       = 120};
+    int                 argc;
+    char              **argv;
+    cmif_gateway_config config; /* what we were started with */
+    struct event_base  *base;
+    cmif_policies      *policies; /* of now */
+    cmif_models        *models;
+    cmif_gateway       *gateway;
+    struct event       *events[EVENTS_MAX], *drain_tick; /* the last: NULL: nobody has asked us to end */
+    size_t              event_count;
+    int                 drain_ticks;
+    bool                server_ended; /* a private one */
+} the;
 
-static const cmif_option options[] = {
-    {'m', "model", "MODEL", CMIF_OPTION_TEXT, &o.there.model, 0, 0, "a split model, as in cmif run; or the upstream's"},
-    {0, "name", "NAME", CMIF_OPTION_TEXT, &o.name, 0, 0, "what programs call it here (default: the same)"},
-    {0, "server", "ADDR", CMIF_OPTION_TEXT, &o.there.server, 0, 0,
-     "HOST:PORT or unix:PATH (default: a private server)"},
-    {0, "upstream", "URL", CMIF_OPTION_TEXT, &o.upstream, 0, 0, "instead: OpenAI-compatible, http://127.0.0.1:8000/v1"},
-    {0, "key-file", "FILE", CMIF_OPTION_TEXT, &o.key_file, 0, 0, "the upstream's API key, one line"},
-    {0, "pin", "sha256:HEX", CMIF_OPTION_TEXT, &o.there.pin, 0, 0, "either's certificate, or who signed it"},
-    {0, "ca", "FILE", CMIF_OPTION_TEXT, &o.there.ca, 0, 0, NULL},
-    {0, "cert", "FILE", CMIF_OPTION_TEXT, &o.there.cert, 0, 0, "our own certificate and key, if the server asks"},
-    {0, "key", "FILE", CMIF_OPTION_TEXT, &o.there.key, 0, 0, NULL},
-    {0, "peer-policy", "FILE", CMIF_OPTION_TEXT, &o.there.peer_policy, 0, 0, "what the server must prove, how often"},
-    {0, "peer-fresh", "MINUTES", CMIF_OPTION_COUNT, &o.there.peer_fresh, 0, 10080, NULL},
-    {0, "sessions", "N", CMIF_OPTION_COUNT, &o.there.sessions, 1, 256,
-     "answers at once (default 4); tokens of each; all cores"},
-    {0, "context", "N", CMIF_OPTION_COUNT, &o.there.context, 8, 1 << 24, NULL},
-    {0, "threads", "N", CMIF_OPTION_COUNT, &o.there.threads, 1, 1024, NULL},
-    CMIF_GUARD_OPTIONS(o.there.guard),
-    {0, "listen", "HOST:PORT", CMIF_OPTION_TEXT, &o.listen, 0, 0, "for programs (default 127.0.0.1:8800)"},
-    {0, "keys", "FILE", CMIF_OPTION_TEXT, &o.keys, 0, 0, "who may use it: lines NAME sha256:HEX of their keys"},
-    {0, "conversations", "N", CMIF_OPTION_COUNT, &o.conversations, 1, 100000,
-     "kept (default 1000), while used (default 3600)"},
-    {0, "idle", "SECONDS", CMIF_OPTION_COUNT, &o.idle, 1, 1 << 30, NULL},
-    {0, "silence", "SECONDS", CMIF_OPTION_COUNT, &o.silence, 1, 86400, "give up what says nothing (default 120)"},
-    {0, "fields", NULL, CMIF_OPTION_FLAG, &o.fields, 0, 0, "print what becomes of each field of a request"},
-};
-static const cmif_command command = {
-    .name         = "cmif-gateway",
-    .args         = "-m MODEL [--server ADDR | --upstream URL] [options]",
-    .summary      = "OpenAI's API on this machine, in front of a server that sees sanitized text only",
-    .options      = options,
-    .option_count = sizeof options / sizeof *options,
-    .notes = "Set base_url of any OpenAI program to http://127.0.0.1:8800/v1. Which fields are sanitized, passed or "
-             "refused: docs/api.md.\n"
-             "SIGTERM lets running answers end. Exit code: 0 ended as asked, 1 failed, 2 wrong usage.\n"};
-
-static struct event_base *base;
-static cmif_gateway      *gateway;
-static struct event      *drain_tick; /* NULL: nobody has asked us to end */
-static int                drain_ticks;
-static bool               server_gone; /* the private one */
+/* ---- the end ---- */
 
 static void on_drain(evutil_socket_t fd, short what, void *context)
 {
     (void) fd, (void) what, (void) context;
-    if (cmif_gateway_busy(gateway) == 0 || ++drain_ticks > 10 * DRAIN_SECONDS) {
-        event_base_loopbreak(base);
+    if (cmif_gateway_busy(the.gateway) == 0 || ++the.drain_ticks > 10 * DRAIN_SECONDS) {
+        event_base_loopbreak(the.base);
     }
 }
 
 static void drain(void)
 {
     static const struct timeval tick  = {.tv_usec = 100000};
-    const bool                  again = drain_tick != NULL;
-    drain_tick                        = again ? drain_tick : event_new(base, -1, EV_PERSIST, on_drain, NULL);
-    cmif_gateway_drain(gateway);
-    if (again || !drain_tick || event_add(drain_tick, &tick) != 0) {
-        event_base_loopbreak(base); /* the second signal does not wait */
+    const bool                  again = the.drain_tick != NULL;
+    the.drain_tick                    = again ? the.drain_tick : event_new(the.base, -1, EV_PERSIST, on_drain, NULL);
+    cmif_systemd_say("STOPPING=1");
+    cmif_gateway_drain(the.gateway);
+    if (again || !the.drain_tick || event_add(the.drain_tick, &tick) != 0) {
+        event_base_loopbreak(the.base); /* the second signal does not wait */
     }
 }
 
-static void on_signal(evutil_socket_t fd, short what, void *context)
+static void on_end(evutil_socket_t fd, short what, void *context)
 {
     (void) fd, (void) what, (void) context;
     drain();
@@ -95,16 +62,79 @@ static void on_signal(evutil_socket_t fd, short what, void *context)
 /* Nobody but us can start a private server again, and whoever looks after us starts both. */
 static void on_child(evutil_socket_t fd, short what, void *context)
 {
-    const cmif_client *client = context;
-    siginfo_t          ended  = {0};
-    (void) fd, (void) what;
-    if (client->server && !server_gone &&
-        waitid(P_PID, (id_t) cmif_private_server_pid(client->server), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-        ended.si_pid) {
-        server_gone = true;
+    (void) fd, (void) what, (void) context;
+    if (!the.server_ended && cmif_models_server_ended(the.models)) {
+        the.server_ended = true;
         drain();
     }
 }
+
+static void on_second(evutil_socket_t fd, short what, void *context)
+{
+    (void) fd, (void) what, (void) context;
+    cmif_policies_sweep();
+}
+
+static void on_watchdog(evutil_socket_t fd, short what, void *context)
+{
+    (void) fd, (void) what, (void) context;
+    cmif_systemd_say("WATCHDOG=1");
+}
+
+/* ---- keys, certificate and policies, once more ---- */
+
+static void rules_of(const cmif_gateway_config *config, cmif_policies *policies, cmif_gateway_rules *rules)
+{
+    *rules = (cmif_gateway_rules){.keys_file = config->keys, .tls_cert = config->tls_cert, .tls_key = config->tls_key};
+    cmif_policies_rules(policies, rules);
+}
+
+/* All of it or nothing. */
+static cmif_code reload(const char **waits, cmif_err *err)
+{
+    cmif_gateway_config config = {0};
+    cmif_gateway_rules  rules;
+    cmif_policies      *policies = NULL;
+    cmif_code           rc       = cmif_gateway_config_read(the.argc, the.argv, &config, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_policies_open(&config, the.policies, &policies, err);
+    }
+    if (rc == CMIF_OK) {
+        rules_of(&config, policies, &rules);
+        rc = cmif_gateway_reload(the.gateway, &rules, err);
+    }
+    if (rc == CMIF_OK) {
+        *waits            = cmif_gateway_config_fixed(&the.config, &config);
+        cmif_policies *of = the.policies;
+        the.policies      = policies;
+        policies          = of;
+    }
+    cmif_policies_free(policies);
+    cmif_gateway_config_wipe(&config);
+    return rc;
+}
+
+static void on_reload(evutil_socket_t fd, short what, void *context)
+{
+    cmif_err        err   = {0};
+    const char     *waits = NULL;
+    char            state[64];
+    struct timespec now;
+    (void) fd, (void) what, (void) context;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
+             (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    cmif_systemd_say(state);
+    if (reload(&waits, &err) != CMIF_OK) {
+        fprintf(stderr, "cmif-gateway: all stays as it was: %s\n", err.text);
+    } else {
+        fprintf(stderr, "cmif-gateway: keys, certificate and policies were read again%s%s%s\n", waits ? "; '" : "",
+                waits ? waits : "", waits ? "' has changed, too, which takes a new start" : "");
+    }
+    cmif_systemd_say("READY=1");
+}
+
+/* ---- the start ---- */
 
 static cmif_code split_address(char *text, const char **host, uint16_t *port, cmif_err *err)
 {
@@ -123,196 +153,161 @@ static cmif_code split_address(char *text, const char **host, uint16_t *port, cm
     return CMIF_OK;
 }
 
-static cmif_code open_session(void *client, cmif_session **out, cmif_err *err)
+static void add_event(int number, event_callback_fn call, uint64_t every_us, cmif_code *rc, cmif_err *err)
 {
-    return cmif_client_session(client, out, err);
+    const struct timeval every = {.tv_sec  = (time_t) (every_us / 1000000),
+                                  .tv_usec = (suseconds_t) (every_us % 1000000)};
+    if (*rc == CMIF_OK) {
+        struct event *e = event_new(the.base, number, number < 0 ? EV_PERSIST : EV_SIGNAL | EV_PERSIST, call, NULL);
+        if (!e || event_add(e, number < 0 ? &every : NULL) != 0) {
+            *rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for signals");
+        }
+        the.events[the.event_count++] = e;
+    }
 }
 
-/* What -m says, for programs: the last part of a path, without .gguf. */
-static void model_name(char out[static 256])
+static void print_ready(void)
 {
-    const char *model = o.there.model, *end = model + strlen(model);
-    while (end > model + 1 && end[-1] == '/') {
-        end--;
+    const char          *address = cmif_gateway_address(the.gateway);
+    cmif_gateway_options about;
+    cmif_gateway_rules   rules;
+    cmif_models_list(the.models, &about);
+    rules_of(&the.config, the.policies, &rules);
+    printf("ready http%s://%s%s%s:%u/v1 model ", the.config.tls_cert ? "s" : "", strchr(address, ':') ? "[" : "",
+           address, strchr(address, ':') ? "]" : "", cmif_gateway_port(the.gateway));
+    for (size_t i = 0; i < about.upstream_count; i++) {
+        printf("%s%s", i ? ", " : "", about.upstreams[i]->model);
     }
-    const char *from = end;
-    while (from > model && from[-1] != '/') {
-        from--;
+    printf(" policy %s\n", rules.policies[0]->name);
+    fflush(stdout);
+    if (!the.config.tls_cert && !cmif_access_loopback(address)) {
+        fprintf(stderr,
+                "cmif-gateway: on %s without TLS: keys and what people write cross the network as they are; give "
+                "--tls-cert and --tls-key, or keep that network private\n",
+                address);
     }
-    if (end - from > 5 && !strncmp(end - 5, ".gguf", 5)) {
-        end -= 5;
-    }
-    snprintf(out, 256, "%.*s", (int) (end - from), from);
 }
 
-static cmif_code open_upstream(cmif_client *client, cmif_upstream **out, cmif_err *err)
+static cmif_code listen_and_serve(cmif_gateway_options *about, cmif_err *err)
 {
-    char                name[256];
-    cmif_openai_options there = {.url             = o.upstream,
-                                 .model           = o.there.model,
-                                 .name            = o.name,
-                                 .key_file        = o.key_file,
-                                 .pin             = o.there.pin,
-                                 .ca              = o.there.ca,
-                                 .silence_seconds = o.silence};
-    if (o.upstream) {
-        return cmif_openai_new(base, &there, out, err);
+    const uint64_t watchdog = cmif_systemd_watchdog();
+    cmif_code      rc       = cmif_systemd_socket(&about->listening, err);
+    rc                      = rc == CMIF_OK ? cmif_gateway_new(about, &the.gateway, err) : rc;
+    add_event(SIGTERM, on_end, 0, &rc, err);
+    add_event(SIGINT, on_end, 0, &rc, err);
+    add_event(SIGHUP, on_reload, 0, &rc, err);
+    add_event(SIGCHLD, on_child, 0, &rc, err);
+    add_event(-1, on_second, 1000000, &rc, err);
+    if (watchdog) {
+        add_event(-1, on_watchdog, watchdog / 3 + 1, &rc, err);
     }
-    model_name(name);
-    const cmif_split_options split = {.name         = o.name ? o.name : name,
-                                      .model_id     = client->model_id,
-                                      .tokenizer    = client->tokenizer,
-                                      .chat         = client->chat,
-                                      .no_chat      = client->no_chat.text,
-                                      .first        = client->session,
-                                      .open         = open_session,
-                                      .context      = client,
-                                      .sessions     = o.there.sessions,
-                                      .wait_seconds = o.silence};
-    cmif_code                rc    = cmif_split_new(base, &split, out, err);
-    client->session                = rc == CMIF_OK ? NULL : client->session;
+    if (rc == CMIF_OK) {
+        print_ready();
+        cmif_systemd_say("READY=1");
+        if (event_base_dispatch(the.base) < 0) {
+            rc = cmif_fail(err, CMIF_E_IO, "the event loop failed");
+        } else if (the.server_ended) {
+            rc = cmif_fail(err, CMIF_E_IO, "the private server has ended, and so does the gateway: start it again");
+        }
+    }
     return rc;
 }
 
-static cmif_code serve(cmif_client *client, cmif_err *err)
+static void print_config(const cmif_gateway_options *about)
 {
-    char                 address[256], name[24], guarantee[768], receipts[PATH_MAX];
-    const cmif_guard    *guard   = &client->guard;
-    cmif_gateway_options about   = {.keys_file = o.keys,
-                                    .policy    = o.there.guard.policy ? o.there.guard.policy : "topics",
-                                    .guarantee = guarantee,
-                                    .books     = &guard->books,
-                                    .receipts  = guard->books.ledger ? receipts : NULL};
-    cmif_talks_options   talks   = {.policy       = guard->policy,
-                                    .lists        = guard->lists,
-                                    .table        = guard->table,
-                                    .certificate  = guard->certificate,
-                                    .no_guarantee = guard->no_guarantee,
-                                    .books        = &client->guard.books,
-                                    .most         = o.conversations,
-                                    .idle_seconds = o.idle};
-    struct event        *ends[3] = {NULL, NULL, NULL};
-    cmif_code            rc      = CMIF_OK;
+    printf("listen http%s://%s port %u%s%s\n", the.config.tls_cert ? "s" : "", about->address, about->port,
+           the.config.keys ? ", keys " : ", for programs of this machine", the.config.keys ? the.config.keys : "");
+    cmif_policies_print(the.policies);
+    cmif_models_print(the.models);
+}
 
-    if (snprintf(address, sizeof address, "%s", o.listen) >= (int) sizeof address) {
+static cmif_code run(cmif_err *err)
+{
+    char                 address[256], receipts[PATH_MAX];
+    cmif_gateway_options about = {.request_seconds = the.config.silence};
+    cmif_code            rc    = CMIF_OK;
+
+    if (snprintf(address, sizeof address, "%s", the.config.listen) >= (int) sizeof address) {
         return cmif_fail(err, CMIF_E_RANGE, "--listen is too long");
     }
-    cmif_guard_sentence(guard, guarantee, sizeof guarantee);
     rc = split_address(address, &about.address, &about.port, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_policies_open(&the.config, NULL, &the.policies, err);
+    }
+    the.base = about.base = event_base_new();
+    if (rc == CMIF_OK && !the.base) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no event loop");
+    }
+    if (rc == CMIF_OK) {
+        rules_of(&the.config, the.policies, &about.rules);
+        rc = cmif_gateway_check(&about, err); /* before a server is started: a refusal costs no time */
+    }
+    if (rc == CMIF_OK) {
+        rc = cmif_models_open(the.base, &the.config, !the.config.check, &the.models, err);
+    }
+    if (rc == CMIF_OK && the.config.check) {
+        print_config(&about);
+        return CMIF_OK;
+    }
     if (rc == CMIF_OK) {
         rc = cmif_data_folder(receipts, err); /* at most PATH_MAX / 2 bytes */
         strcat(receipts, "/receipts/receipts.jsonl");
     }
-    base = event_base_new();
-    if (rc == CMIF_OK && !base) {
-        rc = cmif_fail(err, CMIF_E_MEMORY, "no event loop");
-    }
     if (rc == CMIF_OK) {
-        rc = cmif_talks_new(&talks, &about.talks, err);
-    }
-    if (rc == CMIF_OK) {
-        rc = open_upstream(client, &about.upstreams[0], err);
-    }
-    if (rc == CMIF_OK) {
-        about.base           = base;
-        about.upstream_count = 1;
-        rc                   = cmif_gateway_new(&about, &gateway, err);
-    }
-    for (int i = 0; i < 3 && rc == CMIF_OK; i++) {
-        static const int signals[] = {SIGTERM, SIGINT, SIGCHLD};
-        ends[i]                    = evsignal_new(base, signals[i], i < 2 ? on_signal : on_child, client);
-        if (!ends[i] || event_add(ends[i], NULL) != 0) {
-            rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for signals");
-        }
-    }
-    if (rc == CMIF_OK) {
-        snprintf(name, sizeof name, strchr(about.address, ':') ? "[%s]" : "%s", about.address);
-        printf("ready http://%s:%u/v1 model %s policy %s\n", name, cmif_gateway_port(gateway),
-               about.upstreams[0]->model, about.policy);
-        fflush(stdout);
-        if (event_base_dispatch(base) < 0) {
-            rc = cmif_fail(err, CMIF_E_IO, "the event loop failed");
-        } else if (server_gone) {
-            rc = cmif_fail(err, CMIF_E_IO, "the private server has ended, and so does the gateway: start it again");
-        }
-    }
-    cmif_gateway_free(gateway);
-    if (about.upstreams[0]) {
-        about.upstreams[0]->kind->free(about.upstreams[0]);
-    }
-    cmif_talks_free(about.talks);
-    for (int i = 0; i < 3; i++) {
-        if (ends[i]) {
-            event_free(ends[i]);
-        }
-    }
-    if (drain_tick) {
-        event_free(drain_tick);
-    }
-    if (base) {
-        event_base_free(base);
+        cmif_models_list(the.models, &about);
+        about.receipts = about.rules.policies[0]->books->ledger ? receipts : NULL;
+        rc             = listen_and_serve(&about, err);
     }
     return rc;
 }
 
-/* What belongs to one kind of server is not silently ignored with the other. */
-static cmif_code check(int rest, cmif_err *err)
+static void end(void)
 {
-    const cmif_client_options *c = &o.there;
-    if (rest > 0) {
-        return cmif_fail(err, CMIF_E_RANGE, "the gateway takes options only");
+    cmif_gateway_free(the.gateway);
+    cmif_models_free(the.models);
+    cmif_policies_free(the.policies);
+    for (size_t i = 0; i < the.event_count; i++) {
+        if (the.events[i]) {
+            event_free(the.events[i]);
+        }
     }
-    if (!c->model) {
-        return cmif_fail(err, CMIF_E_RANGE, "which model? Give -m MODEL, with --upstream URL the name of one there");
+    if (the.drain_tick) {
+        event_free(the.drain_tick);
     }
-    if (c->guard.policy && !strcmp(c->guard.policy, "channel")) {
-        return cmif_fail(err, CMIF_E_RANGE,
-                         "--policy channel is for measuring: choose names, topics, words, none, or a file");
+    if (the.base) {
+        event_base_free(the.base);
     }
-    if (o.name && (!*o.name || strlen(o.name) > 255)) {
-        return cmif_fail(err, CMIF_E_RANGE, "--name takes a name of at most 255 bytes");
-    }
-    if (!o.upstream) {
-        return o.key_file ? cmif_fail(err, CMIF_E_RANGE, "--key-file is an upstream's: it needs --upstream URL")
-                          : cmif_client_check(c, err);
-    }
-    return c->server || c->cert || c->key || c->peer_policy || c->context || c->threads
-               ? cmif_fail(err, CMIF_E_RANGE,
-                           "--upstream takes no --server, --cert, --key, --peer-policy, --context or --threads: those "
-                           "are for a split model's server")
-               : CMIF_OK;
+    cmif_gateway_config_wipe(&the.config);
 }
 
 int main(int argc, char **argv)
 {
-    cmif_err    err    = {0};
-    cmif_client client = {0};
-    int         rest   = 0;
+    cmif_err err = {0};
 
     cmif_secret_harden_process();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a disk with a limit is a full one */
-    cmif_code rc = cmif_options_parse(&command, argc - 1, argv + 1, &rest, &err);
+    the.argc     = argc - 1;
+    the.argv     = argv + 1;
+    cmif_code rc = cmif_gateway_config_read(the.argc, the.argv, &the.config, &err);
     if (rc == CMIF_E_CANCELLED) {
         return 0;
     }
-    if (rc == CMIF_OK && o.fields) {
+    if (rc == CMIF_OK && the.config.fields) {
         cmif_fields_print(stdout);
         return fflush(stdout) == 0 ? 0 : 1;
     }
-    rc = rc == CMIF_OK ? check(rest, &err) : rc;
-    if (rc != CMIF_OK) {
-        fprintf(stderr, "cmif-gateway: %s\n", err.text);
-        return 2;
+    const bool told  = rc == CMIF_OK; /* what we were told makes sense */
+    const bool check = told && the.config.check;
+    if (told) {
+        rc = run(&err);
     }
-    rc = o.upstream ? cmif_guard_open(&o.there.guard, true, &client.guard, &err)
-                    : cmif_client_open(&o.there, &client, &err);
-    if (rc == CMIF_OK) {
-        rc = serve(&client, &err);
+    end();
+    if (rc == CMIF_OK && fflush(stdout) != 0) {
+        rc = cmif_fail(&err, CMIF_E_IO, "cannot write to standard output");
     }
-    cmif_client_close(&client);
     if (rc != CMIF_OK && *err.text) {
         fprintf(stderr, "cmif-gateway: %s\n", err.text);
     }
-    return rc == CMIF_OK ? 0 : rc == CMIF_E_RANGE ? 2 : 1;
+    return rc == CMIF_OK ? 0 : !told || check || rc == CMIF_E_RANGE ? 2 : 1;
 }

@@ -60,7 +60,8 @@ cmif_code cmif_guard_check(const cmif_guard_options *o, cmif_err *err)
         return cmif_fail(err, CMIF_E_RANGE, "--policy %s knows no stop words: leave out --stop-words", name);
     }
     bool protect = o->stop_words && !strcmp(o->stop_words, "protect");
-    if ((o->channel || o->no_guarantee) && ((!strcmp(name, "names") && !protect) || !strcmp(name, "none"))) {
+    if (!o->several && (o->channel || o->no_guarantee) &&
+        ((!strcmp(name, "names") && !protect) || !strcmp(name, "none"))) {
         return cmif_fail(err, CMIF_E_RANGE, "--policy %s sends nothing through a channel: leave out --%s", name,
                          o->channel ? "channel" : "no-guarantee");
     }
@@ -120,7 +121,7 @@ cmif_code cmif_guard_open(const cmif_guard_options *o, bool books, cmif_guard *g
                                     !strcmp(o->stop_words, "protect") ? CMIF_ACTION_CHANNEL : CMIF_ACTION_PASS, err);
     }
     bool drawn = g->kind == CMIF_GUARD_CHANNEL || (rc == CMIF_OK && g->policy && draws(g->policy));
-    if (rc == CMIF_OK && !drawn && (o->channel || o->no_guarantee)) {
+    if (rc == CMIF_OK && !drawn && !o->several && (o->channel || o->no_guarantee)) {
         rc = cmif_fail(err, CMIF_E_RANGE, "this policy sends nothing through a channel: leave out --%s",
                        o->channel ? "channel" : "no-guarantee");
     }

@@ -18,6 +18,7 @@ typedef struct cmif_guard_options {
     const char *stop_words;   /* pass or protect; NULL: as the policy says */
     const char *channel;      /* NULL: the default table, where the policy needs one */
     bool        no_guarantee;
+    bool        several;      /* one of several policies: channel and no_guarantee are for those that draw */
 } cmif_guard_options;
 
 /* Lines of an option table; o is a cmif_guard_options with static storage. */

@@ -82,22 +82,22 @@ static cmif_code unknown_option(const cmif_command *command, const char *name, c
                : cmif_fail(err, CMIF_E_RANGE, "unknown option '--%s': '%s%s --help' lists them", name, CALLED(command));
 }
 
-static cmif_code take_value(const cmif_option *option, const char *text, cmif_err *err)
+/* shown: what the value stands behind, for messages. */
+static cmif_code take_value(const cmif_option *option, const char *shown, const char *text, cmif_err *err)
 {
-    char  *end       = NULL;
-    char   shown[48] = "";
-    double real      = 0;
+    char  *end  = NULL;
+    double real = 0;
 
     errno = 0;
-    if (option->letter) {
-        snprintf(shown, sizeof shown, "-%c", option->letter);
-    } else {
-        snprintf(shown, sizeof shown, "--%s", option->name);
-    }
     switch (option->kind) {
-    case CMIF_OPTION_FLAG:
-        *(bool *) option->value = true;
+    case CMIF_OPTION_FLAG: {
+        const bool yes = !text || !strcmp(text, "yes") || !strcmp(text, "1");
+        if (!yes && strcmp(text, "no") != 0 && strcmp(text, "0") != 0) {
+            return cmif_fail(err, CMIF_E_RANGE, "%s takes yes or no", shown);
+        }
+        *(bool *) option->value = yes;
         return CMIF_OK;
+    }
     case CMIF_OPTION_TEXT:
         *(const char **) option->value = text;
         return CMIF_OK;
@@ -142,6 +142,12 @@ static const cmif_option *find(const cmif_command *command, char letter, const c
 }
 
 cmif_code cmif_options_parse(const cmif_command *command, int argc, char **argv, int *rest, cmif_err *err)
+{
+    return cmif_options_take(command, argc, argv, rest, NULL, err);
+}
+
+cmif_code cmif_options_take(const cmif_command *command, int argc, char **argv, int *rest, cmif_option_source *sources,
+                            cmif_err *err)
 {
     int kept = 0;
 
@@ -195,13 +201,75 @@ cmif_code cmif_options_parse(const cmif_command *command, int argc, char **argv,
             }
             value = argv[++i];
         }
-        cmif_code rc = take_value(option, value, err);
+        char shown[48];
+        if (option->letter) {
+            snprintf(shown, sizeof shown, "-%c", option->letter);
+        } else {
+            snprintf(shown, sizeof shown, "--%s", option->name);
+        }
+        cmif_code rc = take_value(option, shown, value, err);
         if (rc != CMIF_OK) {
             return rc;
+        }
+        if (sources) {
+            sources[option - command->options] = CMIF_FROM_FLAG;
         }
     }
     *rest = kept;
     return CMIF_OK;
+}
+
+/* ---- environment and file ---- */
+
+static void twin(const char *name, char out[static 64])
+{
+    size_t used = (size_t) snprintf(out, 64, "CMIF_");
+    for (; *name && used < 63; name++) {
+        out[used++] = *name == '-' ? '_' : *name >= 'a' && *name <= 'z' ? (char) (*name - 'a' + 'A') : *name;
+    }
+    out[used] = '\0';
+}
+
+cmif_code cmif_options_environment(const cmif_command *command, cmif_option_source *sources, cmif_err *err)
+{
+    char      shown[64];
+    cmif_code rc = CMIF_OK;
+    for (size_t i = 0; i < command->option_count && rc == CMIF_OK; i++) {
+        twin(command->options[i].name, shown);
+        const char *value = getenv(shown);
+        if (value && *value && sources[i] < CMIF_FROM_ENVIRONMENT) {
+            rc         = take_value(&command->options[i], shown, value, err);
+            sources[i] = CMIF_FROM_ENVIRONMENT;
+        }
+    }
+    return rc;
+}
+
+size_t cmif_options_find(const cmif_command *command, const char *name)
+{
+    const cmif_option *option = find(command, 0, name, strlen(name));
+    return option ? (size_t) (option - command->options) : command->option_count;
+}
+
+cmif_code cmif_options_line(const cmif_command *command, const char *name, const char *value,
+                            cmif_option_source *sources, cmif_err *err)
+{
+    const char  *names[64];
+    size_t       count = 0;
+    const size_t i     = cmif_options_find(command, name);
+    if (i < command->option_count) {
+        if (sources[i] > CMIF_FROM_FILE) {
+            return CMIF_OK;
+        }
+        sources[i] = CMIF_FROM_FILE;
+        return take_value(&command->options[i], name, value, err);
+    }
+    for (; count < command->option_count && count < 64; count++) {
+        names[count] = command->options[count].name;
+    }
+    const char *word = cmif_printable_word(name), *near = word ? cmif_nearest(word, names, count) : NULL;
+    return cmif_fail(err, CMIF_E_RANGE, "no option is called %s%s%s%s%s%s", word ? "'" : "so", word ? word : "",
+                     word ? "'" : "", near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 void cmif_options_help(const cmif_command *command)

@@ -1,5 +1,8 @@
 /* cmif_options - the one option parser of cmif: a table per command gives parsing, help and error sentences.
  *
+ * A program may also take its options from the environment (--peer-policy: CMIF_PEER_POLICY) and from a file; it says so by keeping sources. Then a flag
+ * goes before the environment, and that before the file, in whatever order they are read.
+ *
  * Sees    the command line, which may hold a prompt: no message repeats an argument that does not look like an option. */
 #ifndef CMIF_PROGRAMS_CMIF_OPTIONS_H
 #define CMIF_PROGRAMS_CMIF_OPTIONS_H
@@ -40,6 +43,19 @@ typedef struct cmif_command {
  * argument; `--name value`, `--name=value`, `-nvalue` and `-n value` are understood.
  * Errors: RANGE (usage: the sentence names the option and what it takes); CANCELLED: help was asked for and printed. */
 CMIF_MUST_USE cmif_code cmif_options_parse(const cmif_command *command, int argc, char **argv, int *rest, cmif_err *err);
+
+typedef enum cmif_option_source { CMIF_FROM_DEFAULT = 0, CMIF_FROM_FILE, CMIF_FROM_ENVIRONMENT, CMIF_FROM_FLAG } cmif_option_source;
+
+/* The same, and says of each option of the table whether it was given: sources, option_count of them, the caller's. */
+CMIF_MUST_USE cmif_code cmif_options_take(const cmif_command *command, int argc, char **argv, int *rest, cmif_option_source *sources, cmif_err *err);
+/* The options that the environment has, each as its name in capitals behind CMIF_; an empty one is none. Values are borrowed from the environment.
+ * Errors: RANGE (names the variable). */
+CMIF_MUST_USE cmif_code cmif_options_environment(const cmif_command *command, cmif_option_source *sources, cmif_err *err);
+/* A line "name value" of a file; value is borrowed. What a higher source gave stays. A flag takes yes or no.
+ * Errors: RANGE (no such option: the nearest; the value). */
+CMIF_MUST_USE cmif_code cmif_options_line(const cmif_command *command, const char *name, const char *value, cmif_option_source *sources, cmif_err *err);
+/* The place of an option in the table, or option_count. */
+size_t cmif_options_find(const cmif_command *command, const char *name);
 
 void cmif_options_help(const cmif_command *command);
 

@@ -101,6 +101,10 @@ void cmif_front_metrics(cmif_gateway *g, struct evhttp_request *http)
 {
     static const char *const endpoints[] = {"chat", "completions", "embeddings"};
     struct evbuffer         *body        = evbuffer_new();
+    size_t                   talks       = 0;
+    for (size_t i = 0; i < g->options.rules.policy_count; i++) {
+        talks += cmif_talks_count(g->options.rules.policies[i]->talks);
+    }
     if (!body) {
         evhttp_send_reply(http, 500, "Internal Server Error", NULL);
         return;
@@ -115,7 +119,7 @@ void cmif_front_metrics(cmif_gateway *g, struct evhttp_request *http)
     evbuffer_add_printf(body,
                         "# TYPE cmif_requests_running gauge\ncmif_requests_running %zu\n# TYPE cmif_conversations "
                         "gauge\ncmif_conversations %zu\n",
-                        g->busy, cmif_talks_count(g->options.talks));
+                        g->busy, talks);
     evbuffer_add_printf(body, "# TYPE cmif_words_replaced_total counter\n");
     for (size_t c = CMIF_SPAN_OTHER + 1; c < CMIF_SPAN_CLASSES; c++) {
         evbuffer_add_printf(body, "cmif_words_replaced_total{class=\"%s\"} %" PRIu64 "\n",
@@ -133,13 +137,15 @@ void cmif_front_metrics(cmif_gateway *g, struct evhttp_request *http)
 }
 
 /* What the page shows: whose key it is, what is promised, what is spent. */
-void cmif_front_status(cmif_gateway *g, struct evhttp_request *http, const char *owner)
+void cmif_front_status(cmif_gateway *g, struct evhttp_request *http, const cmif_access_key *key)
 {
-    double   spent = 0, budget = INFINITY;
-    char     why[160];
-    cmif_err err;
-    json_t  *list = json_array();
-    if (cmif_books_today(g->options.books, owner, &spent, &budget, &err) != CMIF_OK) {
+    const cmif_gateway_policy *policy = cmif_front_key_policy(g, key);
+    const char                *owner  = cmif_front_owner(key);
+    double                     spent = 0, budget = INFINITY;
+    char                       why[160];
+    cmif_err                   err;
+    json_t                    *list = json_array();
+    if (cmif_books_today(policy->books, owner, &spent, &budget, &err) != CMIF_OK) {
         json_decref(list);
         cmif_front_error(g, http, 500, "server_error", NULL, err.text, 0);
         return;
@@ -157,8 +163,8 @@ void cmif_front_status(cmif_gateway *g, struct evhttp_request *http, const char 
     }
     cmif_front_json(g, http, 200,
                     json_pack("{s:s, s:s, s:s, s:s, s:o, s:{s:f, s:o}, s:b}", "version", CMIF_VERSION, "policy",
-                              g->options.policy, "guarantee", g->options.guarantee ? g->options.guarantee : "", "key",
-                              owner, "upstreams", list, "today", "epsilon", spent, "budget",
+                              policy->name, "guarantee", policy->guarantee ? policy->guarantee : "", "key", owner,
+                              "upstreams", list, "today", "epsilon", spent, "budget",
                               isfinite(budget) ? json_real(budget) : json_null(), "receipts",
                               g->options.receipts && !cmif_access_needed(g->access)));
 }

@@ -14,12 +14,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static void check_strangers(const char *host, const char *origin)
 {
-    cmif_access *open  = NULL;
-    const char  *owner = "local";
+    cmif_access     *open = NULL;
+    cmif_access_key *key  = NULL;
     if (cmif_access_open(NULL, "127.0.0.1", &open, NULL) != CMIF_OK) {
         abort();
     }
-    if (cmif_access_check(open, NULL, host, origin, 0, &owner) == CMIF_ACCESS_YES) {
+    if (cmif_access_check(open, NULL, host, origin, 0, &key) == CMIF_ACCESS_YES) {
         static const char *const names[] = {"localhost", "127.0.0.1", "[::1]", "::1"};
         bool                     good    = false;
         for (size_t i = 0; i < 4; i++) {
@@ -38,9 +38,9 @@ static void check_strangers(const char *host, const char *origin)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    char        *text  = malloc(size + 4), *parts[4], path[32];
-    cmif_access *keyed = NULL;
-    const char  *owner = "local";
+    char            *text  = malloc(size + 4), *parts[4], path[32];
+    cmif_access     *keyed = NULL;
+    cmif_access_key *key   = NULL;
     if (!text) {
         return 0;
     }
@@ -59,8 +59,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     }
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (cmif_access_open(path, "0.0.0.0", &keyed, NULL) == CMIF_OK) {
-        if (cmif_access_check(keyed, parts[1], parts[2], parts[3], 0, &owner) == CMIF_ACCESS_YES &&
-            !strstr(parts[0], owner)) {
+        if (cmif_access_check(keyed, parts[1], parts[2], parts[3], 0, &key) == CMIF_ACCESS_YES &&
+            (!key || !strstr(parts[0], key->name) || !strstr(parts[0], key->policy) ||
+             key->rate > CMIF_ACCESS_RATE_MAX)) {
             abort();
         }
     }

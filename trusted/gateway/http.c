@@ -1,13 +1,14 @@
 #include "gateway/front.h"
 
 #include <event2/buffer.h>
-#include <netinet/in.h>
+#include <event2/event.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
-enum { BODY_MAX = 32 << 20, HEADERS_MAX = 64 << 10, READ_SECONDS = 60 };
+enum { BODY_MAX = 32 << 20, HEADERS_MAX = 64 << 10, READ_SECONDS = 60, REQUEST_SECONDS = 120 };
 
 int64_t cmif_front_now_us(void)
 {
@@ -30,7 +31,8 @@ void cmif_front_headers(const cmif_gateway *g, struct evhttp_request *http)
     cmif_front_header(http, "X-Content-Type-Options", "nosniff");
     if (cmif_access_needed(g->access)) {
         cmif_front_header(http, "Access-Control-Allow-Origin", "*");
-        cmif_front_header(http, "Access-Control-Allow-Headers", "authorization, content-type, x-cmif-show");
+        cmif_front_header(http, "Access-Control-Allow-Headers",
+                          "authorization, content-type, x-cmif-policy, x-cmif-show");
         cmif_front_header(http, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
     }
 }
@@ -52,8 +54,12 @@ static const char *status_text(int status)
         return "Not Found";
     case 405:
         return "Method Not Allowed";
+    case 413:
+        return "Content Too Large";
     case 429:
         return "Too Many Requests";
+    case 501:
+        return "Not Implemented";
     case 502:
         return "Bad Gateway";
     case 503:
@@ -102,12 +108,35 @@ void cmif_front_error(cmif_gateway *g, struct evhttp_request *http, int status, 
     cmif_secret_wipe(&text);
 }
 
-static bool allowed(cmif_gateway *g, struct evhttp_request *http, const char **owner)
+/* ---- who, and under which policy ---- */
+
+cmif_gateway_policy *cmif_front_policy(const cmif_gateway *g, const char *name)
+{
+    const cmif_gateway_rules *r = &g->options.rules;
+    for (size_t i = 0; i < r->policy_count; i++) {
+        if (!strcmp(r->policies[i]->name, name)) {
+            return r->policies[i];
+        }
+    }
+    return NULL;
+}
+
+cmif_gateway_policy *cmif_front_key_policy(const cmif_gateway *g, const cmif_access_key *key)
+{
+    return key && *key->policy ? cmif_front_policy(g, key->policy) : g->options.rules.policies[0];
+}
+
+const char *cmif_front_owner(const cmif_access_key *key)
+{
+    return key ? key->name : "local";
+}
+
+static bool allowed(cmif_gateway *g, struct evhttp_request *http, cmif_access_key **key)
 {
     const struct evkeyvalq *in = evhttp_request_get_input_headers(http);
     cmif_access_answer      answer =
         cmif_access_check(g->access, evhttp_find_header(in, "Authorization"), evhttp_find_header(in, "Host"),
-                          evhttp_find_header(in, "Origin"), cmif_front_now_us(), owner);
+                          evhttp_find_header(in, "Origin"), cmif_front_now_us(), key);
     switch (answer) {
     case CMIF_ACCESS_YES:
         return true;
@@ -133,7 +162,9 @@ static void on_request(struct evhttp_request *http, void *context)
     cmif_gateway              *g      = context;
     const enum evhttp_cmd_type method = evhttp_request_get_command(http);
     const struct evhttp_uri   *uri    = evhttp_request_get_evhttp_uri(http);
-    const char                *path = uri ? evhttp_uri_get_path(uri) : NULL, *owner = "local";
+    const char                *path   = uri ? evhttp_uri_get_path(uri) : NULL;
+    cmif_access_key           *key    = NULL;
+    cmif_front_request_came(http);
     path = path && !strncmp(path, "/v1/", 4) ? path + 3 : path ? path : "";
 
     if (method == EVHTTP_REQ_OPTIONS) {
@@ -148,7 +179,7 @@ static void on_request(struct evhttp_request *http, void *context)
     if (method == EVHTTP_REQ_GET && cmif_access_needed(g->access) && cmif_front_page(g, http, path)) {
         return;
     }
-    if (!allowed(g, http, &owner)) {
+    if (!allowed(g, http, &key)) {
         return;
     }
     for (cmif_endpoint e = CMIF_ENDPOINT_CHAT; e < CMIF_ENDPOINTS; e++) {
@@ -158,14 +189,24 @@ static void on_request(struct evhttp_request *http, void *context)
             } else if (g->draining) {
                 cmif_front_error(g, http, 503, "upstream_unavailable", NULL, "the gateway is going away", 5);
             } else {
-                cmif_front_post(g, http, e, owner);
+                cmif_front_post(g, http, e, key);
             }
             return;
         }
     }
     if (method != EVHTTP_REQ_GET) {
-        cmif_front_error(g, http, strcmp(path, "/responses") == 0 ? 501 : 404, NULL, NULL,
-                         "no such endpoint: chat/completions, completions and embeddings are there", 0);
+        const bool known = method == EVHTTP_REQ_POST && !strcmp(path, "/responses");
+        cmif_front_error(
+            g, http,
+            known                       ? 501
+            : method == EVHTTP_REQ_POST ? 404
+                                        : 405,
+            NULL, NULL,
+            known ? "/v1/responses is not there: a conversation that a server keeps cannot be kept from it; "
+                    "ask /v1/chat/completions"
+            : method == EVHTTP_REQ_POST ? "no such endpoint: chat/completions, completions and embeddings are there"
+                                        : "the gateway takes GET, POST and OPTIONS",
+            0);
     } else if (!strcmp(path, "/models")) {
         cmif_front_models(g, http, NULL);
     } else if (!strncmp(path, "/models/", 8)) {
@@ -173,7 +214,7 @@ static void on_request(struct evhttp_request *http, void *context)
     } else if (cmif_front_page(g, http, path)) {
         return;
     } else if (!strcmp(path, "/status")) {
-        cmif_front_status(g, http, owner);
+        cmif_front_status(g, http, key);
     } else if (!strcmp(path, "/receipts")) {
         cmif_front_receipts(g, http);
     } else if (!strcmp(path, "/ready")) {
@@ -181,7 +222,9 @@ static void on_request(struct evhttp_request *http, void *context)
     } else if (!strcmp(path, "/metrics")) {
         cmif_front_metrics(g, http);
     } else if (!strcmp(path, "/version")) {
-        cmif_front_json(g, http, 200, json_pack("{s:s, s:s}", "version", CMIF_VERSION, "policy", g->options.policy));
+        cmif_front_json(
+            g, http, 200,
+            json_pack("{s:s, s:s}", "version", CMIF_VERSION, "policy", cmif_front_key_policy(g, key)->name));
     } else {
         cmif_front_error(g, http, 404, NULL, NULL, "no such page", 0);
     }
@@ -193,19 +236,108 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 {
     cmif_gateway *g = context;
     (void) fd, (void) what;
-    cmif_talks_tick(g->options.talks, (int64_t) time(NULL));
+    for (size_t i = 0; i < g->options.rules.policy_count; i++) {
+        cmif_talks_tick(g->options.rules.policies[i]->talks, (int64_t) time(NULL));
+    }
+}
+
+static cmif_code open_access(const cmif_gateway *g, const cmif_gateway_rules *rules, cmif_access **out, cmif_err *err)
+{
+    const char  *names[CMIF_GATEWAY_POLICIES_MAX];
+    cmif_access *access = NULL;
+    cmif_code    rc     = cmif_access_open(rules->keys_file, g->address, &access, err);
+    for (size_t i = 0; rc == CMIF_OK && i < rules->policy_count; i++) {
+        names[i] = rules->policies[i]->name;
+    }
+    const cmif_access_key *strange =
+        rc == CMIF_OK ? cmif_access_strange_policy(access, names, rules->policy_count) : NULL;
+    if (strange) {
+        rc = cmif_fail(err, CMIF_E_RANGE, "'%s': the policy of %s is none that the gateway has", rules->keys_file,
+                       strange->name);
+        cmif_access_free(access);
+    }
+    *out = rc == CMIF_OK ? access : *out;
+    return rc;
+}
+
+cmif_code cmif_gateway_reload(cmif_gateway *g, const cmif_gateway_rules *rules, cmif_err *err)
+{
+    cmif_access *access = NULL;
+    SSL_CTX     *tls    = NULL;
+    cmif_code    rc     = open_access(g, rules, &access, err);
+    if (rc == CMIF_OK && rules->tls_cert) {
+        rc = cmif_front_tls(rules->tls_cert, rules->tls_key, &tls, err);
+    }
+    if (rc != CMIF_OK) {
+        cmif_access_free(access);
+        return rc;
+    }
+    cmif_access_free(g->access);
+    SSL_CTX_free(g->tls); /* connections have it, too */
+    g->access                  = access;
+    g->tls                     = tls;
+    g->options.rules           = *rules;
+    g->options.rules.keys_file = g->options.rules.tls_cert = g->options.rules.tls_key = NULL;
+    return CMIF_OK;
+}
+
+/* Where the socket is bound, in numbers. */
+static cmif_code take_address(cmif_gateway *g, int fd, cmif_err *err)
+{
+    struct sockaddr_storage bound;
+    socklen_t               size = sizeof bound;
+    char                    port[8];
+    int                     type = 0;
+    socklen_t               len  = sizeof type;
+    if (getsockname(fd, (struct sockaddr *) &bound, &size) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0 || type != SOCK_STREAM ||
+        (bound.ss_family != AF_INET && bound.ss_family != AF_INET6) ||
+        getnameinfo((struct sockaddr *) &bound, size, g->address, sizeof g->address, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        return cmif_fail(err, CMIF_E_IO, "the socket that was handed over is none of TCP");
+    }
+    g->port = (uint16_t) strtoul(port, NULL, 10);
+    return CMIF_OK;
+}
+
+static cmif_code start_listening(cmif_gateway *g, cmif_err *err)
+{
+    const cmif_gateway_options *o = &g->options;
+    if (o->listening > 0) {
+        evutil_make_socket_nonblocking(o->listening);
+        g->socket = evhttp_accept_socket_with_handle(g->http, o->listening);
+        return g->socket ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a socket");
+    }
+    g->socket = evhttp_bind_socket_with_handle(g->http, o->address, o->port);
+    return g->socket ? take_address(g, evhttp_bound_socket_get_fd(g->socket), err)
+                     : cmif_fail(err, CMIF_E_IO, "cannot listen on %s, port %u: %s; is another gateway there?",
+                                 o->address, o->port, evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
+}
+
+cmif_code cmif_gateway_check(const cmif_gateway_options *options, cmif_err *err)
+{
+    cmif_gateway *g  = calloc(1, sizeof *g);
+    cmif_code     rc = g ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a gateway");
+    if (rc == CMIF_OK) {
+        snprintf(g->address, sizeof g->address, "%s", options->address);
+        rc = cmif_gateway_reload(g, &options->rules, err);
+    }
+    cmif_gateway_free(g);
+    return rc;
 }
 
 cmif_code cmif_gateway_new(const cmif_gateway_options *options, cmif_gateway **out, cmif_err *err)
 {
-    const struct timeval    second = {.tv_sec = 1};
-    struct sockaddr_storage bound;
-    socklen_t               size = sizeof bound;
-    cmif_gateway           *g    = calloc(1, sizeof *g);
-    cmif_code               rc   = g ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a gateway");
+    const struct timeval second = {.tv_sec = 1};
+    cmif_gateway        *g      = calloc(1, sizeof *g);
+    cmif_code            rc     = g ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a gateway");
     if (rc == CMIF_OK) {
-        g->options = *options;
-        rc         = cmif_access_open(options->keys_file, options->address, &g->access, err);
+        g->options                 = *options;
+        g->options.body_max        = options->body_max ? options->body_max : BODY_MAX;
+        g->options.request_seconds = options->request_seconds ? options->request_seconds : REQUEST_SECONDS;
+        snprintf(g->address, sizeof g->address, "%s", options->address ? options->address : "");
+        rc = options->listening > 0 ? take_address(g, options->listening, err) : CMIF_OK;
+        rc = rc == CMIF_OK ? cmif_gateway_reload(g, &options->rules, err) : rc;
     }
     if (rc == CMIF_OK) {
         g->http = evhttp_new(options->base);
@@ -215,26 +347,26 @@ cmif_code cmif_gateway_new(const cmif_gateway_options *options, cmif_gateway **o
                       : cmif_fail(err, CMIF_E_MEMORY, "no memory for a gateway");
     }
     if (rc == CMIF_OK) {
-        evhttp_set_allowed_methods(g->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_OPTIONS);
+        const uint32_t patience = g->options.request_seconds;
+        evhttp_set_allowed_methods(g->http, UINT16_MAX); /* others are told so by us, as JSON */
         evhttp_set_max_headers_size(g->http, HEADERS_MAX);
-        evhttp_set_max_body_size(g->http, (ev_ssize_t) (options->body_max ? options->body_max : BODY_MAX));
-        evhttp_set_timeout(g->http, READ_SECONDS);
+        evhttp_set_max_body_size(g->http, (ev_ssize_t) g->options.body_max);
+        evhttp_set_timeout(g->http, (int) (patience < READ_SECONDS ? patience : READ_SECONDS));
         evhttp_set_gencb(g->http, on_request, g);
-        g->socket = evhttp_bind_socket_with_handle(g->http, options->address, options->port);
-        rc = g->socket && getsockname(evhttp_bound_socket_get_fd(g->socket), (struct sockaddr *) &bound, &size) == 0
-                 ? CMIF_OK
-                 : cmif_fail(err, CMIF_E_IO, "cannot listen on %s, port %u: %s; is another gateway there?",
-                             options->address, options->port, evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
+        evhttp_set_bevcb(g->http, cmif_front_connection, g);
+        rc = start_listening(g, err);
     }
     if (rc == CMIF_OK) {
-        const struct sockaddr_in  *v4 = (const struct sockaddr_in *) (const void *) &bound;
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *) (const void *) &bound;
-        g->port                       = ntohs(bound.ss_family == AF_INET6 ? v6->sin6_port : v4->sin_port);
-        *out                          = g;
-        g                             = NULL;
+        *out = g;
+        g    = NULL;
     }
     cmif_gateway_free(g);
     return rc;
+}
+
+const char *cmif_gateway_address(const cmif_gateway *g)
+{
+    return g->address;
 }
 
 uint16_t cmif_gateway_port(const cmif_gateway *g)
@@ -269,5 +401,6 @@ void cmif_gateway_free(cmif_gateway *g)
         event_free(g->tick);
     }
     cmif_access_free(g->access);
+    SSL_CTX_free(g->tls);
     free(g);
 }
