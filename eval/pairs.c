@@ -79,5 +79,5 @@ cmif_interval cmif_pair_interval(double r, size_t count)
     }
     const double z  = atanh(fmax(-1 + 1e-12, fmin(r, 1 - 1e-12))),
                  by = 1.959963984540054 * sqrt(1.06 / (double) (count - 3));
-    return (cmif_interval){tanh(z - by), tanh(z + by)};
+    return (cmif_interval){fmin(tanh(z - by), r), fmax(tanh(z + by), r)}; /* of r 1 too */
 }

@@ -22,6 +22,7 @@ enum {
     ATTACKED     = 2 /* releases */
 };
 #define CONFIDENCE 0.95
+#define TASKS "sst2, subjectivity, qnli, mrpc, similarity, sst2-zero-shot, chat, xsum, or FILE.tsv"
 
 static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *setting = "I", *train_path, *policies, *json_path,
                                               *report_path, *final_path, *export_path, *tuned;
@@ -56,13 +57,15 @@ static const cmif_command command = {
     .summary      = "measure what is left of a task's accuracy under each mechanism",
     .options      = options,
     .option_count = sizeof options / sizeof *options,
-    .notes =
-        "Tasks: sst2 (its dev split), or FILE.tsv (sentence TAB label; labels are the model's, or their numbers).\n"
-        "Mechanisms: control control-all santext santext+ metric custext custext+ paper paper-half rnm subset krr "
-        "full\n"
-        "general-k20 general-k20-all general-k20-v0 general-k100 general-k200; when named: custext+code general-k5 "
-        "-k10 -k50.\n"
-        "The text as it is, and saying the commonest label always, are measured, too. docs/evaluation.md tells more.\n",
+    .notes        = "Tasks: sst2 (its dev split), or FILE.tsv (sentence TAB label, the model's or\n"
+                    "their numbers); by a head over vectors: subjectivity, qnli, mrpc, or FILE.tsv\n"
+                    "(text TAB text TAB label, with --train); similarity [FILE.tsv of pairs]; of a\n"
+                    "model that generates: sst2-zero-shot, chat, xsum.\n"
+                    "Mechanisms: control control-all santext santext+ metric custext custext+ paper\n"
+                    "paper-half rnm subset krr full general-k20 general-k20-all general-k20-v0\n"
+                    "general-k100 general-k200; when named: custext+code general-k5 -k10 -k50.\n"
+                    "The text as it is, and saying the commonest label always, are measured, too.\n"
+                    "docs/evaluation.md tells more.\n",
 };
 
 typedef struct compared { /* with a baseline at the same epsilon */
@@ -1091,15 +1094,11 @@ static cmif_code choose(evaluation *e, const char *name, char chosen[static PATH
 static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err *err)
 {
     if (count != 1 && !(count == 2 && !strcmp(argv[0], "similarity"))) {
-        return cmif_fail(err, CMIF_E_RANGE,
-                         "which task? eval takes one: sst2, subjectivity, qnli, mrpc, similarity, sst2-zero-shot, chat, "
-                         "xsum, or FILE.tsv");
+        return cmif_fail(err, CMIF_E_RANGE, "which task? eval takes one: " TASKS);
     }
     if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && !cmif_eval_is_text(argv[0]) &&
         strcmp(argv[0], "similarity") != 0 && !strchr(argv[0], '.')) {
-        return cmif_fail(err, CMIF_E_RANGE,
-                         "there is no such task: eval takes sst2, subjectivity, qnli, mrpc, similarity, sst2-zero-shot, chat, "
-                         "xsum, or FILE.tsv");
+        return cmif_fail(err, CMIF_E_RANGE, "there is no such task: eval takes " TASKS);
     }
     if (strcmp(setting, "I") != 0 && strcmp(setting, "A") != 0) {
         return cmif_fail(err, CMIF_E_RANGE, "--setting takes I (trained on clean text) or A (on what leaves)");
@@ -1151,7 +1150,8 @@ int cmif_eval(int argc, char **argv)
                                      .seeds         = seeds,
                                      .block_seeds   = block_seeds,
                                      .again         = again};
-        exit_code = cmif_eval_is_text(argv[0]) ? cmif_eval_text(argv[0], &o) : cmif_eval_similarity(rest > 1 ? argv[1] : NULL, &o);
+        exit_code                 = cmif_eval_is_text(argv[0]) ? cmif_eval_text(argv[0], &o)
+                                                               : cmif_eval_similarity(rest > 1 ? argv[1] : NULL, &o);
         goto done;
     }
     attacks = attacks || goals;

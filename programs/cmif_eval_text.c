@@ -77,7 +77,8 @@ typedef struct table {
     double                   majority; /* of labels; else NAN */
 } table;
 
-static cmif_code sum(const cmif_scored *first, const cmif_scored *s, size_t scores, summed *out, cmif_err *err)
+static cmif_code sum(const cmif_scored *first, const cmif_scored *s, size_t scores, bool rates, summed *out,
+                     cmif_err *err)
 {
     double *a = calloc(3 * (s->count + 1), sizeof *a), *b = a ? a + s->count + 1 : NULL;
     if (!a) {
@@ -94,6 +95,10 @@ static cmif_code sum(const cmif_scored *first, const cmif_scored *s, size_t scor
         }
         out->mean[k]       = cmif_stats_paired(a, zero, out->count, CONFIDENCE);
         out->from_first[k] = cmif_stats_paired(a, b, out->count, CONFIDENCE);
+    }
+    if (rates && out->count) {
+        out->mean[0].interval = cmif_stats_wilson((uint64_t) llround(out->mean[0].difference * (double) out->count),
+                                                  out->count, CONFIDENCE);
     }
     out->changed = s->words ? (double) s->changed / (double) s->words : NAN;
     free(a);
@@ -310,7 +315,7 @@ int cmif_eval_text(const char *name, const cmif_eval_options *o)
                                            t.rows, t.count, &err)
                        : rc;
     for (size_t i = 0; rc == CMIF_OK && i < t.count; i++) {
-        rc = sum(&t.rows[0], &t.rows[i], t.scores, &t.sums[i], &err);
+        rc = sum(&t.rows[0], &t.rows[i], t.scores, what == CMIF_LABEL, &t.sums[i], &err);
     }
     if (rc == CMIF_OK) {
         print_table(&t);
