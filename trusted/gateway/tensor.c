@@ -138,7 +138,7 @@ static void put_directory(cmif_writer *w, const struct entry entries[static ENTR
     uint8_t     *sum_at;
     for (const struct entry *e = entries; e < entries + ENTRIES; e++) {
         put(w, "PK\x01\x02");
-        cmif_write_u16(w, 0); /* made by; */
+        cmif_write_u16(w, 20); /* made by version 2.0 */
         put_about(w, e, &sum_at);
         cmif_write_u16(w, 0); /* extra field, comment, disk, attributes */
         cmif_write_u16(w, 0);
