@@ -126,7 +126,7 @@ static void leave_alone(member *m, bool longest)
 {
     uint32_t chance = 0; /* without it nothing is lost but the spread */
     (void) !getrandom(&chance, sizeof chance, GRND_NONBLOCK);
-    const uint32_t doubled = m->pauses < 6 ? PAUSE_SECONDS << m->pauses : PAUSE_MOST;
+    const uint32_t doubled = m->pauses < 6 ? (uint32_t) PAUSE_SECONDS << m->pauses : PAUSE_MOST;
     const int64_t  pause   = (longest || doubled > PAUSE_MOST ? PAUSE_MOST : doubled) * SECOND;
     m->until_us            = now_us() + pause + pause / 4 * (chance >> 16) / 65536;
     m->doubtful            = true;
