@@ -36,7 +36,7 @@ const cmif_arm cmif_arms[] = {
      .rows  = BAYES,
      .about = "every protected word is one mean row"},
     {"control-all",
-     {"--mechanism", "general", "--control", "--protect-all"},
+     {"--mechanism", "general", "--protect-all", "--control"},
      .rows  = BAYES,
      .about = "every word is one mean row, function words and negations too: the zero of those that protect all"},
     {"santext",

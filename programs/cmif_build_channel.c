@@ -234,7 +234,7 @@ static cmif_code take_vectors(const build_channel_options *o, const cmif_lexicon
 
 /* All protected words in one block, under the commonest of them: what is released tells nothing, so what a model still
  * gets right is the true zero of every scale. */
-static cmif_code one_block(const cmif_lexicon *lexicon, cmif_blocks **out, cmif_err *err)
+static cmif_code one_block(const cmif_lexicon *lexicon, bool protect_all, cmif_blocks **out, cmif_err *err)
 {
     cmif_blocks *blocks = calloc(1, sizeof *blocks);
     uint32_t     rest = UINT32_MAX, best = 0;
@@ -244,7 +244,7 @@ static cmif_code one_block(const cmif_lexicon *lexicon, cmif_blocks **out, cmif_
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for the blocks of %u words", lexicon->count);
     }
     for (uint32_t w = 0; w < lexicon->count; w++) {
-        bool alone = w == 0 || lexicon->word_class[w] <= CMIF_CLASS_NEGATION;
+        bool alone = w == 0 || (!protect_all && lexicon->word_class[w] <= CMIF_CLASS_NEGATION);
         if (alone || rest == UINT32_MAX) {
             blocks->medoid[blocks->count] = w;
             rest                          = alone ? rest : blocks->count;
@@ -398,7 +398,7 @@ static cmif_code make(const build_channel_options *o, const settings *s, cmif_er
         rc = take_vectors(o, lexicon, !balanced, o->threads, &vectors, valence, err);
     }
     if (rc == CMIF_OK && o->control) {
-        rc = one_block(lexicon, &blocks, err);
+        rc = one_block(lexicon, o->protect_all, &blocks, err);
     } else if (rc == CMIF_OK && balanced) {
         rc = cmif_blocks_balanced(lexicon, vectors, valence, &s->b, tool_bar_draw, &bar, &blocks, err);
     } else if (rc == CMIF_OK && greedy) {
