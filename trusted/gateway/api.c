@@ -60,7 +60,7 @@ const cmif_field cmif_fields[] = {
     {WRITE, "cache_salt", LOCAL, "it could hold anything", false},
 
     /* the conversation */
-    {CHAT, "messages", ARRAY(4096), NULL, true},
+    {CHAT, "messages", ARRAY(32768), NULL, true},
     {CHAT, "messages[]", OBJECT, NULL, true},
     {CHAT, "messages[].role", WORD, "system developer user assistant tool", true},
     {CHAT, "messages[].content", TEXT, NULL, false},

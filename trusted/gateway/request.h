@@ -15,7 +15,7 @@
 
 #include <jansson.h>
 
-enum { CMIF_REQUEST_TEXTS_MAX = 4096, CMIF_REQUEST_DEPTH_MAX = 48, CMIF_REQUEST_PARAM_SIZE = 96 };
+enum { CMIF_REQUEST_TEXTS_MAX = 32768, CMIF_REQUEST_DEPTH_MAX = 48, CMIF_REQUEST_PARAM_SIZE = 96 };
 
 typedef enum cmif_text_form {
     CMIF_FORM_PROSE = 0, /* a string */

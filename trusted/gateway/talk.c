@@ -5,20 +5,18 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum {
-    HASH          = 16,
-    MARKS         = 64,
-    ANSWERS       = 64,
-    ANSWERS_BYTES = 1 << 20,
-    NAMES_MAX     = 4096,
-    OWNER_SIZE    = CMIF_LEDGER_KEY_MAX + 1
-};
+enum { HASH = 16, ANSWER_MAX = 1 << 20, NAMES_MAX = 4096, OWNER_SIZE = CMIF_LEDGER_KEY_MAX + 1, BUCKETS_MIN = 1 << 10 };
+static const size_t EACH_BYTES = 64u << 20, ALL_BYTES = 512u << 20;
 
-typedef struct answer { /* as the client will send it back, and as it leaves then */
+/* What is found by a hash: what a conversation's requests began with, up to each message; and answers, as the client
+ * will send them back, with what leaves then. */
+typedef struct mark {
     uint8_t        hash[HASH];
-    cmif_released *came; /* NULL: free */
-    size_t         size;
-} answer;
+    struct mark   *next, *also; /* in its bucket; of the same conversation */
+    cmif_talk     *of;
+    cmif_released *came; /* an answer; NULL: a beginning, which is */
+    bool           bare; /* bare where nothing had been replaced or drawn by then: many conversations begin so */
+} mark;
 
 struct cmif_talk {
     cmif_talks        *all;
@@ -27,23 +25,22 @@ struct cmif_talk {
     cmif_conversation *conversation; /* NULL where there is no policy: then */
     cmif_vault        *empty;        /* nothing is ever put back */
     cmif_tab           tab;
-    bool               holds;              /* texts were released that no entry has yet: the next one is theirs, too */
-    uint8_t            marks[MARKS][HASH]; /* what its requests began with, up to each message */
-    bool               bare[MARKS];        /* nothing had been replaced or drawn by then: many conversations begin so */
-    size_t             mark_at, mark_count, newest;
-    bool               drawn; /* some word was */
-    answer             answers[ANSWERS];
-    size_t             answer_at, answer_bytes;
-    json_t            *made, *meant; /* names: as they came to as they leave, and back */
+    bool               holds; /* texts were released that no entry has yet: the next one is theirs, too */
+    mark              *marks, *newest;
+    size_t             marks_size, names_size, counted; /* bytes; of all of it as it is counted in all->bytes */
+    bool               drawn;                           /* some word was */
+    json_t            *made, *meant;                    /* names: as they came to as they leave, and back */
     uint32_t           users;
     int64_t            used;
 };
 
 struct cmif_talks {
     cmif_talks_options options;
-    uint8_t            key[32]; /* of all hashes: they are of a person's words */
+    EVP_MAC_CTX       *mac; /* of all hashes, under a key: they are of a person's words */
     cmif_talk         *first;
-    size_t             count;
+    size_t             count, bytes;
+    mark             **buckets;
+    size_t             bucket_count, mark_count;
 };
 
 /* ---- hashes ---- */
@@ -52,24 +49,31 @@ struct cmif_talks {
 static bool hash_of(const cmif_talks *all, const uint8_t *before, uint8_t kind, const void *text, size_t size,
                     uint8_t out[static HASH])
 {
-    uint8_t      full[32], head[HASH + 1 + 8];
-    EVP_MAC     *mac      = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    OSSL_PARAM   digest[] = {OSSL_PARAM_construct_utf8_string("digest", (char[]){"SHA256"}, 0),
-                             OSSL_PARAM_construct_end()};
-    EVP_MAC_CTX *ctx      = mac ? EVP_MAC_CTX_new(mac) : NULL;
+    uint8_t full[32], head[HASH + 1 + 8];
     memcpy(head, before, HASH);
     head[HASH] = kind;
     for (size_t i = 0; i < 8; i++) {
         head[HASH + 1 + i] = (uint8_t) ((uint64_t) size >> 8 * i);
     }
-    bool good = ctx && EVP_MAC_init(ctx, all->key, sizeof all->key, digest) == 1 &&
-                EVP_MAC_update(ctx, head, sizeof head) == 1 && EVP_MAC_update(ctx, text, size) == 1 &&
-                EVP_MAC_final(ctx, full, NULL, sizeof full) == 1;
-    EVP_MAC_CTX_free(ctx);
-    EVP_MAC_free(mac);
+    bool good = EVP_MAC_init(all->mac, NULL, 0, NULL) == 1 && EVP_MAC_update(all->mac, head, sizeof head) == 1 &&
+                EVP_MAC_update(all->mac, text, size) == 1 && EVP_MAC_final(all->mac, full, NULL, sizeof full) == 1;
     if (good) {
         memcpy(out, full, HASH);
     }
+    return good;
+}
+
+static bool start_hashes(cmif_talks *all)
+{
+    uint8_t    key[32];
+    EVP_MAC   *mac      = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    OSSL_PARAM digest[] = {OSSL_PARAM_construct_utf8_string("digest", (char[]){"SHA256"}, 0),
+                           OSSL_PARAM_construct_end()};
+    all->mac            = mac ? EVP_MAC_CTX_new(mac) : NULL;
+    const bool good =
+        all->mac && getrandom(key, sizeof key, 0) == sizeof key && EVP_MAC_init(all->mac, key, sizeof key, digest) == 1;
+    EVP_MAC_free(mac);
+    cmif_wipe(key, sizeof key);
     return good;
 }
 
@@ -105,35 +109,95 @@ static cmif_code hash_request(const cmif_talks *all, const char *owner, const cm
     return CMIF_OK;
 }
 
-/* Place of a mark, or MARKS. */
-static size_t find_mark(const cmif_talk *t, const uint8_t *hash)
+/* ---- marks ---- */
+
+static mark **bucket_of(const cmif_talks *all, const uint8_t *hash)
 {
-    size_t i = 0;
-    while (i < t->mark_count && memcmp(t->marks[i], hash, HASH) != 0) {
-        i++;
-    }
-    return i < t->mark_count ? i : MARKS;
+    uint64_t at;
+    memcpy(&at, hash, sizeof at); /* nobody can make them collide: the key is ours */
+    return &all->buckets[at & (all->bucket_count - 1)];
 }
 
-static void mark(cmif_talk *t, const uint8_t *hash, bool bare)
+/* The next mark of this hash, from `m` on, of t, or of anybody's (NULL). */
+static mark *find_mark(mark *m, const uint8_t *hash, const cmif_talk *t, bool answers)
 {
-    size_t at = find_mark(t, hash);
-    if (at == MARKS) {
-        at = t->mark_at;
-        memcpy(t->marks[at], hash, HASH);
-        t->bare[at]   = bare;
-        t->mark_at    = (t->mark_at + 1) % MARKS;
-        t->mark_count = t->mark_count < MARKS ? t->mark_count + 1 : MARKS;
+    while (m && ((t && m->of != t) || (m->came != NULL) != answers || memcmp(m->hash, hash, HASH) != 0)) {
+        m = m->next;
     }
-    t->newest = at;
+    return m;
+}
+
+static bool grow(cmif_talks *all)
+{
+    const size_t count = all->buckets ? 2 * all->bucket_count : BUCKETS_MIN, old = all->bucket_count;
+    mark       **more = calloc(count, sizeof(mark *)), **before = all->buckets;
+    if (!more) {
+        return before != NULL; /* slower, that is all */
+    }
+    all->buckets      = more;
+    all->bucket_count = count;
+    for (size_t i = 0; i < old; i++) {
+        for (mark *m = before[i], *next; m; m = next) {
+            next                     = m->next;
+            m->next                  = *bucket_of(all, m->hash);
+            *bucket_of(all, m->hash) = m;
+        }
+    }
+    free(before);
+    return true;
+}
+
+static size_t mark_size(const mark *m)
+{
+    size_t size = 0;
+    if (m->came) {
+        (void) cmif_released_bytes(m->came, &size);
+    }
+    return sizeof *m + 2 * sizeof(size_t) + size; /* with malloc's own */
+}
+
+/* came is taken, also on failure. */
+static mark *put_mark(cmif_talk *t, const uint8_t *hash, cmif_released *came, bool bare)
+{
+    cmif_talks *all = t->all;
+    mark       *m   = all->mark_count < all->bucket_count || grow(all) ? malloc(sizeof *m) : NULL;
+    if (!m) {
+        cmif_released_free(came);
+        return NULL;
+    }
+    *m = (mark){.next = *bucket_of(all, hash), .also = t->marks, .of = t, .came = came, .bare = bare};
+    memcpy(m->hash, hash, HASH);
+    *bucket_of(all, hash) = t->marks = m;
+    all->mark_count++;
+    t->marks_size += mark_size(m);
+    return m;
+}
+
+static void drop_marks(cmif_talk *t)
+{
+    for (mark *m = t->marks, *also; m; m = also) {
+        mark **at = bucket_of(t->all, m->hash);
+        also      = m->also;
+        while (*at != m) {
+            at = &(*at)->next;
+        }
+        *at = m->next;
+        t->all->mark_count--;
+        cmif_released_free(m->came);
+        free(m);
+    }
+    t->marks = t->newest = NULL;
 }
 
 /* Does a request that begins so go on with this one? What begins with nothing of anybody ("Hi") may be somebody else's:
  * it goes on only with a conversation that went no further. */
-static bool goes_on(const cmif_talk *t, const uint8_t *hash)
+static cmif_talk *goes_on(const cmif_talks *all, const uint8_t *hash)
 {
-    const size_t at = find_mark(t, hash);
-    return at != MARKS && (!t->bare[at] || at == t->newest);
+    const mark *m = find_mark(*bucket_of(all, hash), hash, NULL, false);
+    while (m && m->bare && m != m->of->newest) {
+        m = find_mark(m->next, hash, NULL, false);
+    }
+    return m ? m->of : NULL;
 }
 
 static bool is_bare(const cmif_talk *t)
@@ -145,9 +209,8 @@ static bool is_bare(const cmif_talk *t)
 
 static void talk_free(cmif_talk *t)
 {
-    for (size_t i = 0; i < ANSWERS; i++) {
-        cmif_released_free(t->answers[i].came);
-    }
+    drop_marks(t);
+    t->all->bytes -= t->counted;
     cmif_tab_close(&t->tab);
     cmif_conversation_free(t->conversation);
     cmif_vault_free(t->empty);
@@ -168,6 +231,16 @@ static void forget(cmif_talks *all, cmif_talk *t)
     talk_free(t);
 }
 
+/* Bytes of memory; the sum of all is brought up to date. */
+static size_t size_of(cmif_talk *t)
+{
+    const size_t size =
+        sizeof *t + t->marks_size + t->names_size + (t->conversation ? cmif_conversation_size(t->conversation) : 0);
+    t->all->bytes += size - t->counted;
+    t->counted = size;
+    return size;
+}
+
 /* owner: of theirs alone, so that nobody's budget pays again for what somebody else asks; NULL: of anybody's. */
 static cmif_talk *idle_longest(const cmif_talks *all, const char *owner)
 {
@@ -177,6 +250,21 @@ static cmif_talk *idle_longest(const cmif_talks *all, const char *owner)
         oldest            = theirs && t->users == 0 && (!oldest || t->used < oldest->used) ? t : oldest;
     }
     return oldest;
+}
+
+/* For more of this owner's conversations and bytes: the oldest go, theirs first. */
+static bool make_room(cmif_talks *all, const char *owner, size_t talks, size_t bytes)
+{
+    const cmif_talks_options *o = &all->options;
+    while (all->count + talks > o->most || all->bytes > o->all_bytes || bytes > o->all_bytes - all->bytes) {
+        cmif_talk *oldest = idle_longest(all, owner);
+        oldest            = oldest ? oldest : idle_longest(all, NULL);
+        if (!oldest) {
+            return false;
+        }
+        forget(all, oldest);
+    }
+    return true;
 }
 
 void cmif_talks_tick(cmif_talks *all, int64_t now)
@@ -197,21 +285,19 @@ static cmif_code talk_new(cmif_talks *all, const char *owner, cmif_talk **out, c
     if (strlen(owner) >= OWNER_SIZE) {
         return cmif_fail(err, CMIF_E_RANGE, "the name of a key has at most %d bytes", CMIF_LEDGER_KEY_MAX);
     }
-    if (all->count >= o->most) {
-        cmif_talk *oldest = idle_longest(all, owner);
-        oldest            = oldest ? oldest : idle_longest(all, NULL);
-        if (!oldest) {
-            return cmif_fail(err, CMIF_E_RANGE, "all %u conversations are in use: try again later", o->most);
-        }
-        forget(all, oldest);
+    if (!make_room(all, owner, 1, 0)) {
+        return cmif_fail(err, CMIF_E_RANGE, "all %zu conversations are in use: try again later", all->count);
     }
     t = calloc(1, sizeof *t);
-    if (!t || !(t->made = json_object()) || !(t->meant = json_object())) {
+    if (!t) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
+    }
+    t->all = all;
+    if (!(t->made = json_object()) || !(t->meant = json_object())) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
     }
     if (rc == CMIF_OK) {
         strcpy(t->owner, owner);
-        t->all = all;
         rc = o->policy ? cmif_conversation_new(&about, &t->conversation, err) : cmif_vault_new(NULL, &t->empty, err);
     }
     if (rc == CMIF_OK) {
@@ -226,6 +312,7 @@ static cmif_code talk_new(cmif_talks *all, const char *owner, cmif_talk **out, c
     t->next    = all->first;
     all->first = t;
     all->count++;
+    (void) size_of(t);
     *out = t;
     return CMIF_OK;
 }
@@ -236,10 +323,12 @@ cmif_code cmif_talks_new(const cmif_talks_options *options, cmif_talks **out, cm
     if (!all) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for conversations");
     }
-    all->options = *options;
-    if (getrandom(all->key, sizeof all->key, 0) != sizeof all->key) {
-        free(all);
-        return cmif_fail(err, CMIF_E_IO, "the system gives no random bytes");
+    all->options            = *options;
+    all->options.each_bytes = options->each_bytes ? options->each_bytes : EACH_BYTES;
+    all->options.all_bytes  = options->all_bytes ? options->all_bytes : ALL_BYTES;
+    if (!grow(all) || !start_hashes(all)) {
+        cmif_talks_free(all);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for conversations, or no random bytes");
     }
     *out = all;
     return CMIF_OK;
@@ -251,7 +340,8 @@ void cmif_talks_free(cmif_talks *all)
         forget(all, all->first);
     }
     if (all) {
-        cmif_wipe(all, sizeof *all);
+        EVP_MAC_CTX_free(all->mac);
+        free(all->buckets);
     }
     free(all);
 }
@@ -259,6 +349,11 @@ void cmif_talks_free(cmif_talks *all)
 size_t cmif_talks_count(const cmif_talks *all)
 {
     return all->count;
+}
+
+size_t cmif_talks_bytes(const cmif_talks *all)
+{
+    return all->bytes;
 }
 
 cmif_code cmif_talks_find(cmif_talks *all, const char *owner, const cmif_request *r, int64_t now, cmif_talk **out,
@@ -269,19 +364,26 @@ cmif_code cmif_talks_find(cmif_talks *all, const char *owner, const cmif_request
     cmif_talk *found = NULL;
     cmif_code  rc    = hash_request(all, owner, r, &hashes, &count, &from, err);
 
-    for (size_t i = rc == CMIF_OK ? count : 0; i > from && !found; i--) { /* the longest beginning that is known */
-        for (cmif_talk *t = all->first; t && !found; t = t->next) {
-            found = goes_on(t, hashes[i - 1]) ? t : NULL;
-        }
+    size_t i = rc == CMIF_OK ? count : 0;
+    while (i > from && !(found = goes_on(all, hashes[i - 1]))) { /* the longest beginning that is known */
+        i--;
     }
     if (rc == CMIF_OK && !found) {
         rc = talk_new(all, owner, &found, err);
     }
     if (rc == CMIF_OK) {
         const bool bare = is_bare(found);
-        for (size_t i = from; i < count; i++) {
-            mark(found, hashes[i], bare && i + 1 < count); /* of the last one the release will tell */
+        for (i = i > from ? i - 1 : from; i < count && rc == CMIF_OK; i++) { /* those before are marked */
+            mark *m = find_mark(*bucket_of(all, hashes[i]), hashes[i], found, false);
+            if (!m && found->newest && size_of(found) > all->options.each_bytes) {
+                break; /* it is found by what it begins with */
+            }
+            m  = m ? m : put_mark(found, hashes[i], NULL, bare && i + 1 < count); /* the last one: release tells */
+            rc = m ? rc : cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
+            found->newest = m ? m : found->newest;
         }
+    }
+    if (rc == CMIF_OK) {
         found->users++;
         found->used = now;
         *out        = found;
@@ -299,10 +401,11 @@ bool cmif_talks_knows(const cmif_talks *all, const char *owner, const cmif_reque
         return true;
     }
     for (size_t i = from; i < count && !known; i++) {
-        for (const cmif_talk *t = all->first; t && !known; t = t->next) {
-            const size_t at = find_mark(t, hashes[i]);
-            known           = at != MARKS && !t->bare[at];
+        const mark *m = find_mark(*bucket_of(all, hashes[i]), hashes[i], NULL, false);
+        while (m && m->bare) {
+            m = find_mark(m->next, hashes[i], NULL, false);
         }
+        known = m != NULL;
     }
     free(hashes);
     return known;
@@ -379,6 +482,23 @@ static bool ordinary_name(const cmif_talks_options *o, cmif_str name)
     return digits <= 2 && letters <= 1;
 }
 
+/* Room for `more` bytes? A conversation that would be forgotten in part would be drawn anew in part, and pay again; so
+ * it ends. */
+static cmif_code check_size(cmif_talk *t, size_t more, cmif_err *err)
+{
+    const size_t most = t->all->options.each_bytes, size = size_of(t);
+    if (size > most || more > most - size) {
+        return cmif_fail(err, CMIF_E_UNSUPPORTED,
+                         "the conversation is too long: with this text the gateway would keep %zu KiB of it, and %zu "
+                         "KiB is the most; begin a new one. Nothing was sent",
+                         (size + more) >> 10, most >> 10);
+    }
+    return make_room(t->all, t->owner, 0, more)
+               ? CMIF_OK
+               : cmif_fail(err, CMIF_E_UNSUPPORTED,
+                           "the gateway's memory is full of conversations in use: try again later. Nothing was sent");
+}
+
 /* A name as it leaves: itself, or name_N, the same each time in this conversation. */
 static cmif_code release_name(cmif_talk *t, cmif_str name, cmif_released **out, cmif_err *err)
 {
@@ -394,12 +514,18 @@ static cmif_code release_name(cmif_talk *t, cmif_str name, cmif_released **out, 
                              "a conversation has at most %d names of tools and properties that are no ordinary words",
                              NAMES_MAX);
         }
+        const size_t size = 2 * name.size + 256; /* two of jansson's pairs */
+        cmif_code    rc   = check_size(t, size, err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
         snprintf(made, sizeof made, "name_%zu", n);
         if (json_object_setn_new(t->made, name.data, name.size, json_string(made)) != 0 ||
             json_object_set_new(t->meant, made, json_stringn(name.data, name.size)) != 0) {
             (void) json_object_deln(t->made, name.data, name.size);
             return cmif_fail(err, CMIF_E_MEMORY, "no memory for a name");
         }
+        t->names_size += size;
         known = made;
     }
     return cmif_dp_release_identity(known, strlen(known), out, err);
@@ -424,19 +550,14 @@ static bool goes_through(const cmif_request_text *t)
 }
 
 /* An answer that comes back as the client saw it leaves as it came. */
-static const answer *answer_of(const cmif_talk *t, const cmif_request *r, const cmif_request_text *text)
+static const mark *answer_of(const cmif_talk *t, const cmif_request *r, const cmif_request_text *text)
 {
     uint8_t hash[HASH];
     if (text->message == UINT32_MAX || !text->content || r->messages[text->message].speaker != CMIF_SPEAKER_ASSISTANT ||
         !hash_of(t->all, nothing, 1, text->text.data, text->text.size, hash)) {
         return NULL;
     }
-    for (size_t i = 0; i < ANSWERS; i++) {
-        if (t->answers[i].came && !memcmp(t->answers[i].hash, hash, HASH)) {
-            return &t->answers[i];
-        }
-    }
-    return NULL;
+    return find_mark(*bucket_of(t->all, hash), hash, t, true);
 }
 
 static void add(cmif_talk_counts *sum, const cmif_sanitized *what, uint64_t micro)
@@ -510,13 +631,16 @@ static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *
     if (t->holds) {
         cmif_conversation_more(t->conversation);
     }
-    cmif_code rc = cmif_conversation_prepare(t->conversation, text->text.data, text->text.size, &what, err);
+    const bool known = cmif_conversation_knows(t->conversation, text->text.data, text->text.size);
+    cmif_code  rc    = known ? CMIF_OK : check_size(t, text->text.size, err);
+    rc = rc == CMIF_OK ? cmif_conversation_prepare(t->conversation, text->text.data, text->text.size, &what, err) : rc;
     if (rc != CMIF_OK) {
         return rc;
     }
     entry = (cmif_counts){.draws = what.draws};
     memcpy(entry.by_class, what.by_class, sizeof entry.by_class);
-    rc = last ? cmif_tab_enter(&t->tab, &entry, err) : CMIF_OK;
+    rc = known ? CMIF_OK : check_size(t, 0, err);
+    rc = rc == CMIF_OK && last ? cmif_tab_enter(&t->tab, &entry, err) : rc;
     if (rc != CMIF_OK) {
         cmif_conversation_drop(t->conversation);
         return rc;
@@ -543,7 +667,7 @@ static cmif_code release_all(cmif_talk *t, cmif_request *r, cmif_talk_counts *co
 
     for (size_t i = 0; i < r->text_count && rc == CMIF_OK; i++) { /* first what needs no entry of its own */
         cmif_request_text *text = &r->texts[i];
-        const answer      *was  = answer_of(t, r, text);
+        const mark        *was  = answer_of(t, r, text);
         if (was) {
             size_t         size;
             const uint8_t *bytes = cmif_released_bytes(was->came, &size);
@@ -577,12 +701,13 @@ cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif
         rc = release_all(t, r, counts, err);
     }
     if (rc == CMIF_OK) {
-        *entry             = t->tab;
-        t->tab             = next;
-        t->bare[t->newest] = is_bare(t);
+        *entry          = t->tab;
+        t->tab          = next;
+        t->newest->bare = is_bare(t);
     } else {
         cmif_tab_close(&next);
     }
+    (void) size_of(t);
     return rc;
 }
 
@@ -606,18 +731,12 @@ cmif_code cmif_talk_restorer(const cmif_talk *t, bool json, cmif_restore **out, 
 
 void cmif_talk_answered(cmif_talk *t, const void *came, size_t came_size, const void *shown, size_t shown_size)
 {
-    answer a = {.size = came_size + shown_size};
-    if (came_size > ANSWERS_BYTES || !hash_of(t->all, nothing, 1, shown, shown_size, a.hash) ||
-        cmif_dp_release_identity(came, came_size, &a.came, NULL) != CMIF_OK) {
-        return;
+    uint8_t        hash[HASH];
+    cmif_released *left = NULL;
+    if (came_size <= ANSWER_MAX && check_size(t, 0, NULL) == CMIF_OK &&
+        hash_of(t->all, nothing, 1, shown, shown_size, hash) && !find_mark(*bucket_of(t->all, hash), hash, t, true) &&
+        cmif_dp_release_identity(came, came_size, &left, NULL) == CMIF_OK) {
+        (void) put_mark(t, hash, left, false);
+        (void) size_of(t);
     }
-    do { /* the oldest go until there is room */
-        answer *old = &t->answers[t->answer_at];
-        t->answer_bytes -= old->came ? old->size : 0;
-        cmif_released_free(old->came);
-        *old         = (answer){0};
-        t->answer_at = (t->answer_at + 1) % ANSWERS;
-    } while (t->answer_bytes + a.size > 2 * ANSWERS_BYTES && t->answer_bytes > 0);
-    t->answers[(t->answer_at + ANSWERS - 1) % ANSWERS] = a;
-    t->answer_bytes += a.size;
 }

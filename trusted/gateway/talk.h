@@ -3,7 +3,8 @@
  * Clients re-send the whole history with every request. A request whose first messages (a user's among them) are those of a conversation that is known
  * goes on with it: what was released once is released again byte for byte, costs nothing again, and the server's cache still fits. Answers come back as
  * the client saw them, with originals put back, and leave again as the server wrote them. Nothing is told by an id that a client would have to send.
- * Memory is bounded: the conversation that was idle longest goes first, and one that is idle for too long.
+ * Memory is bounded, in conversations and in bytes: the conversation that was idle longest goes first, and one that is idle for too long. A single one that
+ * grows beyond its own bound takes no new text: forgotten in part it would be drawn anew and pay twice, and nobody would notice.
  *
  * Sees    plaintext. */
 #ifndef CMIF_GATEWAY_TALK_H
@@ -23,6 +24,7 @@ typedef struct cmif_talks_options { /* all must outlive the talks */
     cmif_books        *books;
     uint32_t           most;         /* conversations kept */
     uint32_t           idle_seconds; /* one that is idle for longer is forgotten */
+    size_t             each_bytes, all_bytes; /* of memory; 0: 64 MiB for each, 512 MiB for all together */
 } cmif_talks_options;
 
 typedef struct cmif_talks cmif_talks;
@@ -31,6 +33,7 @@ typedef struct cmif_talk  cmif_talk;
 CMIF_MUST_USE cmif_code cmif_talks_new(const cmif_talks_options *options, cmif_talks **out, cmif_err *err);
 void                    cmif_talks_free(cmif_talks *talks); /* NULL is welcome; no talk may be in use */
 size_t                  cmif_talks_count(const cmif_talks *talks);
+size_t                  cmif_talks_bytes(const cmif_talks *talks); /* of memory */
 void                    cmif_talks_tick(cmif_talks *talks, int64_t now_seconds); /* forget what was idle for too long */
 
 /* The conversation that the request goes on with, or a new one; in use until cmif_talk_end. owner: whose budget it is (books.h, a copy is kept): other
@@ -51,7 +54,7 @@ typedef struct cmif_talk_counts { /* of one request, for its answer's extension 
  * Where request->show is set, request->left is what left of messages behind the last one of an assistant, for the person's own eyes:
  * [{"role", "text": as released, "spans": [[from, size, "person", "surrogate", from, size], ...]}], bytes of the release and of the original.
  * Names and keys (CMIF_FORM_NAME, _KEY) of ordinary words leave as they are; others as made-up ones (name_1), which answers bring back.
- * Errors: BUDGET, RANGE (the policy refuses something: what, and where), FORMAT (no UTF-8), IO, MEMORY. */
+ * Errors: BUDGET, UNSUPPORTED (the conversation is longer than is kept: begin a new one), RANGE (the policy refuses something: what, and where), FORMAT (no UTF-8), IO, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_talk_release(cmif_talk *talk, cmif_request *request, cmif_tab *entry, cmif_talk_counts *counts, cmif_err *err);
 
 /* The books of its entries. Where they gather (books.h) what was released may be sent when they are settled; if that fails: cmif_talk_unsettled. */

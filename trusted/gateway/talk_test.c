@@ -8,7 +8,9 @@
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <time.h>
 
+static size_t       each_bytes, all_bytes; /* 0: as usual */
 static cmif_lists  *lists;
 static cmif_policy *policy;
 static cmif_books   books;
@@ -17,7 +19,13 @@ static char         folder[] = "/tmp/cmif-gateway-XXXXXX";
 
 static void begin(uint32_t most)
 {
-    cmif_talks_options options = {.policy = policy, .lists = lists, .books = &books, .most = most, .idle_seconds = 60};
+    cmif_talks_options options = {.policy       = policy,
+                                  .lists        = lists,
+                                  .books        = &books,
+                                  .most         = most,
+                                  .idle_seconds = 60,
+                                  .each_bytes   = each_bytes,
+                                  .all_bytes    = all_bytes};
     CHECK(cmif_talks_new(&options, &talks, NULL) == CMIF_OK);
 }
 
@@ -328,6 +336,124 @@ static void memory_is_bounded(void)
     end();
 }
 
+static double seconds_to_ask(ask *a, const char *json)
+{
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    CHECK(ask_for(a, CMIF_ENDPOINT_CHAT, "local", json) == CMIF_OK);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    return (double) (to.tv_sec - from.tv_sec) + 1e-9 * (double) (to.tv_nsec - from.tv_nsec);
+}
+
+/* A long conversation stays under its bound, and to send it again takes time that grows with its length only. */
+static void ten_thousand_turns_are_remembered(void)
+{
+    enum { TURNS = 10000, STEP = 2500 };
+    char        *json = malloc(TURNS * 256 + 256), *first;
+    size_t       size = (size_t) sprintf(json, "{\"model\": \"m\", \"messages\": [");
+    double       took[2];
+    ask          a, b;
+    cmif_talk   *talk   = NULL;
+    const size_t before = size;
+    begin(8);
+    for (size_t turn = 0; turn < TURNS; turn++) {
+        char came[128], shown[128];
+        size += (size_t) sprintf(json + size, "%s" USER("Turn %zu: has Maria Lopez-%c%c%c paid 12%05zu.50 by now?"),
+                                 size > before ? ", " : "", turn, (int) ('a' + turn / 676 % 26),
+                                 (int) ('a' + turn / 26 % 26), (int) ('a' + turn % 26), turn);
+        if (turn % STEP == STEP - 1) {
+            const size_t which = turn >= STEP;
+            strcpy(json + size, "]}");
+            CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", json) == CMIF_OK && (!talk || a.talk == talk));
+            talk        = a.talk;
+            first       = strdup(a.body);
+            took[which] = 1e9;
+            for (int i = 0; i < 3; i++) { /* the same again: the quickest of three */
+                const double seconds = seconds_to_ask(&b, json);
+                took[which]          = seconds < took[which] ? seconds : took[which];
+                CHECK(b.talk == a.talk && !strcmp(b.body, first) && b.counts.draws == 0);
+                done(&b);
+            }
+            free(first);
+            done(&a);
+        }
+        snprintf(came, sizeof came, "Not yet, in turn %zu; %s", turn, "as it came");
+        snprintf(shown, sizeof shown, "Not yet, in turn %zu; as it is shown", turn);
+        if (talk) {
+            cmif_talk_answered(talk, came, strlen(came), shown, strlen(shown));
+        }
+        size += (size_t) sprintf(json + size, ", " ASSISTANT("%s"), shown);
+    }
+    printf("       %d turns: %zu KiB kept; sent again in %.0f ms, a quarter of it in %.0f ms\n", TURNS,
+           cmif_talks_bytes(talks) >> 10, took[1] * 1e3, took[0] * 1e3);
+    CHECK(cmif_talks_bytes(talks) < 64 << 20 && took[1] < 9 * took[0]);
+    end();
+    free(json);
+}
+
+/* What does not fit any more is refused and nothing of it is entered; what was there goes on. */
+static void a_conversation_too_long_is_refused_aloud(void)
+{
+    ask      a, b;
+    char     json[4096] = "", before[2048];
+    uint64_t count;
+    int      i;
+    each_bytes = 200 << 10;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("I am Maria Lopez."))) == CMIF_OK);
+    done(&a);
+    for (i = 0; i < 50; i++) { /* it grows by its answers */
+        snprintf(before, sizeof before, "%s", json);
+        snprintf(json, sizeof json, CHAT(USER("I am Maria Lopez.") ", " USER("and now %d?")), i);
+        cmif_code rc = ask_for(&a, CMIF_ENDPOINT_CHAT, "local", json);
+        if (rc != CMIF_OK) {
+            CHECK(rc == CMIF_E_UNSUPPORTED && i > 5 && !*a.body);
+            break;
+        }
+        char big[16384];
+        memset(big, 'x', sizeof big);
+        snprintf(big, 32, "answer %d", i);
+        cmif_talk_answered(a.talk, big, sizeof big, big, sizeof big);
+        done(&a);
+    }
+    if (i == 50) {
+        CHECK(!"it is refused");
+        return;
+    }
+    CHECK(cmif_talks_bytes(talks) <= each_bytes + 65536);
+    count = entries();
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", before) == CMIF_OK && b.talk == a.talk); /* what was there */
+    CHECK(entries() == count + 1);
+    done(&a);
+    done(&b);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("I am Wanjiru Smith."))) == CMIF_OK); /* a new one */
+    done(&b);
+    end();
+    each_bytes = 0;
+}
+
+static void all_together_are_bounded(void)
+{
+    ask    a, b;
+    size_t most = 0;
+    all_bytes   = 1 << 20;
+    begin(100000);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "anna", CHAT(USER("I am Maria Lopez."))) == CMIF_OK);
+    for (int i = 0; i < 40; i++) {
+        char json[256];
+        snprintf(json, sizeof json, CHAT(USER("I am Wanjiru Smith, visit %d")), i);
+        CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "ben", json) == CMIF_OK);
+        done(&b);
+        most = cmif_talks_bytes(talks) > most ? cmif_talks_bytes(talks) : most;
+    }
+    CHECK(most <= all_bytes + (200 << 10) && cmif_talks_count(talks) < 30 && cmif_talks_count(talks) > 2);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "anna", CHAT(USER("I am Maria Lopez."))) == CMIF_OK && b.talk == a.talk);
+    done(&a);
+    done(&b);
+    end();
+    all_bytes = 0;
+}
+
 /* ---- replies ---- */
 
 static char   said[65536];
@@ -551,6 +677,9 @@ int main(void)
     RUN(what_fails_is_not_entered);
     RUN(what_did_not_get_to_the_disk_counts_with_the_next);
     RUN(memory_is_bounded);
+    RUN(ten_thousand_turns_are_remembered);
+    RUN(a_conversation_too_long_is_refused_aloud);
+    RUN(all_together_are_bounded);
     RUN(a_stream_gives_originals_wherever_it_is_cut);
     RUN(a_whole_answer_has_the_shape_that_clients_expect);
     RUN(vectors_come_as_numbers_or_in_base64);
