@@ -95,13 +95,14 @@ static const char *sentence_of(int status)
 {
     switch (status) {
     case 413:
-        return "the request is too large: its body may have 32 MiB, its headers 64 KiB";
+        return "the body is too large (it may have 32 MiB), or its chunks are none";
     case 417:
         return "the gateway knows no other expectation than 100-continue";
     case 501:
         return "the gateway takes GET, POST and OPTIONS";
     default:
-        return "this is no HTTP request: the gateway could not read its first line or its headers";
+        return "this is no HTTP request: the gateway cannot read its first line or its headers, of which it takes 64 "
+               "KiB";
     }
 }
 

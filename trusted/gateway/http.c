@@ -353,6 +353,7 @@ cmif_code cmif_gateway_new(const cmif_gateway_options *options, cmif_gateway **o
         evhttp_set_max_body_size(g->http, (ev_ssize_t) g->options.body_max);
         evhttp_set_timeout(g->http, (int) (patience < READ_SECONDS ? patience : READ_SECONDS));
         evhttp_set_gencb(g->http, on_request, g);
+        (void) evhttp_set_flags(g->http, EVHTTP_SERVER_LINGERING_CLOSE); /* who sends too much can read that it was */
         evhttp_set_bevcb(g->http, cmif_front_connection, g);
         rc = start_listening(g, err);
     }
