@@ -133,38 +133,32 @@ static json_t *document(const similarity *s)
 {
     char    date[16], facts[64];
     time_t  now  = time(NULL);
-    json_t *rows = json_array(), *points[2] = {json_array(), json_array()}, *series = json_array();
+    json_t *rows = json_array(), *points = json_array();
     strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
     snprintf(facts, sizeof facts, "%zu", s->task.count);
     for (size_t i = 0; i < s->count; i++) {
         const cmif_cell *c = &s->cells[i];
         char             clear[16], name[64];
         snprintf(clear, sizeof clear, "%.1f %%", 100 * c->clear);
-        snprintf(name, sizeof name, "%s%s%s", c->arm ? c->arm->name : "clean", c->epsilon ? ", " : "",
-                 c->epsilon ? c->epsilon : "");
+        snprintf(name, sizeof name, "%s%s%s%s%s", c->arm ? c->arm->name : "clean", c->epsilon ? ", " : "",
+                 c->epsilon ? c->epsilon : "", c->arm ? ", " : "", c->arm ? cmif_rows_kinds[c->rows] : "");
         json_array_append_new(rows, json_pack("[s, s, s, s, o, o, s]", c->arm ? c->arm->name : "clean",
                                               c->epsilon ? c->epsilon : "", c->arm ? c->blocks[0].certified : "none",
                                               c->arm ? cmif_rows_kinds[c->rows] : "", real_or_null(c->accuracy),
                                               real_or_null(c->sd), clear));
         if (!isnan(c->accuracy)) {
-            json_array_append_new(points[c->rows], json_pack("[s, f, f, f]", name, c->accuracy, s->intervals[i].low,
-                                                             s->intervals[i].high));
+            json_array_append_new(
+                points, json_pack("[s, f, f, f]", name, c->accuracy, s->intervals[i].low, s->intervals[i].high));
         }
     }
-    static const char *const names[] = {"plain rows", "Bayes rows"};
-    for (size_t i = 0; i < 2; i++) {
-        if (json_array_size(points[i])) {
-            json_array_append_new(series, json_pack("{s:s, s:O}", "name", names[i], "points", points[i]));
-        }
-        json_decref(points[i]);
-    }
-    return json_pack(
-        "{s:s, s:s, s:s, s:[[s, s]], s:[{s:s, s:{s:[s,s,s,s,s,s,s], s:s, s:o, s:s}, s:{s:s, s:{s:s}, s:{s:s}, s:o}}]}",
-        "title", "What is left of similarity", "made", date, "command", "cmif eval similarity", "facts", "pairs", facts,
-        "sections", "heading", "Order of pairs", "table", "columns", "mechanism", "epsilon", "certified", "rows",
-        "Spearman", "sd", "in clear", "align", "llllrrr", "rows", rows, "caption",
-        "Rank correlation of the cosines of pairs, of what leaves with the text as it is.", "plot", "kind", "bars", "x",
-        "label", "mechanism", "y", "label", "Spearman's correlation", "series", series);
+    return json_pack("{s:s, s:s, s:s, s:[[s, s]], s:[{s:s, s:{s:[s,s,s,s,s,s,s], s:s, s:o, s:s}, s:{s:s, s:{s:s}, "
+                     "s:{s:s}, s:[{s:s, s:o}]}}]}",
+                     "title", "What is left of similarity", "made", date, "command", "cmif eval similarity", "facts",
+                     "pairs", facts, "sections", "heading", "Order of pairs", "table", "columns", "mechanism",
+                     "epsilon", "certified", "rows", "Spearman", "sd", "in clear", "align", "llllrrr", "rows", rows,
+                     "caption", "Rank correlation of the cosines of pairs, of what leaves with the text as it is.",
+                     "plot", "kind", "bars", "x", "label", "mechanism", "y", "label", "Spearman's correlation",
+                     "series", "name", "with 95 % interval", "points", points);
 }
 
 static cmif_code write_out(const similarity *s, cmif_err *err)

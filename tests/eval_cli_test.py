@@ -156,7 +156,7 @@ def wrong_arguments_are_refused():
     refused(2, "--epsilon takes", rig.cmif("eval", "sst2", "-e", "1,two"))
     refused(2, "--epsilon takes", rig.cmif("eval", "sst2", "-e", "0"))
     refused(2, "--setting takes I", rig.cmif("eval", "sst2", "--setting", "B"))
-    refused(2, "--policy is for xsum", rig.cmif("eval", "sst2", "--policy", "names"))
+    refused(2, "--policy is for xsum, chat and sst2-zero-shot", rig.cmif("eval", "sst2", "--policy", "names"))
     refused(2, "--policy takes names.*did you mean 'names'", rig.cmif("eval", "xsum", "--policy", "nams"))
     refused(2, "leave out --train", rig.cmif("eval", "subjectivity", "--train", "x.tsv"))
     refused(1, "no sst2/dev.tsv: name the folder", rig.cmif("eval", "sst2", "--data", WORK))
@@ -178,6 +178,164 @@ def a_model_without_labels_gets_a_head():
     assert clean["results"][0]["accuracy"] == adapted["results"][0]["accuracy"], "the text as it is has one setting only"
     assert adapted["setting"].startswith("A") and adapted["texts"]["sent"] == 3 * (300 + 60), adapted["texts"]
     refused(1, "name examples for a linear head with --train", rig.cmif("eval", f"{WORK}/once.tsv", "--data", DATA, "-m", minilm, "--mechanisms", "clean"))
+
+
+def pulled(name):
+    """A model that `cmif pull` has fetched."""
+    path = os.path.expanduser(f"~/.cache/cmif/models/{name}.gguf")
+    if not os.path.exists(path):
+        raise Skip(f"{name} is not in the cache: cmif pull {name}")
+    return path
+
+
+def pairs_of(count, start=0):
+    """Lines: a sentence beside itself (label 1), or beside another one (0)."""
+    with open(f"{DATA}/sst2/train.tsv") as file:
+        texts = [line.rsplit("\t", 1)[0] for line in file][start:start + 2 * count]
+    return [f"{texts[2 * i]}\t{texts[2 * i + i % 2]}\t{1 - i % 2}\n" for i in range(count)]
+
+
+@promise
+def pairs_are_judged_by_a_head_over_both_vectors():
+    minilm, test, train = pulled("minilm"), pairs_of(40), pairs_of(150, 80)
+    swapped = ["{1}\t{0}\t{2}".format(*line.split("\t")) for line in test]
+    files = [rig.write(f"{name}.tsv", "".join(lines)) for name, lines in (("test", test), ("swapped", swapped), ("train-pairs", train))]
+    common = ("--data", DATA, "-m", minilm, "--train", files[2], "-e", "1", "--seeds", "1")
+    first, _ = evaluate(files[0], *common, "--mechanisms", "custext+")
+    other, _ = evaluate(files[1], *common, "--mechanisms", "clean")
+    clean = cells(first)["clean", None, "plain"]["accuracy"]
+    assert clean > 0.9, f"same or another sentence: {clean}"
+    assert first["texts"]["sent"] == 2 * (150 + 3 * 40), first["texts"]
+    assert cells(first)["custext+", "1", "plain"]["accuracy"] < clean, "words drawn at random cost nothing?"
+    assert other["results"][0]["accuracy"] == clean, "which of the two comes first must not matter"
+    second = rig.write("other-second.tsv", "".join(f"{line.split(chr(9))[0]}\ta film\t{line.split(chr(9))[2]}" for line in test))
+    blind, _ = evaluate(second, *common, "--mechanisms", "clean")
+    assert blind["texts"]["sent"] == 2 * 190 and blind["results"][0]["accuracy"] < 0.75, "the second sentence is not looked at"
+    refused(1, "as many sentences a line as the examples",
+            rig.cmif("eval", rig.write("single.tsv", "a fine film\t1\n"), "--data", DATA, "-m", minilm, "--train", files[2], "--mechanisms", "clean"))
+    refused(1, "pairs take a head over two vectors", rig.cmif("eval", files[0], "--data", DATA, "--mechanisms", "clean"))
+    return f": {clean}"
+
+
+@promise
+def of_one_file_a_fifth_is_for_testing():
+    pulled("minilm")
+    os.makedirs(f"{WORK}/tiny/sst2")
+    os.makedirs(f"{WORK}/tiny/mrpc")
+    rig.write("tiny/sst2/dev.tsv", "a fine film\t1\n")
+    rig.write("tiny/mrpc/train.tsv", "".join(pairs_of(50)))
+    common = ("mrpc", "--data", f"{WORK}/tiny", "-m", pulled("minilm"), "--mechanisms", "clean")
+    whole, _ = evaluate(*common)
+    few, _ = evaluate(*common, "--limit", "4")
+    assert whole["examples"] == 10 and whole["texts"]["sent"] == 2 * 50, whole["texts"]
+    assert few["examples"] == 4 and few["texts"]["sent"] == 2 * 44, few["texts"]
+
+
+@promise
+def similarity_is_that_of_the_vectors_that_embed_gives():
+    minilm, count = pulled("minilm"), 16
+    with lzma.open(f"{DATA}/mrpc/train.tsv.xz", "rt") as file:
+        lines = file.read().splitlines()[1:count + 1]
+    path = rig.write("news.tsv", "\n".join(lines) + "\n")
+    before = set(glob.glob(f"{WORK}/cache/cmif/eval/runs-*.json"))
+    common = ("similarity", path, "--data", DATA, "-m", minilm, "--mechanisms", "custext+", "-e", "1", "--seeds", "2")
+    result, _ = evaluate(*common, "-o", f"{WORK}/similarity.html")
+    found = cells(result)
+    out = rig.good("embed", "-q", "-m", minilm, "--policy", "none", text="".join(f"{text}\n" for line in lines for text in line.split("\t")[:2])).out
+    vectors = [[float(x) for x in line.split()] for line in out.splitlines()]
+    dot = lambda u, v: sum(x * y for x, y in zip(u, v))
+    cosines = [dot(u, v) / math.sqrt(dot(u, u) * dot(v, v)) for u, v in zip(vectors[::2], vectors[1::2])]
+    runs = [json.load(open(name))["labels"] for name in set(glob.glob(f"{WORK}/cache/cmif/eval/runs-*.json")) - before]
+    clean, = [run[0] for run in runs if len(run) == 1]
+    assert len(cosines) == count == len(clean) and all(abs(a - b / 1e6) < 1e-3 for a, b in zip(cosines, clean)), (cosines, clean)
+
+    def spearman(a, b):
+        ranks = [[sorted(values).index(value) for value in values] for values in (a, b)]
+        return 1 - 6 * sum((x - y) ** 2 for x, y in zip(*ranks)) / (count * (count ** 2 - 1))
+
+    expected = sorted(sum(spearman(clean, run) for run in both) / 2 for both in runs if len(both) == 2)
+    cells_ = [found["custext+", "1", rows] for rows in ("plain", "bayes")]
+    assert max(abs(a - b) for a, b in zip(expected, sorted(cell["spearman"] for cell in cells_))) < 1e-6, (expected, cells_)
+    assert found["clean", None, "plain"]["spearman"] == 1 and all(cell["spearman"] < 1 for cell in cells_)
+    assert all(cell["interval"][0] <= cell["spearman"] <= cell["interval"][1] and cell["sd"] > 0 for cell in cells_)
+    page = open(f"{WORK}/similarity.html").read()
+    assert "<svg" in page and "<script" not in page and "custext+" in page
+    again, done = evaluate(*common)
+    assert again["results"] == result["results"] and "5 runs, 5 of them from earlier commands" in done.out, done.out
+    refused(1, "no file of four pairs", rig.cmif("eval", "similarity", rig.write("single.tsv", "a fine film\t1\n"), "--data", DATA, "-m", minilm))
+    return f": {expected}"
+
+
+TEXT = ("--data", DATA, "--policy", "clean", "--mechanisms", "custext+", "-e", "1", "--threads", "1")
+scores_kept = lambda: glob.glob(f"{WORK}/cache/cmif/eval/scores-*.json")
+
+
+@promise
+def a_model_that_generates_labels_without_training():
+    """What is kept is used again, word for word; what was killed goes on; nothing of a text is kept."""
+    common = ("sst2-zero-shot", *TEXT, "-m", pulled("smollm2"), "--limit", "12")
+    running = subprocess.Popen([CMIF, "eval", *common], env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    made = lambda: sum(len(json.load(open(path))) for path in scores_kept())
+    assert within(240, lambda: made() >= 3 or running.poll() is not None) and running.poll() is None, "it ended before it was killed"
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    kept = made()
+    first, done = evaluate(*common, "-o", f"{WORK}/labels.html")
+    assert f"{kept} of 24 answers from earlier commands" in done.out, (kept, done.out)
+    again, done = evaluate(*common)
+    assert "24 of 24 answers from earlier commands" in done.out and again == first, done.out
+    clean, drawn = first["results"]
+    assert clean["policy"] == "clean" and clean["changed"] is None and drawn["mechanism"] == "custext+" and drawn["epsilon"] == "1"
+    assert clean["examples"] == drawn["examples"] == 12 and 0.2 < drawn["changed"] < 0.9, drawn
+    for cell in (clean, drawn):
+        right = cell["accuracy"]["mean"] * 12
+        assert abs(right - round(right)) < 1e-6 and cell["accuracy"]["interval"][0] < cell["accuracy"]["mean"] < cell["accuracy"]["interval"][1]
+    for path in scores_kept():
+        assert re.fullmatch(r'[0-9eE.,:"{}\[\]null-]*', open(path).read()), "words are kept"
+    page = open(f"{WORK}/labels.html").read()
+    assert "<svg" in page and "<script" not in page and "custext+, epsilon 1" in page
+    damaged = scores_kept()[0]
+    with open(damaged, "r+") as file:
+        file.truncate(os.path.getsize(damaged) // 2)
+    _, done = evaluate(*common)
+    assert "12 of 24 answers from earlier commands" in done.out, done.out
+    return f": {kept} of 24 were kept, {clean['accuracy']['mean']:.2f} right"
+
+
+@promise
+def labels_are_told_apart():
+    """Reviews that leave no doubt; the same with their labels the wrong way round are all wrong."""
+    os.makedirs(f"{WORK}/clear/sst2")
+    texts = ["what a wonderful , moving , brilliant film .", "an awful , boring mess : the worst film ever .",
+             "i loved every minute of this great film .", "terrible , stupid and painfully dull ."]
+    found = []
+    for right in (0, 1):
+        rig.write("clear/sst2/dev.tsv", "".join(f"{text}\t{(i + 1 + right) % 2}\n" for i, text in enumerate(texts)))
+        result, _ = evaluate("sst2-zero-shot", "--data", f"{WORK}/clear", "--policy", "clean", "-m", pulled("smollm2"), "--threads", "1")
+        found.append(result["results"][0]["accuracy"]["mean"])
+    assert found[0] + found[1] == 1 and found[0] >= 0.75, found
+    return f": {found[0]}"
+
+
+@promise
+def an_answer_is_compared_with_the_one_in_the_clear():
+    common = ("chat", *TEXT, "-m", pulled("smollm2"), "--limit", "2")
+    result, _ = evaluate(*common)
+    clean, drawn = result["results"]
+    assert clean["token F1"]["mean"] == 1, "the same question twice, greedy"
+    assert 0 <= drawn["token F1"]["mean"] < 1 and drawn["token F1"]["difference"] == drawn["token F1"]["mean"] - 1
+    again, done = evaluate(*common)
+    assert again == result and "4 of 4 answers from earlier commands" in done.out, done.out
+
+
+@promise
+def summaries_are_scored_against_their_references():
+    result, done = evaluate("xsum", "--data", DATA, "--policy", "clean", "-m", pulled("smollm2"), "--limit", "1", "-o", f"{WORK}/xsum.html")
+    found, = result["results"]
+    assert found["examples"] == 1 and all(0 <= found[name]["mean"] <= 1 for name in ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"))
+    assert found["ROUGE-2"]["mean"] <= found["ROUGE-1"]["mean"] and 0 < found["ROUGE-L"]["mean"] <= found["ROUGE-1"]["mean"], found
+    refused(2, "'control' has rows and no words to send", rig.cmif("eval", "xsum", "--data", DATA, "--mechanisms", "control"))
+    refused(1, "asked for in a chat", rig.cmif("eval", "xsum", "--data", DATA, "--policy", "clean", "-m", f"{SHARED}/models/minilm-sst2/minilm-sst2-f16.gguf"))
 
 
 end()
