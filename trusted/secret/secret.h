@@ -22,7 +22,7 @@ typedef struct cmif_secret {
 /* Make room for at least capacity bytes (old contents move, the old memory is wiped). Errors: MEMORY. */
 CMIF_MUST_USE cmif_code cmif_secret_reserve(cmif_secret *s, size_t capacity, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_secret_append(cmif_secret *s, const void *bytes, size_t size, cmif_err *err);
-void                    cmif_secret_wipe(cmif_secret *s); /* wiped, unlocked, unmapped; {0} again */
+void                    cmif_secret_wipe(cmif_secret *s); /* wiped; unmapped, or kept locked for the next; {0} again */
 
 /* Whether the system refused to lock some of it (RLIMIT_MEMLOCK): it may be swapped to disk. */
 bool cmif_secret_unlocked(void);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void growing_keeps_the_text_and_ends_it_with_a_zero(void)
 {
@@ -50,6 +52,44 @@ static void secrets_are_left_out_of_dumps(void)
     cmif_secret_wipe(&s);
 }
 
+/* Also where memory of one that ended is used again: of all sizes, more of them than are kept. */
+static void memory_of_others_comes_as_zeros(void)
+{
+    enum { MANY = 100 };
+    static cmif_secret s[MANY];
+    for (size_t turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < MANY; i++) {
+            CHECK(cmif_secret_reserve(&s[i], 1 + i % 5 * 4096, NULL) == CMIF_OK);
+            bool zeros = true;
+            for (size_t at = 0; at < s[i].capacity; at++) {
+                zeros = zeros && !s[i].data[at];
+            }
+            CHECK(zeros);
+            memset(s[i].data, 'x', s[i].capacity);
+        }
+        for (size_t i = 0; i < MANY; i++) {
+            cmif_secret_wipe(&s[i]);
+        }
+    }
+}
+
+/* The lock of memory is not the child's, so it takes none that was locked for its parent. */
+static void a_child_takes_fresh_memory(void)
+{
+    cmif_secret s = {0};
+    CHECK(cmif_secret_reserve(&s, 1, NULL) == CMIF_OK);
+    const uint8_t *kept = s.data;
+    cmif_secret_wipe(&s);
+    CHECK(cmif_secret_reserve(&s, 1, NULL) == CMIF_OK && s.data == kept);
+    cmif_secret_wipe(&s);
+    const pid_t child = fork();
+    if (child == 0) {
+        _exit(cmif_secret_reserve(&s, 1, NULL) == CMIF_OK && s.data != kept ? 0 : 1);
+    }
+    int how = 1;
+    CHECK(child > 0 && waitpid(child, &how, 0) == child && how == 0);
+}
+
 static void absurd_sizes_are_refused(void)
 {
     cmif_secret s   = {0};
@@ -81,6 +121,8 @@ int main(void)
 {
     RUN(growing_keeps_the_text_and_ends_it_with_a_zero);
     RUN(secrets_are_left_out_of_dumps);
+    RUN(memory_of_others_comes_as_zeros);
+    RUN(a_child_takes_fresh_memory);
     RUN(absurd_sizes_are_refused);
     RUN(wiping_leaves_zeros);
     RUN(a_hardened_process_leaves_no_core);
