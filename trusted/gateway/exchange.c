@@ -28,7 +28,8 @@ struct cmif_exchange { /* one POST, from its release to its last byte */
     cmif_upstream         *upstream;
     cmif_call             *call; /* NULL: over, or not begun */
     cmif_reply            *reply;
-    struct event          *later, *ping, *gone;
+    struct event          *later, *ping, *gone, *settle;
+    bool                   waits;   /* for its entry to be on disk: nothing of it has been sent */
     int                    watched; /* TLS: the socket once more, for gone; -1 */
     struct evbuffer       *out;     /* what is not with libevent yet */
     cmif_err               fault;   /* what a hook met; it is dealt with outside of it */
@@ -60,6 +61,9 @@ static void                  exchange_free(exchange *x)
     }
     if (x->watched >= 0) {
         close(x->watched);
+    }
+    if (x->settle) {
+        event_free(x->settle);
     }
     if (x->out) {
         evbuffer_free(x->out);
@@ -427,6 +431,70 @@ static cmif_gateway_policy *choose_policy(exchange *x, const cmif_access_key *ke
     return best;
 }
 
+/* ---- to the upstream, once it is entered ---- */
+
+static void send_on(exchange *x)
+{
+    const cmif_call_hooks hooks = {.on_text     = on_text,
+                                   .on_refusal  = on_refusal,
+                                   .on_tool     = on_tool,
+                                   .on_logprobs = on_logprobs,
+                                   .on_vector   = on_vector,
+                                   .on_finish   = on_finish,
+                                   .on_usage    = on_usage,
+                                   .on_end      = on_end,
+                                   .context     = x};
+    cmif_err              err   = {0};
+    cmif_code             rc    = cmif_upstream_start(x->upstream, x->request, &hooks, &x->call, &err);
+    if (rc == CMIF_E_RANGE) {
+        end_with_refusal(x, err.text);
+    } else if (rc != CMIF_OK) {
+        end_with_error(x, rc == CMIF_E_IO ? 502 : 500, rc == CMIF_E_IO ? "upstream_unavailable" : "server_error",
+                       err.text, 0);
+    }
+}
+
+/* Requests that came together wait for the disk together: one write for all their entries, then they are sent. */
+static void settle(cmif_gateway *g, cmif_books *books)
+{
+    cmif_err        err = {0};
+    const cmif_code rc  = cmif_books_settle(books, &err);
+    for (exchange *x = g->exchanges, *next; x; x = next) {
+        next = x->next; /* what is done to x frees no other */
+        if (!x->waits || cmif_talk_books(x->talk) != books) {
+            continue;
+        }
+        x->waits = false;
+        if (rc != CMIF_OK) {
+            cmif_talk_unsettled(x->talk, &x->entry);
+            end_with_error(x, 500, "server_error", err.text, 0);
+        } else if (x->http) { /* else its client went away: it is about to be freed, and stays counted */
+            send_on(x);
+        }
+    }
+}
+
+static void on_settle(evutil_socket_t fd, short what, void *context)
+{
+    exchange *x = context;
+    (void) fd, (void) what;
+    if (x->waits) {
+        settle(x->of, cmif_talk_books(x->talk));
+    }
+}
+
+/* Other books write the same ledger, which would wait for us. */
+static void settle_others(cmif_gateway *g, const cmif_books *books)
+{
+    exchange *x = g->exchanges;
+    while (x && !(x->waits && cmif_talk_books(x->talk) != books)) {
+        x = x->next;
+    }
+    if (x) {
+        settle(g, cmif_talk_books(x->talk)); /* there are no third ones: they would have been settled before */
+    }
+}
+
 void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, cmif_access_key *key)
 {
     struct evbuffer     *in      = evhttp_request_get_input_buffer(http);
@@ -468,11 +536,12 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
         end_with_error(x, 404, "model_not_found", "no such model here: GET /v1/models lists them", 0);
         return;
     }
-    x->later = event_new(g->options.base, -1, 0, on_later, x);
-    x->ping  = event_new(g->options.base, -1, EV_PERSIST, on_ping, x);
-    x->out   = evbuffer_new();
-    x->gone  = watch(x);
-    if (!x->later || !x->ping || !x->out || !x->gone || event_add(x->ping, &pings) != 0 ||
+    x->later  = event_new(g->options.base, -1, 0, on_later, x);
+    x->ping   = event_new(g->options.base, -1, EV_PERSIST, on_ping, x);
+    x->out    = evbuffer_new();
+    x->gone   = watch(x);
+    x->settle = event_new(g->options.base, -1, 0, on_settle, x);
+    if (!x->later || !x->ping || !x->out || !x->gone || !x->settle || event_add(x->ping, &pings) != 0 ||
         event_add(x->gone, NULL) != 0) {
         end_with_error(x, 500, "server_error", "no memory for a request", 0);
         return;
@@ -493,13 +562,19 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
         end_with_error(x, rc == CMIF_E_RANGE ? 503 : 500, "server_error", err.text, rc == CMIF_E_RANGE ? 5 : 0);
         return;
     }
+    settle_others(g, cmif_talk_books(x->talk));
+    cmif_books_gather(cmif_talk_books(x->talk));
     rc = cmif_talk_release(x->talk, request, &x->entry, &x->counts, &err);
     if (rc != CMIF_OK) {
         end_with_error(x,
-                       rc == CMIF_E_BUDGET  ? 403
-                       : rc == CMIF_E_RANGE ? 400
-                                            : 500,
-                       rc == CMIF_E_BUDGET || rc == CMIF_E_RANGE ? "policy_denied" : "server_error", err.text, 0);
+                       rc == CMIF_E_BUDGET        ? 403
+                       : rc == CMIF_E_RANGE       ? 400
+                       : rc == CMIF_E_UNSUPPORTED ? 413
+                                                  : 500,
+                       rc == CMIF_E_BUDGET || rc == CMIF_E_RANGE ? "policy_denied"
+                       : rc == CMIF_E_UNSUPPORTED                ? "conversation_too_long"
+                                                                 : "server_error",
+                       err.text, 0);
         return;
     }
     for (size_t c = 0; c < CMIF_SPAN_CLASSES; c++) {
@@ -515,26 +590,15 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
                                       .number  = ++g->number,
                                       .sink    = sink,
                                       .context = x};
-    const cmif_call_hooks    hooks = {.on_text     = on_text,
-                                      .on_refusal  = on_refusal,
-                                      .on_tool     = on_tool,
-                                      .on_logprobs = on_logprobs,
-                                      .on_vector   = on_vector,
-                                      .on_finish   = on_finish,
-                                      .on_usage    = on_usage,
-                                      .on_end      = on_end,
-                                      .context     = x};
     rc                             = cmif_reply_new(&about, &x->reply, &err);
-    if (rc == CMIF_OK) {
-        evhttp_connection_set_closecb(evhttp_request_get_connection(http), on_closed, x);
-        rc = cmif_upstream_start(x->upstream, request, &hooks, &x->call, &err);
+    if (rc != CMIF_OK) {
+        settle(g, cmif_talk_books(x->talk)); /* its entry stays */
+        end_with_error(x, 500, "server_error", err.text, 0);
+        return;
     }
-    if (rc == CMIF_E_RANGE) {
-        end_with_refusal(x, err.text);
-    } else if (rc != CMIF_OK) {
-        end_with_error(x, rc == CMIF_E_IO ? 502 : 500, rc == CMIF_E_IO ? "upstream_unavailable" : "server_error",
-                       err.text, 0);
-    }
+    evhttp_connection_set_closecb(evhttp_request_get_connection(http), on_closed, x);
+    x->waits = true;
+    event_active(x->settle, 0, 0); /* behind the requests that are there already */
 }
 
 void cmif_front_end(cmif_gateway *g)
