@@ -18,11 +18,10 @@ enum {
     EPSILONS_MAX = 8,
     TRAIN_MAX    = 4000,
     EXPORT_TEXTS = 20000,
-    EXIT_GOAL    = 3,
     ATTACKED     = 2 /* releases */
 };
 #define CONFIDENCE 0.95
-#define TASKS "sst2, subjectivity, qnli, mrpc, similarity, sst2-zero-shot, chat, xsum, or FILE.tsv"
+#define TASKS "sst2, subjectivity, qnli, mrpc, similarity, sst2-zero-shot, chat, xsum, stand-in, or FILE.tsv"
 
 static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *setting = "I", *train_path, *policies, *json_path,
                                               *report_path, *final_path, *export_path, *tuned;
@@ -1091,13 +1090,18 @@ static cmif_code choose(evaluation *e, const char *name, char chosen[static PATH
     return rc == CMIF_OK && size >= PATH_MAX ? cmif_fail(err, CMIF_E_RANGE, "--model is too long") : rc;
 }
 
+/* Neither classification nor anything beside it that a table of mechanisms is made of. */
+static bool has_own_runner(const char *task)
+{
+    return cmif_eval_is_text(task) || !strcmp(task, "similarity") || !strcmp(task, "stand-in");
+}
+
 static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err *err)
 {
     if (count != 1 && !(count == 2 && !strcmp(argv[0], "similarity"))) {
         return cmif_fail(err, CMIF_E_RANGE, "which task? eval takes one: " TASKS);
     }
-    if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && !cmif_eval_is_text(argv[0]) &&
-        strcmp(argv[0], "similarity") != 0 && !strchr(argv[0], '.')) {
+    if (strcmp(argv[0], "sst2") != 0 && !one_file(argv[0]) && !has_own_runner(argv[0]) && !strchr(argv[0], '.')) {
         return cmif_fail(err, CMIF_E_RANGE, "there is no such task: eval takes " TASKS);
     }
     if (strcmp(setting, "I") != 0 && strcmp(setting, "A") != 0) {
@@ -1114,6 +1118,9 @@ static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err
     if (policies && !cmif_eval_is_text(argv[0])) {
         return cmif_fail(err, CMIF_E_RANGE,
                          "--policy is for xsum, chat and sst2-zero-shot; --mechanisms is for the others");
+    }
+    if ((attacks || goals) && has_own_runner(argv[0])) {
+        return cmif_fail(err, CMIF_E_RANGE, "--attacks and --goals are for a task of labels, such as sst2");
     }
     cmif_code rc = check_mechanisms(err);
     return rc == CMIF_OK ? read_epsilons(e, err) : rc;
@@ -1136,7 +1143,7 @@ int cmif_eval(int argc, char **argv)
         exit_code = cmif_report_usage(&err);
         goto done;
     }
-    if (cmif_eval_is_text(argv[0]) || !strcmp(argv[0], "similarity")) {
+    if (has_own_runner(argv[0])) {
         const cmif_eval_options o = {.model         = model,
                                      .data          = data,
                                      .policies      = policies,
@@ -1150,8 +1157,9 @@ int cmif_eval(int argc, char **argv)
                                      .seeds         = seeds,
                                      .block_seeds   = block_seeds,
                                      .again         = again};
-        exit_code                 = cmif_eval_is_text(argv[0]) ? cmif_eval_text(argv[0], &o)
-                                                               : cmif_eval_similarity(rest > 1 ? argv[1] : NULL, &o);
+        exit_code                 = cmif_eval_is_text(argv[0])     ? cmif_eval_text(argv[0], &o)
+                                    : !strcmp(argv[0], "stand-in") ? cmif_eval_stand_in(&o)
+                                                                   : cmif_eval_similarity(rest > 1 ? argv[1] : NULL, &o);
         goto done;
     }
     attacks = attacks || goals;
@@ -1185,7 +1193,7 @@ int cmif_eval(int argc, char **argv)
         rc = write_out(&e, &err);
     }
     cmif_status(NULL);
-    exit_code = rc != CMIF_OK ? cmif_report(&err) : e.met ? CMIF_EXIT_OK : EXIT_GOAL;
+    exit_code = rc != CMIF_OK ? cmif_report(&err) : e.met ? CMIF_EXIT_OK : CMIF_EVAL_NOT_MET;
 done:
     for (size_t i = 0; e.lines && i < e.count; i++) {
         cmif_cell_wipe(&e.lines[i].cell);

@@ -23,4 +23,9 @@ int  cmif_eval_text(const char *task, const cmif_eval_options *options);
 /* Do vectors of what leaves order pairs as those of the texts? file: NULL: MRPC. Returns the exit code. */
 int  cmif_eval_similarity(const char *file, const cmif_eval_options *options);
 
+enum { CMIF_EVAL_NOT_MET = 3 }; /* exit code: a goal was not met */
+
+/* Are the baselines those of the research note? Its linear stand-in, four rows beside their figures. Returns the exit code. */
+int  cmif_eval_stand_in(const cmif_eval_options *options);
+
 #endif
