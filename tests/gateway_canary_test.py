@@ -223,7 +223,8 @@ def errors_say_none_of_it():
 def metrics_and_status_say_none_of_it():
     for path in ("/metrics", "/status", "/ready", "/version", "/v1/models", "/receipts", "/health"):
         status, _, text = ask(path, None)
-        assert status == 200 and not found_in(text), f"{path}: {status} {found_in(text)}"
+        assert status == 200 or path == "/ready", f"{path}: {status}"  # after so many lies the upstream may be taken for down
+        assert not found_in(text), f"{path}: {found_in(text)}"
 
 
 @promise
