@@ -4,6 +4,7 @@ _cmif_gateway()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
     case $before in
         --policy) COMPREPLY=($(compgen -W "names topics words none" -- "$word") $(compgen -f -- "$word")) ;;
+        --kind) COMPREPLY=($(compgen -W "openai vllm sglang cmif" -- "$word")) ;;
         *)
             if [[ $word = -* ]]; then
                 COMPREPLY=($(compgen -W "$(cmif-gateway --help | grep -o -e '--[a-z][a-z-]*' | sort -u)" -- "$word"))

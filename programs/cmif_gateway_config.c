@@ -34,39 +34,35 @@ static told       o;
 
 /* What a section may have is between model and threads. */
 static const cmif_option options[] = {
-    {0, "config", "FILE", CMIF_OPTION_TEXT, &o.config, 0, 0,
-     "lines NAME VALUE of these, models, policies; only read it"},
+    {0, "config", "FILE", CMIF_OPTION_TEXT, &o.config, 0, 0, "a file of these, more models; try it only"},
     {0, "check-config", NULL, CMIF_OPTION_FLAG, &o.check, 0, 0, NULL},
     {'m', "model", "MODEL", CMIF_OPTION_TEXT, &o.there.model, 0, 0, "a split model, as in cmif run; or the upstream's"},
     {0, "name", "NAME", CMIF_OPTION_TEXT, &o.name, 0, 0, "what programs call it here, and the upstream there"},
     {0, "served", "NAME", CMIF_OPTION_TEXT, &o.served, 0, 0, NULL},
     {0, "server", "ADDR", CMIF_OPTION_TEXT, &o.there.server, 0, 0,
      "HOST:PORT or unix:PATH (default: a private server)"},
-    {0, "upstream", "URL", CMIF_OPTION_TEXT, &o.url, 0, 0, "instead: http://...; openai, or vllm or sglang (rows)"},
+    {0, "upstream", "URL", CMIF_OPTION_TEXT, &o.url, 0, 0, "instead: http://...; openai, vllm or sglang"},
     {0, "kind", "KIND", CMIF_OPTION_TEXT, &o.kind, 0, 0, NULL},
-    {0, "any-version", NULL, CMIF_OPTION_FLAG, &o.any_version, 0, 0, "old ones, too; the upstream's API key, one line"},
+    {0, "any-version", NULL, CMIF_OPTION_FLAG, &o.any_version, 0, 0, "old ones, too; its API key, one line"},
     {0, "key-file", "FILE", CMIF_OPTION_TEXT, &o.key_file, 0, 0, NULL},
     {0, "pin", "sha256:HEX", CMIF_OPTION_TEXT, &o.there.pin, 0, 0, "either's certificate, or who signed it"},
     {0, "ca", "FILE", CMIF_OPTION_TEXT, &o.there.ca, 0, 0, NULL},
     {0, "cert", "FILE", CMIF_OPTION_TEXT, &o.there.cert, 0, 0, "our own certificate and key, if the server asks"},
     {0, "key", "FILE", CMIF_OPTION_TEXT, &o.there.key, 0, 0, NULL},
-    {0, "peer-policy", "FILE", CMIF_OPTION_TEXT, &o.there.peer_policy, 0, 0, "what the server must prove, how often"},
+    {0, "peer-policy", "FILE", CMIF_OPTION_TEXT, &o.there.peer_policy, 0, 0, "what it must prove, how often"},
     {0, "peer-fresh", "MINUTES", CMIF_OPTION_COUNT, &o.there.peer_fresh, 0, 10080, NULL},
-    {0, "sessions", "N", CMIF_OPTION_COUNT, &o.there.sessions, 1, 256,
-     "answers at once (default 4); tokens of each; all cores"},
+    {0, "sessions", "N", CMIF_OPTION_COUNT, &o.there.sessions, 1, 256, "answers at once (4); tokens; cores"},
     {0, "context", "N", CMIF_OPTION_COUNT, &o.there.context, 8, 1 << 24, NULL},
     {0, "threads", "N", CMIF_OPTION_COUNT, &o.there.threads, 1, 1024, NULL},
     CMIF_GUARD_OPTIONS(o.there.guard),
-    {0, "listen", "HOST:PORT", CMIF_OPTION_TEXT, &o.listen, 0, 0,
-     "for programs (127.0.0.1:8800); keys: NAME sha256:HEX"},
+    {0, "listen", "HOST:PORT", CMIF_OPTION_TEXT, &o.listen, 0, 0, "for programs (127.0.0.1:8800); who may come"},
     {0, "keys", "FILE", CMIF_OPTION_TEXT, &o.keys, 0, 0, NULL},
     {0, "tls-cert", "FILE", CMIF_OPTION_TEXT, &o.tls_cert, 0, 0, "https for programs: certificate and key, PEM"},
     {0, "tls-key", "FILE", CMIF_OPTION_TEXT, &o.tls_key, 0, 0, NULL},
-    {0, "conversations", "N", CMIF_OPTION_COUNT, &o.conversations, 1, 100000,
-     "kept (default 1000), while used (default 3600)"},
+    {0, "conversations", "N", CMIF_OPTION_COUNT, &o.conversations, 1, 100000, "kept (1000), while used (3600)"},
     {0, "idle", "SECONDS", CMIF_OPTION_COUNT, &o.idle, 1, 1 << 30, NULL},
-    {0, "silence", "SECONDS", CMIF_OPTION_COUNT, &o.silence, 1, 86400, "give up what says nothing (default 120)"},
-    {0, "fields", NULL, CMIF_OPTION_FLAG, &o.fields, 0, 0, "print what becomes of each field of a request"},
+    {0, "silence", "SECONDS", CMIF_OPTION_COUNT, &o.silence, 1, 86400, "give up what says nothing (120); tell api.md"},
+    {0, "fields", NULL, CMIF_OPTION_FLAG, &o.fields, 0, 0, NULL},
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
 _Static_assert((int) OPTION_COUNT <= (int) OPTIONS_MAX, "sources have a place for every option");
@@ -74,12 +70,12 @@ _Static_assert((int) OPTION_COUNT <= (int) OPTIONS_MAX, "sources have a place fo
 static const cmif_command command = {
     .name         = "cmif-gateway",
     .args         = "-m MODEL [--server ADDR | --upstream URL] | --config FILE",
-    .summary      = "OpenAI's API on this machine, in front of a server that sees sanitized text only",
+    .summary      = "OpenAI's API here, in front of a server that sees sanitized text",
     .options      = options,
     .option_count = OPTION_COUNT,
-    .notes        = "Each may stand in the environment (CMIF_PEER_POLICY) or the file; a flag goes first.\n"
-                    "Programs need base_url http://127.0.0.1:8800/v1. SIGTERM lets running answers end,\n"
-                    "SIGHUP reads keys, certificates, policies again. Exit: 0 ended, 1 failed, 2 usage.\n"};
+    .notes        = "Each may stand in the environment (CMIF_PEER_POLICY) or the file; flags go first.\n"
+                    "Programs need base_url http://127.0.0.1:8800/v1. SIGTERM: running answers end;\n"
+                    "SIGHUP: keys, certificate, policies again. Exit: 0 ended, 1 failed, 2 usage.\n"};
 
 static bool is_upstreams(size_t option)
 {
@@ -122,8 +118,9 @@ static cmif_code check_upstream(const cmif_config_upstream *u, cmif_err *err)
     if (u->any_version && u->kind < CMIF_KIND_VLLM) {
         return cmif_fail(err, CMIF_E_RANGE, "--any-version is for --kind vllm and sglang");
     }
-    if (u->served && u->kind != CMIF_KIND_VLLM) {
-        return cmif_fail(err, CMIF_E_RANGE, "--served is a model's name on vLLM: it needs --kind vllm");
+    if (u->served && u->kind < CMIF_KIND_VLLM) {
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "--served is a model's name on vLLM or SGLang: it needs --kind vllm or sglang");
     }
     if (u->kind == CMIF_KIND_CMIF) {
         return u->url        ? cmif_fail(err, CMIF_E_RANGE, "--kind cmif takes --server ADDR, and no --upstream")
