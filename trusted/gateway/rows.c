@@ -516,8 +516,11 @@ static cmif_code ask(rows *u, cmif_err *err)
 
 static cmif_code ask_all(rows *u, cmif_err *err)
 {
+    if (u->asking) {
+        return CMIF_OK; /* what it will say is new enough */
+    }
     u->step = u->options.any_version && u->options.kind == CMIF_ROWS_VLLM ? 1 : 0;
-    return u->asking ? CMIF_OK : ask(u, err);
+    return ask(u, err);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *context)

@@ -60,6 +60,26 @@ static void the_container_is_byte_by_byte_what_torch_reads(void)
     }
 }
 
+static void a_container_says_which_type_its_values_have(void)
+{
+    static const struct {
+        cmif_row_type type;
+        const char   *name;
+    } types[] = {{CMIF_ROWS_F32, "torch\nFloatStorage\n"},
+                 {CMIF_ROWS_F16, "torch\nHalfStorage\n"},
+                 {CMIF_ROWS_BF16, "torch\nBFloat16Storage\n"}};
+    for (size_t i = 0; i < 3; i++) {
+        cmif_tensor t = {0};
+        CHECK(cmif_tensor_new(types[i].type, 300, 70000 / 2, &t, NULL) ==
+              CMIF_OK); /* counts of one, two and four bytes */
+        CHECK(t.rows_size == 300 * 35000 * (i ? 2 : 4) && memmem(t.bytes, 256, types[i].name, strlen(types[i].name)));
+        CHECK(
+            memmem(t.bytes, 256, "K\0M\x2c\x01M\xb8\x88\x86M\xb8\x88K\x01\x86", 15)); /* 0, (300, 35000), (35000, 1) */
+        CHECK(memmem(t.bytes, 256, "J\xa0\x37\xa0\x00tQ", 7));
+        cmif_tensor_free(&t);
+    }
+}
+
 static void what_is_no_tensor_is_refused(void)
 {
     cmif_tensor t = {0};
@@ -117,7 +137,7 @@ static void on_request(struct evhttp_request *http, void *context)
 
 #define CHUNK(text, finish)                                                                                            \
     "data: {\"model\": \"m\", \"choices\": [{\"index\": 0, \"text\": \"" text "\", \"finish_reason\": " finish "}]}"   \
-                                                                                                               "\n\n"
+    "\n\n"
 #define USAGE "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 5, \"completion_tokens\": 2}}\n\n"
 #define DONE "data: [DONE]\n\n"
 #define GENERATED(text, finish)                                                                                        \
@@ -631,6 +651,23 @@ static void a_server_that_comes_back_is_asked_again(void)
     u->kind->free(u);
 }
 
+/* A call that comes between two questions does not disturb them. */
+static void a_call_may_come_at_any_moment_of_the_questions(void)
+{
+    for (cmif_rows_kind kind = CMIF_ROWS_VLLM; kind <= CMIF_ROWS_SGLANG; kind++) {
+        for (int turns = 0; turns < 12; turns++) {
+            kind == CMIF_ROWS_VLLM ? is_vllm() : is_sglang();
+            cmif_upstream *u = opened(kind);
+            for (int i = 0; i < turns && there.asked < 2; i++) {
+                turn();
+            }
+            run r = answer(u, "{\"model\": \"here\", \"prompt\": \"x\"}");
+            CHECK(r.end == CMIF_CALL_DONE && there.asked == 2);
+            u->kind->free(u);
+        }
+    }
+}
+
 static void what_a_server_says_in_an_error_is_not_passed_on(void)
 {
     static const struct {
@@ -725,6 +762,7 @@ int main(void)
     CHECK(cmif_embed_open(file, &embed, NULL) == CMIF_OK);
     listens();
     RUN(the_container_is_byte_by_byte_what_torch_reads);
+    RUN(a_container_says_which_type_its_values_have);
     RUN(what_is_no_tensor_is_refused);
     RUN(vllm_gets_rows_and_a_few_numbers);
     RUN(sglang_gets_rows_and_a_few_numbers);
@@ -735,6 +773,7 @@ int main(void)
     RUN(versions_with_holes_are_refused);
     RUN(a_start_that_rows_would_harm_is_refused);
     RUN(a_server_that_comes_back_is_asked_again);
+    RUN(a_call_may_come_at_any_moment_of_the_questions);
     RUN(what_a_server_says_in_an_error_is_not_passed_on);
     RUN(an_answer_of_sglang_is_taken_apart);
     RUN(a_cancel_ends_a_call_wherever_it_is);
