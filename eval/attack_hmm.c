@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACK_OFF 30.0 /* of the bigrams, trusted/embed/lm.h */
-
 typedef struct state_list { /* the words that a position may have been, ascending */
     uint32_t  count;
     uint32_t *word;
@@ -17,10 +15,12 @@ typedef struct hmm {
     const cmif_attack *a;
     const cmif_lm     *lm;
     double            *share;   /* [words + 1] P(b) */
-    double            *inverse; /* [words + 1] 1 / (pairs of a + BACK_OFF) */
-    state_list        *lists;   /* [words + 1] by output, made when first met */
-    state_list        *exact;   /* [words + 1] of words that everybody reads */
-    uint32_t          *where;   /* [words + 1] place + 1 of a word in the list that is looked at; 0: not there */
+    double            *inverse; /* [words + 1] 1 / pairs of a; 0: there are none */
+    double            *left; /* [words + 1] of a's probability, for words that never followed it or did so by chance */
+    double             discount[4];
+    state_list        *lists; /* [words + 1] by output, made when first met */
+    state_list        *exact; /* [words + 1] of words that everybody reads */
+    uint32_t          *where; /* [words + 1] place + 1 of a word in the list that is looked at; 0: not there */
     attack_candidates  scratch;
 } hmm;
 
@@ -36,8 +36,14 @@ static void hmm_wipe(hmm *h)
     free(h->exact);
     free(h->share);
     free(h->inverse);
+    free(h->left);
     free(h->where);
     attack_candidates_wipe(&h->scratch);
+}
+
+static double discounted(const hmm *h, uint32_t count)
+{
+    return count - h->discount[count < 3 ? count : 3];
 }
 
 static cmif_code hmm_open(hmm *h, const cmif_attack *a, const cmif_lm *lm, cmif_err *err)
@@ -54,20 +60,24 @@ static cmif_code hmm_open(hmm *h, const cmif_attack *a, const cmif_lm *lm, cmif_
     }
     h->share   = malloc(states * sizeof *h->share);
     h->inverse = malloc(states * sizeof *h->inverse);
+    h->left    = malloc(states * sizeof *h->left);
     h->lists   = calloc(states, sizeof *h->lists);
     h->exact   = calloc(states, sizeof *h->exact);
     h->where   = calloc(states, sizeof *h->where);
-    if (!h->share || !h->inverse || !h->lists || !h->exact || !h->where) {
+    if (!h->share || !h->inverse || !h->left || !h->lists || !h->exact || !h->where) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a chain over %u words", lm->words);
     }
     cmif_attack_prior_lm(a, lm, h->share);
+    cmif_lm_discounts(lm, h->discount);
     h->share[lm->words] = 0.8 * lm->unigrams[lm->words] / (double) lm->total;
     for (uint32_t word = 0; word <= lm->words; word++) {
-        uint64_t count = 0;
+        double count = 0, seen = 0;
         for (uint32_t i = lm->first[word]; i < lm->first[word + 1]; i++) {
             count += lm->counts[i];
+            seen += discounted(h, lm->counts[i]);
         }
-        h->inverse[word] = 1 / ((double) count + BACK_OFF);
+        h->inverse[word] = count > 0 ? 1 / count : 0;
+        h->left[word]    = count > 0 ? (count - seen) / count : 1;
     }
     return CMIF_OK;
 }
@@ -152,7 +162,7 @@ static void normalize(double *p, size_t count)
     }
 }
 
-/* How often y followed x, by bisection. */
+/* How often y followed x, by bisection; 0: never. */
 static uint32_t times_seen(const cmif_lm *lm, uint32_t x, uint32_t y)
 {
     uint32_t from = lm->first[x], to = lm->first[x + 1];
@@ -167,7 +177,7 @@ static uint32_t times_seen(const cmif_lm *lm, uint32_t x, uint32_t y)
     return from < lm->first[x + 1] && lm->second[from] == y ? lm->counts[from] : 0;
 }
 
-/* Forward: to(y) += sum_x from(x) count(x, y). Backward: from(x) += sum_y to(y) count(x, y). Whichever is shorter is
+/* Forward: to(y) += sum_x from(x) seen(x, y). Backward: from(x) += sum_y to(y) seen(x, y). Whichever is shorter is
  * walked: the words that followed x, or the states of y. */
 static void walk_pairs(hmm *h, const state_list *x, const state_list *y, double *from, double *to, bool forward)
 {
@@ -179,7 +189,7 @@ static void walk_pairs(hmm *h, const state_list *x, const state_list *y, double 
         const uint32_t first = lm->first[x->word[i]], end = lm->first[x->word[i] + 1];
         if (end - first > 16 * (uint64_t) y->count) {
             for (uint32_t j = 0; j < y->count; j++) {
-                const double n = times_seen(lm, x->word[i], y->word[j]);
+                const double n = discounted(h, times_seen(lm, x->word[i], y->word[j])) * h->inverse[x->word[i]];
                 *(forward ? &to[j] : &from[i]) += (forward ? from[i] : to[j]) * n;
             }
             continue;
@@ -187,7 +197,8 @@ static void walk_pairs(hmm *h, const state_list *x, const state_list *y, double 
         for (uint32_t k = first; k < end; k++) {
             const uint32_t j = h->where[lm->second[k]];
             if (j) {
-                *(forward ? &to[j - 1] : &from[i]) += (forward ? from[i] : to[j - 1]) * lm->counts[k];
+                *(forward ? &to[j - 1] : &from[i]) +=
+                    (forward ? from[i] : to[j - 1]) * discounted(h, lm->counts[k]) * h->inverse[x->word[i]];
             }
         }
     }
@@ -196,17 +207,15 @@ static void walk_pairs(hmm *h, const state_list *x, const state_list *y, double 
     }
 }
 
-/* P(y|x) = (count(x, y) + BACK_OFF P(y)) / (pairs(x) + BACK_OFF): the second part is the same for every x, up to a
- * factor. from is spent. */
+/* P(y|x) = seen(x, y) + left(x) P(y): the second part is the same for every x, up to a factor. */
 static void step_forward(hmm *h, const state_list *x, const state_list *y, double *from, double *to)
 {
     double all = 0;
     for (uint32_t i = 0; i < x->count; i++) {
-        from[i] *= h->inverse[x->word[i]];
-        all += from[i];
+        all += from[i] * h->left[x->word[i]];
     }
     for (uint32_t j = 0; j < y->count; j++) {
-        to[j] = all * BACK_OFF * h->share[y->word[j]];
+        to[j] = all * h->share[y->word[j]];
     }
     walk_pairs(h, x, y, from, to, true);
     for (uint32_t j = 0; j < y->count; j++) {
@@ -224,12 +233,9 @@ static void step_backward(hmm *h, const state_list *x, const state_list *y, doub
         all += to[j] * h->share[y->word[j]];
     }
     for (uint32_t i = 0; i < x->count; i++) {
-        from[i] = all * BACK_OFF;
+        from[i] = all * h->left[x->word[i]];
     }
     walk_pairs(h, x, y, from, to, false);
-    for (uint32_t i = 0; i < x->count; i++) {
-        from[i] *= h->inverse[x->word[i]];
-    }
     normalize(from, x->count);
 }
 

@@ -260,12 +260,15 @@ static double share(const cmif_table *t, const cmif_lm *lm, uint32_t b)
 /* P(b | a), as trusted/embed/lm.h has it. */
 static double follows(const cmif_table *t, const cmif_lm *lm, uint32_t a, uint32_t b)
 {
-    double pair = 0, all = 0;
+    double pair = 0, all = 0, off = 0, discount[4];
+    cmif_lm_discounts(lm, discount);
     for (uint32_t i = lm->first[a]; i < lm->first[a + 1]; i++) {
-        pair += lm->second[i] == b ? lm->counts[i] : 0;
+        const double d = discount[lm->counts[i] < 3 ? lm->counts[i] : 3];
+        pair += lm->second[i] == b ? lm->counts[i] - d : 0;
+        off += d;
         all += lm->counts[i];
     }
-    return (pair + 30 * share(t, lm, b)) / (all + 30);
+    return all > 0 ? (pair + off * share(t, lm, b)) / all : share(t, lm, b);
 }
 
 static double gives(const cmif_table *t, uint32_t word, uint32_t output)

@@ -63,8 +63,8 @@ static cmif_code kept_path(const cmif_bench *b, const cmif_cell *cell, const cmi
 {
     uint8_t hash[32];
     char    text[512], hex[33];
-    snprintf(text, sizeof text, "runs 1 %s %s %s %s", b->name, s->table,
-             cell->arm ? cmif_rows_kinds[cell->rows] : "clean", lm);
+    snprintf(text, sizeof text, "runs 1 %s %s %s %s%s", b->name, s->table,
+             cell->arm ? cmif_rows_kinds[cell->rows] : "clean", *lm ? "discounts " : "", lm);
     EVP_Digest(text, strlen(text), hash, NULL, EVP_sha256(), NULL);
     cmif_hex(hash, 16, hex);
     return snprintf(path, PATH_MAX, "%s/runs-%s.json", b->tables->folder, hex) < PATH_MAX

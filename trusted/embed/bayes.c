@@ -7,10 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Weight of the posterior without context in the mixture, of the unigrams behind the bigrams, and of the text's share
- * in the unigrams (sanitizer study, section 8); the rest of a unigram is the lexicon's prior. */
+/* Weight of the posterior without context in the mixture, and of the text's share in the unigrams (sanitizer study,
+ * section 8); the rest of a unigram is the lexicon's prior. */
 #define PLAIN_PART 0.1
-#define BACK_OFF 30.0
 #define TEXT_PART 0.8
 
 enum {
@@ -24,8 +23,9 @@ typedef struct source { /* a block that can give an output, and which of the blo
     uint32_t block, index;
 } source;
 
-typedef struct pair { /* a successor of a word, and how often it followed */
-    uint32_t place, count;
+typedef struct pair { /* a successor of a word, and its discounted share of them */
+    uint32_t place;
+    double   weight;
 } pair;
 
 struct cmif_bayes {
@@ -47,7 +47,7 @@ struct cmif_bayes {
     double   *prior; /* [words + 1] by place */
     bool      context;
     double   *share;   /* [words + 1] P(b), by place */
-    double   *inverse; /* [words + 1] 1 / (count(a) + BACK_OFF), by place */
+    double   *left;    /* [words + 1] what the discounts of a leave for any b, by place */
     uint32_t *pair_at; /* [words + 2] into pairs, by place */
     pair     *pairs;   /* ascending by place within a word */
 
@@ -291,8 +291,8 @@ static const pair *pairs_into(const cmif_bayes *b, uint32_t place, uint32_t bloc
     return low;
 }
 
-/* All pairs that were seen between candidates of i and of i + 1: to(y) += from(x) count(x, y) forward, from(x) += to(y)
- * count(x, y) backward. */
+/* All pairs that were seen between candidates of i and of i + 1: to(y) += from(x) weight(x, y) forward, from(x) +=
+ * to(y) weight(x, y) backward. */
 static void walk_pairs(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to, bool forward)
 {
     const uint32_t next = l->outputs[i + 1];
@@ -302,20 +302,27 @@ static void walk_pairs(const cmif_bayes *b, const lattice *l, size_t i, double *
             const uint32_t block = b->sources[s].block, first = b->member_at[block];
             const pair    *end, *p                            = pairs_into(b, l->place[l->at[i] + x], block, &end);
             for (; p < end; p++) {
-                *(forward ? &y[p->place - first] : &from[x]) += (forward ? from[x] : y[p->place - first]) * p->count;
+                *(forward ? &y[p->place - first] : &from[x]) += (forward ? from[x] : y[p->place - first]) * p->weight;
             }
             y += b->member_at[block + 1] - first;
         }
     }
 }
 
-/* Each of the values of i's candidates times one of the numbers that are kept by place; their sum. */
-static double weigh(const lattice *l, size_t i, double *values, const double *by_place)
+/* Each of the values of i's candidates times one of the numbers that are kept by place. */
+static void weigh(const lattice *l, size_t i, double *values, const double *by_place)
+{
+    for (size_t x = 0; x < l->at[i + 1] - l->at[i]; x++) {
+        values[x] *= by_place[l->place[l->at[i] + x]];
+    }
+}
+
+/* The sum of what weigh would make. */
+static double sum_of(const lattice *l, size_t i, const double *values, const double *by_place)
 {
     double sum = 0;
     for (size_t x = 0; x < l->at[i + 1] - l->at[i]; x++) {
-        values[x] *= by_place[l->place[l->at[i] + x]];
-        sum += values[x];
+        sum += values[x] * by_place[l->place[l->at[i] + x]];
     }
     return sum;
 }
@@ -334,22 +341,21 @@ static void times(double *values, const double *by, size_t count)
     }
 }
 
-/* to(y) = sum_x from(x) P(y|x), x of i, y of i + 1. P(y|x) = (count(x, y) + BACK_OFF P(y)) / (count(x) + BACK_OFF) is
- * of rank one, but for the few pairs that were seen. from is spent. */
+/* to(y) = sum_x from(x) P(y|x), x of i, y of i + 1. P(y|x) = weight(x, y) + left(x) P(y) is of rank one, but for the
+ * few pairs that were seen. */
 static void step_forward(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to)
 {
-    fill(to, l->at[i + 2] - l->at[i + 1], BACK_OFF * weigh(l, i, from, b->inverse));
+    fill(to, l->at[i + 2] - l->at[i + 1], sum_of(l, i, from, b->left));
     weigh(l, i + 1, to, b->share);
     walk_pairs(b, l, i, from, to, true);
 }
 
-/* from(x) = sum_y P(y|x) to(y); scratch as large as to. */
-static void step_backward(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to, double *scratch)
+/* from(x) = sum_y P(y|x) to(y). */
+static void step_backward(const cmif_bayes *b, const lattice *l, size_t i, double *from, double *to)
 {
-    memcpy(scratch, to, (l->at[i + 2] - l->at[i + 1]) * sizeof *scratch);
-    fill(from, l->at[i + 1] - l->at[i], BACK_OFF * weigh(l, i + 1, scratch, b->share));
+    fill(from, l->at[i + 1] - l->at[i], sum_of(l, i + 1, to, b->share));
+    weigh(l, i, from, b->left);
     walk_pairs(b, l, i, from, to, false);
-    weigh(l, i, from, b->inverse);
 }
 
 /* Forward-backward: mixes the posterior in context into l->p, where the one without is. */
@@ -360,17 +366,16 @@ static cmif_code smooth(const cmif_bayes *b, const lattice *l, cmif_err *err)
     for (size_t i = 0; i < l->count; i++) {
         most = at[i + 1] - at[i] > most ? at[i + 1] - at[i] : most;
     }
-    double *memory = calloc(all + 3 * most, sizeof *memory);
+    double *memory = calloc(all + 2 * most, sizeof *memory);
     if (!memory) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for the posterior over %zu words", all);
     }
-    double *alpha = memory, *beta = alpha + all, *other = beta + most, *scratch = other + most;
+    double *alpha = memory, *beta = alpha + all, *other = beta + most;
 
     alpha[0] = 1;
     for (size_t i = 1; i < l->count; i++) {
         const size_t count = at[i + 1] - at[i];
-        memcpy(scratch, alpha + at[i - 1], (at[i] - at[i - 1]) * sizeof *scratch);
-        step_forward(b, l, i - 1, scratch, alpha + at[i]);
+        step_forward(b, l, i - 1, alpha + at[i - 1], alpha + at[i]);
         times(alpha + at[i], l->e + at[i], count);
         normalize(alpha + at[i], count);
     }
@@ -378,7 +383,7 @@ static cmif_code smooth(const cmif_bayes *b, const lattice *l, cmif_err *err)
     for (size_t i = l->count - 1; i-- > 0;) {
         const size_t count = at[i + 1] - at[i];
         times(beta, l->e + at[i + 1], at[i + 2] - at[i + 1]);
-        step_backward(b, l, i, other, beta, scratch);
+        step_backward(b, l, i, other, beta);
         normalize(other, count);
         double *swap = beta;
         beta         = other;
@@ -575,31 +580,33 @@ static cmif_code index_lm(cmif_bayes *b, const cmif_lm *lm, const uint32_t *plac
 {
     const size_t states = (size_t) b->words + 1, pairs = lm->first[states];
     cmif_code    rc     = CMIF_OK;
-    double       priors = 0;
+    double       priors = 0, discount[4];
     b->share            = new_array(states, sizeof *b->share);
-    b->inverse          = new_array(states, sizeof *b->inverse);
+    b->left             = new_array(states, sizeof *b->left);
     b->pair_at          = new_array(states + 1, sizeof *b->pair_at);
     b->pairs            = new_array(pairs, sizeof *b->pairs);
     uint32_t *column_at = new_array(states + 1, sizeof *column_at);
     uint32_t *next      = new_array(states, sizeof *next);
     pair     *columns   = new_array(pairs, sizeof *columns); /* by second word: the first word's place, and the count */
-    if (!b->share || !b->inverse || !b->pair_at || !b->pairs || !column_at || !next || !columns) {
+    if (!b->share || !b->left || !b->pair_at || !b->pairs || !column_at || !next || !columns) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %zu pairs of words", pairs);
         goto done;
     }
+    cmif_lm_discounts(lm, discount);
     for (uint32_t word = 0; word < b->words; word++) {
         priors += b->table->prior[word];
     }
     for (uint32_t a = 0; a < states; a++) {
         const uint32_t place = place_of[a];
-        uint64_t       count = 0;
+        double         count = 0, off = 0;
         for (uint32_t i = lm->first[a]; i < lm->first[a + 1]; i++) {
             count += lm->counts[i];
+            off += discount[lm->counts[i] < 3 ? lm->counts[i] : 3];
             column_at[place_of[lm->second[i]] + 1]++;
         }
         b->share[place] = TEXT_PART * lm->unigrams[a] / (double) lm->total;
         b->share[place] += a < b->words ? (1 - TEXT_PART) * b->table->prior[a] / priors : 0;
-        b->inverse[place] = 1 / ((double) count + BACK_OFF);
+        b->left[place] = count > 0 ? off / count : 1;
 
         b->pair_at[place + 1] = lm->first[a + 1] - lm->first[a];
     }
@@ -609,14 +616,19 @@ static cmif_code index_lm(cmif_bayes *b, const cmif_lm *lm, const uint32_t *plac
         next[i] = column_at[i];
     }
     for (uint32_t a = 0; a < states; a++) {
+        double count = 0;
         for (uint32_t i = lm->first[a]; i < lm->first[a + 1]; i++) {
-            columns[next[place_of[lm->second[i]]]++] = (pair){place_of[a], lm->counts[i]};
+            count += lm->counts[i];
+        }
+        for (uint32_t i = lm->first[a]; i < lm->first[a + 1]; i++) {
+            const double seen                        = lm->counts[i] - discount[lm->counts[i] < 3 ? lm->counts[i] : 3];
+            columns[next[place_of[lm->second[i]]]++] = (pair){place_of[a], seen / count};
         }
     }
     memcpy(next, b->pair_at, states * sizeof *next);
     for (uint32_t place = 0; place < states; place++) {
         for (uint32_t i = column_at[place]; i < column_at[place + 1]; i++) {
-            b->pairs[next[columns[i].place]++] = (pair){place, columns[i].count};
+            b->pairs[next[columns[i].place]++] = (pair){place, columns[i].weight};
         }
     }
     b->context = true;
@@ -763,7 +775,7 @@ void cmif_bayes_free(cmif_bayes *b)
     free(b->sources);
     free(b->prior);
     free(b->share);
-    free(b->inverse);
+    free(b->left);
     free(b->pair_at);
     free(b->pairs);
     free(b->rows);

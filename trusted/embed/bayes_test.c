@@ -460,16 +460,18 @@ static void the_unknown_word_is_the_mean_of_the_rarer_half(void)
 static double bigram(const lab *l, uint32_t a, uint32_t b)
 {
     const cmif_lm *lm    = l->lm;
-    double         prior = 0, count = 0, both = 0;
+    double         prior = 0, count = 0, both = 0, off = 0, discount[4];
+    cmif_lm_discounts(lm, discount);
     for (uint32_t w = 0; w < lm->words; w++) {
         prior += l->table->prior[w];
     }
     for (uint32_t i = lm->first[a]; i < lm->first[a + 1]; i++) {
         count += lm->counts[i];
-        both += lm->second[i] == b ? lm->counts[i] : 0;
+        off += discount[lm->counts[i] > 3 ? 3 : lm->counts[i]];
+        both += lm->second[i] == b ? lm->counts[i] - discount[lm->counts[i] > 3 ? 3 : lm->counts[i]] : 0;
     }
     double share = 0.8 * lm->unigrams[b] / (double) lm->total + (b < lm->words ? 0.2 * l->table->prior[b] / prior : 0);
-    return (both + 30 * share) / (count + 30);
+    return count > 0 ? both / count + off / count * share : share;
 }
 
 /* Over all sequences of candidates; sum[i][x] gathers the posterior of word x at i. */
@@ -549,11 +551,12 @@ static void three_words_by_hand(void)
     start(&l);
     CHECK(cmif_bayes_posterior(l.bayes, words, 3, &p, &at, NULL) == CMIF_OK);
     CHECK(at[0] == 0 && at[1] == 2 && at[2] == 4 && at[3] == 6);
-    /* P(a|end) : P(b|end) = 13.4 : 3.6;  P(c|a) P(d|a) P(c|b) P(d|b) = .4 .15 .15 .4;  P(a|c) P(b|c) = .368 .072, after
-     * d .28 .12; the end follows a and b alike. So a c, a d, b c, b d weigh 13.4 * .4 * .44, 13.4 * .15 * .4, 3.6 * .15
-     * * .44, 3.6 * .4 * .4 */
-    const double weights[] = {2.3584, 0.804, 0.2376, 0.576}, all = 3.976;
-    const double third = (2.596 * 0.368 / 0.44 + 1.38 * 0.28 / 0.4) / all;
+    /* Discounts of .75, for no pair comes 1 to 4 times. P(a|end) .892, P(b|end) .018; P(c|a) P(d|a) P(c|b) P(d|b) = .94
+     * .015 .015 .94; P(a|c) P(b|c) = .4835 .009, after d .28 .12; the end follows a and b alike. So much weigh a c, a
+     * d, b c, b d: */
+    const double weights[] = {0.892 * 0.94 * 0.4925, 0.892 * 0.015 * 0.4, 0.018 * 0.015 * 0.4925, 0.018 * 0.94 * 0.4};
+    const double all       = weights[0] + weights[1] + weights[2] + weights[3];
+    const double third = ((weights[0] + weights[2]) * 0.4835 / 0.4925 + (weights[1] + weights[3]) * 0.28 / 0.4) / all;
     CHECK(fabs(p[0] - (0.9 * (weights[0] + weights[1]) / all + 0.05)) < 1e-14);
     CHECK(fabs(p[2] - (0.9 * (weights[0] + weights[2]) / all + 0.05)) < 1e-14);
     CHECK(fabs(p[4] - (0.9 * third + 0.05)) < 1e-14);

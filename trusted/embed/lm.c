@@ -139,6 +139,23 @@ void cmif_lm_free(cmif_lm *lm)
     free(o);
 }
 
+void cmif_lm_discounts(const cmif_lm *lm, double discount[static 4])
+{
+    double pairs[5] = {0}; /* that come so many times */
+    for (uint32_t i = 0; i < lm->first[lm->words + 1]; i++) {
+        if (lm->counts[i] < 5) {
+            pairs[lm->counts[i]]++;
+        }
+    }
+    const bool   all = pairs[1] > 0 && pairs[2] > 0 && pairs[3] > 0 && pairs[4] > 0;
+    const double y   = all ? pairs[1] / (pairs[1] + 2 * pairs[2]) : 0;
+    discount[0]      = 0;
+    for (int n = 1; n < 4; n++) {
+        const double d = all ? n - (n + 1) * y * pairs[n + 1] / pairs[n] : 0.75;
+        discount[n]    = d < 0.1 ? 0.1 : d > n - 0.1 ? n - 0.1 : d;
+    }
+}
+
 bool cmif_lm_ends_sentence(const uint8_t *gap, size_t size)
 {
     for (size_t i = 0; i < size; i++) {

@@ -1,6 +1,8 @@
 /* lm - a public bigram model over the words of a lexicon, as `cmif lexicon lm build` writes it.
  *
- * P(b | a) = (count(a, b) + 30 P(b)) / (count(a) + 30), P(b) = 0.8 unigram share + 0.2 prior of the lexicon.
+ * P(b | a) = (count(a, b) - D(count)) / count(a) + (sum of D over a's pairs) / count(a) * P(b), where count(a) sums a's pairs; P(b) alone
+ * after a word that has none. P(b) = 0.8 unigram share + 0.2 prior of the lexicon. D: absolute discounts, one each for counts of 1, of 2 and of
+ * more, from how many pairs come 1, 2, 3 and 4 times (Chen, Goodman 1999, equation 26).
  * Sentence ends count as a word of their own, CMIF_LM_END.
  *
  * File    GGUF, general.architecture "cmif-lm", arrays of u32: cmif.lm.unigrams (words + 1), cmif.lm.first (words + 2),
@@ -31,6 +33,8 @@ typedef struct cmif_lm {
 /* Errors: IO, FORMAT (another file; ids out of range, not ascending, sums that do not fit), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_lm_open(const char *path, cmif_lm **out, cmif_err *err);
 void                    cmif_lm_free(cmif_lm *lm); /* NULL is welcome */
+/* D by count: of 0 (nothing), 1, 2, 3 and more; between .1 and the count less .1. Of a text where no pair comes 1, 2, 3 or 4 times: .75 each. */
+void cmif_lm_discounts(const cmif_lm *lm, double discount[static 4]);
 /* Does a sentence end, as the model cuts them, in what stands between two words? A new line, or one of . ! ? alone with white space behind it. */
 bool cmif_lm_ends_sentence(const uint8_t *gap, size_t size);
 
