@@ -26,6 +26,7 @@ const char *const cmif_rows_kinds[CMIF_EVAL_ROWS] = {"plain", "bayes", "context"
 #define PLAIN (1u << CMIF_EVAL_PLAIN)
 #define BAYES (1u << CMIF_EVAL_BAYES)
 #define CONTEXT (1u << CMIF_EVAL_CONTEXT_OUT | 1u << CMIF_EVAL_CONTEXT_IN)
+#define OWN "--valence-weight", "4"
 #define BLOCKS "--mechanism", "general", "--valence-weight", "2", "--penalty", "1.5"
 
 /* Published constants: research note on differential privacy, sections 1.1 to 1.3; ours: sanitizer study. Where a
@@ -144,6 +145,36 @@ const cmif_arm cmif_arms[] = {
      .rows   = BAYES,
      .about  = "general-k20 without the axis of polarity, which favours sentiment"},
     {"general-k50", {BLOCKS, "-k", "50"}, .blocks = true, .in_doubt = true, .rows = BAYES, .about = "ours, K 50"},
+    {"rnm-own",
+     {"-p", "paper", OWN, "--penalty", "3"},
+     .noise    = true,
+     .epsilon  = 1,
+     .blocks   = true,
+     .own      = true,
+     .in_doubt = true,
+     .rows     = PLAIN | BAYES,
+     .about    = "rnm, in blocks made for this classifier: polarity is what it says of a word alone"},
+    {"general-k20-own",
+     {"--mechanism", "general", OWN, "--penalty", "3", "-k", "20"},
+     .blocks   = true,
+     .own      = true,
+     .in_doubt = true,
+     .rows     = PLAIN | BAYES,
+     .about    = "general-k20, in blocks made for this classifier"},
+    {"general-k100-own",
+     {"-p", "default", OWN, "--penalty", "0.5"},
+     .blocks   = true,
+     .own      = true,
+     .in_doubt = true,
+     .rows     = PLAIN | BAYES | CONTEXT,
+     .about    = "general-k100, in blocks made for this classifier"},
+    {"general-k200-own",
+     {"-p", "strict", OWN, "--penalty", "0.5"},
+     .blocks   = true,
+     .own      = true,
+     .in_doubt = true,
+     .rows     = PLAIN | BAYES | CONTEXT,
+     .about    = "general-k200, in blocks made for this classifier"},
     {"general-k100",
      {"-p", "default"},
      .blocks = true,
@@ -346,12 +377,22 @@ static cmif_code small_lexicon(cmif_tables *t, cmif_err *err)
     return rc;
 }
 
+/* The whole file of the classifier whose polarity is asked for. */
+static cmif_code own_model(const cmif_tables *t, char path[static PATH_MAX], cmif_err *err)
+{
+    if (t->model[0]) {
+        return cmif_cache_model(t->model, path, err);
+    }
+    return path_in(path, t->data, "../models/minilm-sst2/minilm-sst2-f16", ".gguf", err);
+}
+
 cmif_code cmif_tables_channel(cmif_tables *t, const cmif_arm *arm, const char *epsilon, uint64_t block_seed,
                               char path[static PATH_MAX], cmif_err *err)
 {
     static const char *const files[] = {NULL, "vectors/counterfit_41k_100d_i8.txt", "glove/glove.6B.50d.5k.txt"};
     char                     vectors[PATH_MAX] = "", seed[24], asked[32], hash[65] = "", name[128], recipe[1024];
-    const char              *list[24] = {NULL, "channel", "build"};
+    char                     model[PATH_MAX] = "", digest[65] = "";
+    const char              *list[28] = {NULL, "channel", "build"};
     size_t                   count = 3, used = 0;
     cmif_code                rc = arm->small ? small_lexicon(t, err) : CMIF_OK;
 
@@ -376,18 +417,27 @@ cmif_code cmif_tables_channel(cmif_tables *t, const cmif_arm *arm, const char *e
         rc = cmif_tables_data(t, files[arm->vectors], vectors, err);
         rc = rc == CMIF_OK ? cmif_tables_hash(vectors, hash, err) : rc;
     }
+    if (rc == CMIF_OK && arm->own) {
+        rc = own_model(t, model, err);
+        rc = rc == CMIF_OK ? cmif_tables_hash(model, digest, err) : rc;
+    }
     if (rc != CMIF_OK) {
         return rc;
     }
     for (size_t i = 3; i < count; i++) {
         used += (size_t) snprintf(recipe + used, sizeof recipe - used, "%s ", list[i]);
     }
-    snprintf(recipe + used, sizeof recipe - used, "lexicon %s vectors %s", t->hash[arm->small], hash);
+    snprintf(recipe + used, sizeof recipe - used, "lexicon %s vectors %s%s%s", t->hash[arm->small], hash,
+             *digest ? " polarity " : "", digest);
     hash_text(recipe, hash);
     snprintf(name, sizeof name, "%s-%.16s.cmifch", arm->name, hash);
     rc = path_in(path, t->folder, name, "", err);
     if (rc != CMIF_OK || access(path, R_OK) == 0) {
         return rc;
+    }
+    if (*model) {
+        list[count++] = "--polarity";
+        list[count++] = model;
     }
     if (*vectors) {
         list[count++] = "--vectors";

@@ -24,6 +24,7 @@ typedef struct cmif_arm { /* one mechanism, as it is compared */
     bool        small;    /* over the small lexicon: a weight for each pair of words */
     bool        noise;    /* two releases of a text differ: one run does not say it all */
     int         epsilon;  /* 0: none to choose; else asked of the builder for 1 of the table's (2: paper with Delta / epsilon) */
+    bool        own;      /* polarity is what the model that is evaluated says of a word */
     bool        blocks;   /* its search for blocks has a seed */
     bool        in_doubt; /* only when it is named: not part of the usual table */
     uint32_t    rows;     /* which cmif_rows_kind are worth while, as bits */
@@ -34,6 +35,7 @@ extern const size_t   cmif_arm_count;
 
 typedef struct cmif_tables {
     char     data[PATH_MAX];    /* public data sets */
+    char     model[PATH_MAX];   /* that is evaluated, for arms with an axis of its own; "": the data's minilm-sst2 */
     char     folder[PATH_MAX];  /* of the cache */
     char     lexicon[2][PATH_MAX]; /* the usual one; the small one, "" until it is needed */
     char     hash[2][65];

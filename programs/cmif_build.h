@@ -37,7 +37,7 @@ CMIF_MUST_USE cmif_code build_sources_check(cmif_err *err);
 /* ---- channel ---- */
 typedef struct build_channel_options { /* NULL, 0: the defaults */
     const char *output, *profile, *lexicon, *model, *vectors, *encoder, *decoder, *mechanism, *noise, *epsilon, *valence;
-    const char *penalty;
+    const char *penalty, *polarity;
     uint32_t    k, seeds, boost, classes, threads;
     uint64_t    seed;
     bool        calibrate, counterfit, protect_all, euclidean, control;

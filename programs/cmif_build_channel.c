@@ -232,6 +232,39 @@ static cmif_code take_vectors(const build_channel_options *o, const cmif_lexicon
     return rc;
 }
 
+/* The axis of polarity as a classifier sees it, kept in the cache like the recipe's vectors. */
+static cmif_code take_polarity(const char *model, const cmif_lexicon *lexicon, uint32_t threads, float *valence,
+                               cmif_err *err)
+{
+    cmif_vectors *made = NULL;
+    tool_bar      bar  = tool_bar_new();
+    char          gguf[PATH_MAX], path[PATH_MAX], key[640], name[96], digest[65], recipe[128] = "polarity 1";
+    uint8_t       hash[32];
+
+    cmif_code rc = name_source("model", model, gguf, recipe, sizeof recipe, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    cmif_hex(lexicon->meaning_hash, 32, digest);
+    snprintf(key, sizeof key, "%s %s", digest, recipe);
+    build_hash_text(key, hash);
+    cmif_hex(hash, 8, digest);
+    snprintf(name, sizeof name, "vectors/%s.gguf", digest);
+    rc = cmif_cache_file(name, true, path, err);
+    if (rc == CMIF_OK &&
+        (access(path, R_OK) != 0 || cmif_vectors_open(path, lexicon, recipe, &made, NULL, NULL) != CMIF_OK)) {
+        build_say("asking the classifier about each word, once; this takes a minute or two");
+        rc = cmif_vectors_of_labels(lexicon, gguf, threads, tool_bar_draw, &bar, &made, err);
+        tool_bar_end(&bar);
+        rc = rc == CMIF_OK ? cmif_vectors_save(made, NULL, lexicon, recipe, path, err) : rc;
+    }
+    for (uint32_t w = 0; rc == CMIF_OK && w < lexicon->count; w++) {
+        valence[w] = made->rows[w];
+    }
+    cmif_vectors_free(made);
+    return rc;
+}
+
 /* All protected words in one block, under the commonest of them: what is released tells nothing, so what a model still
  * gets right is the true zero of every scale. */
 static cmif_code one_block(const cmif_lexicon *lexicon, bool protect_all, cmif_blocks **out, cmif_err *err)
@@ -361,17 +394,30 @@ static cmif_code settle(const build_channel_options *o, settings *out, cmif_err 
     if (rc != CMIF_OK) {
         return rc;
     }
+    char polarity[PATH_MAX], axis[96] = "";
+    bool blocks = m.mechanism == CMIF_MECHANISM_RNM || m.mechanism == CMIF_MECHANISM_SUBSET ||
+                  m.mechanism == CMIF_MECHANISM_KRR || m.mechanism == CMIF_MECHANISM_GENERAL;
+    if (o->polarity && !blocks && m.mechanism != CMIF_MECHANISM_FULL) {
+        return cmif_fail(err, CMIF_E_RANGE, "--polarity is for rnm, subset, krr, general and full, not for %s",
+                         cmif_mechanism_name(m.mechanism));
+    }
+    if (o->polarity) {
+        rc = name_source("polarity", o->polarity, polarity, axis, sizeof axis, err);
+        if (rc != CMIF_OK) {
+            return rc;
+        }
+    }
     /* everything that decides the result, beside lexicon and vectors; of these only that they are not the usual ones */
     const char *v = !o->vectors || !strcmp(o->vectors, "recipe") ? ""
                     : is_named_source(o->vectors)                ? o->vectors
                                                                  : "file";
     snprintf(recipe, sizeof recipe,
              "mechanism %s noise %s calibrate %d epsilon %llu/%llu k %u boost %u classes %u valence %.9g penalty %.9g "
-             "seed %llu seeds %u protect-all %d euclidean %d control %d%s%s",
+             "seed %llu seeds %u protect-all %d euclidean %d control %d%s%s%s",
              cmif_mechanism_name(m.mechanism), cmif_noise_name(m.noise), m.calibrate,
              (unsigned long long) m.epsilon_num, (unsigned long long) m.epsilon_den, m.k, m.boost, m.classes,
              (double) b.valence_weight, (double) b.penalty, (unsigned long long) b.seed, b.seeds, b.protect_all,
-             o->euclidean, o->control, *v ? " vectors " : "", v);
+             o->euclidean, o->control, *v ? " vectors " : "", v, axis);
     build_hash_text(recipe, m.recipe_hash);
     *out = (settings){m, b};
     return CMIF_OK;
@@ -396,6 +442,9 @@ static cmif_code make(const build_channel_options *o, const settings *s, cmif_er
     }
     if (rc == CMIF_OK) {
         rc = take_vectors(o, lexicon, !balanced, o->threads, &vectors, valence, err);
+    }
+    if (rc == CMIF_OK && o->polarity) {
+        rc = take_polarity(o->polarity, lexicon, o->threads, valence, err);
     }
     if (rc == CMIF_OK && o->control) {
         rc = one_block(lexicon, o->protect_all, &blocks, err);
@@ -459,6 +508,7 @@ int build_channel_main(int argc, char **argv)
             {0, "counterfit", NULL, CMIF_OPTION_FLAG, &o.counterfit, 0, 0, "fit vectors to synonyms and antonyms"},
             {0, "euclidean", NULL, CMIF_OPTION_FLAG, &o.euclidean, 0, 0, "custext: distance instead of cosine (GloVe)"},
             {0, "valence-weight", "W", CMIF_OPTION_TEXT, &o.valence, 0, 0, "of the polarity axis, 0 to 4 (profile's)"},
+            {0, "polarity", "MODEL", CMIF_OPTION_TEXT, &o.polarity, 0, 0, "of a word: as this classifier has it"},
             {0, "penalty", "L", CMIF_OPTION_TEXT, &o.penalty, 0, 0, "on attack success: the privacy dial (profile's)"},
             {0, "protect-all", NULL, CMIF_OPTION_FLAG, &o.protect_all, 0, 0, "draw stop words and negations, too"},
             {0, "control", NULL, CMIF_OPTION_FLAG, &o.control, 0, 0, "one block of all words: the zero of every scale"},

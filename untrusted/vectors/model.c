@@ -247,7 +247,8 @@ typedef struct encoding {
     cmif_progress progress;
     void         *context;
     const char   *what;
-    float        *rows; /* (text_count, width) of length 1 */
+    bool          labels; /* a classifier's logits as they are; else sentence vectors of length 1 */
+    float        *rows;   /* (text_count, width) */
 } encoding;
 
 static void put_piece(struct llama_batch *batch, llama_token piece, llama_pos position, llama_seq_id text)
@@ -281,11 +282,11 @@ static cmif_code encode_batch(encoding *e, worker *w, uint32_t batch)
         for (uint32_t i = 0; x && i < e->width; i++) {
             sum += (double) x[i] * (double) x[i];
         }
-        if (!x || !(sum > 0) || !isfinite(sum)) {
+        if (!x || (!e->labels && !(sum > 0)) || !isfinite(sum)) {
             return cmif_fail(&w->err, CMIF_E_FORMAT, "the engine gives no vector for text %u", text);
         }
         for (uint32_t i = 0; i < e->width; i++) {
-            row[i] = (float) ((double) x[i] / sqrt(sum));
+            row[i] = e->labels ? x[i] : (float) ((double) x[i] / sqrt(sum));
         }
     }
     return CMIF_OK;
@@ -358,7 +359,7 @@ static cmif_code start_workers(encoding *e, struct llama_model *model, uint32_t 
     p.n_ctx = p.n_batch = p.n_ubatch = BATCH_PIECES;
     p.n_seq_max                      = BATCH_TEXTS;
     p.n_threads = p.n_threads_batch = 1;
-    p.pooling_type                  = LLAMA_POOLING_TYPE_MEAN;
+    p.pooling_type                  = e->labels ? LLAMA_POOLING_TYPE_RANK : LLAMA_POOLING_TYPE_MEAN;
     p.flash_attn_type               = LLAMA_FLASH_ATTN_TYPE_DISABLED;
     p.embeddings                    = true;
     p.no_perf                       = true;
@@ -385,22 +386,27 @@ static cmif_code start_workers(encoding *e, struct llama_model *model, uint32_t 
     return CMIF_OK;
 }
 
-/* rows (count, *width), malloc'd */
-static cmif_code encode(const char *gguf, const cmif_str *texts, uint32_t count, uint32_t threads, const char *what,
-                        cmif_progress progress, void *context, float **rows, uint32_t *width, cmif_err *err)
+/* rows (count, *width), malloc'd; labels: logits of a classifier of two labels */
+static cmif_code encode(const char *gguf, bool labels, const cmif_str *texts, uint32_t count, uint32_t threads,
+                        const char *what, cmif_progress progress, void *context, float **rows, uint32_t *width,
+                        cmif_err *err)
 {
     cmif_code           rc    = CMIF_OK;
     struct llama_model *model = NULL;
-    encoding            e     = {.text_count = count, .progress = progress, .context = context, .what = what};
+    encoding e = {.text_count = count, .progress = progress, .context = context, .what = what, .labels = labels};
 
     rc = load(gguf, /* vocabulary_only= */ false, &model, err);
     if (rc != CMIF_OK) {
         return rc;
     }
     const int32_t trained = llama_model_n_ctx_train(model);
-    e.width               = (uint32_t) llama_model_n_embd_out(model);
+    e.width               = labels ? llama_model_n_cls_out(model) : (uint32_t) llama_model_n_embd_out(model);
     e.rows                = calloc((size_t) count * e.width, sizeof *e.rows);
-    if (!e.rows) {
+    if (labels && e.width != 2) {
+        rc = cmif_fail(err, CMIF_E_UNSUPPORTED,
+                       "it tells %u labels apart; an axis of polarity lies between two: name a classifier that has two",
+                       e.width);
+    } else if (!e.rows) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for %u vectors of width %u", count, e.width);
     }
     if (rc == CMIF_OK) {
@@ -452,14 +458,46 @@ cmif_code cmif_vectors_of_words(const cmif_lexicon *lexicon, const char *gguf, u
     if (lexicon->count < 2) {
         return cmif_fail(err, CMIF_E_RANGE, "the lexicon has no words");
     }
-    cmif_code rc = encode(gguf, lexicon->words + 1, lexicon->count - 1, threads, "word vectors", progress, context,
-                          &rows, &width, err);
+    cmif_code rc = encode(gguf, false, lexicon->words + 1, lexicon->count - 1, threads, "word vectors", progress,
+                          context, &rows, &width, err);
     if (rc == CMIF_OK) {
         rc = cmif_vectors_new(lexicon->count, width, &vectors, err);
     }
     if (rc == CMIF_OK) {
         memcpy(vectors->rows + width, rows, (size_t) (lexicon->count - 1) * width * sizeof *rows);
         memset(vectors->known + 1, 1, lexicon->count - 1);
+        rc = cmif_vectors_seal(vectors, err);
+    }
+    if (rc == CMIF_OK) {
+        *out    = vectors;
+        vectors = NULL;
+    }
+    cmif_vectors_free(vectors);
+    free(rows);
+    return rc;
+}
+
+cmif_code cmif_vectors_of_labels(const cmif_lexicon *lexicon, const char *gguf, uint32_t threads,
+                                 cmif_progress progress, void *context, cmif_vectors **out, cmif_err *err)
+{
+    float        *rows    = NULL;
+    uint32_t      width   = 0;
+    cmif_vectors *vectors = NULL;
+    if (lexicon->count < 2) {
+        return cmif_fail(err, CMIF_E_RANGE, "the lexicon has no words");
+    }
+    cmif_code rc = encode(gguf, true, lexicon->words + 1, lexicon->count - 1, threads, "labels of words", progress,
+                          context, &rows, &width, err);
+    if (rc == CMIF_OK) {
+        rc = cmif_vectors_new(lexicon->count, 1, &vectors, err);
+    }
+    for (uint32_t word = 1; rc == CMIF_OK && word < lexicon->count; word++) {
+        const float *logits  = rows + (size_t) (word - 1) * width;
+        const float  leans   = logits[1] - logits[0];
+        vectors->rows[word]  = leans > 4 ? 4 : leans < -4 ? -4 : leans;
+        vectors->known[word] = 1;
+    }
+    if (rc == CMIF_OK) {
         rc = cmif_vectors_seal(vectors, err);
     }
     if (rc == CMIF_OK) {
@@ -482,7 +520,7 @@ cmif_code cmif_vectors_of_glosses(const cmif_lexicon *lexicon, const char *gguf,
     if (lexicon->gloss_count == 0) {
         return cmif_fail(err, CMIF_E_RANGE, "the lexicon has no glosses");
     }
-    rc = encode(gguf, lexicon->glosses, lexicon->gloss_count, threads, "gloss vectors", progress, context, &rows,
+    rc = encode(gguf, false, lexicon->glosses, lexicon->gloss_count, threads, "gloss vectors", progress, context, &rows,
                 &width, err);
     if (rc == CMIF_OK) {
         rc = cmif_vectors_new(lexicon->count, width, &vectors, err);

@@ -25,6 +25,10 @@ CMIF_MUST_USE cmif_code cmif_vectors_of_words(const cmif_lexicon *lexicon, const
                                               cmif_progress progress, void *context, cmif_vectors **out, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_vectors_of_glosses(const cmif_lexicon *lexicon, const char *gguf, uint32_t threads,
                                                 cmif_progress progress, void *context, cmif_vectors **out, cmif_err *err);
+/* What a classifier of two labels says of each word alone: the logit of its second label less that of the first, at most 4 either way;
+ * width 1. A polarity for blocks that are made for this model (blocks.h). Errors: as above; UNSUPPORTED (more labels than two, or none). */
+CMIF_MUST_USE cmif_code cmif_vectors_of_labels(const cmif_lexicon *lexicon, const char *gguf, uint32_t threads,
+                                               cmif_progress progress, void *context, cmif_vectors **out, cmif_err *err);
 /* A text file in word2vec or GloVe form ("word n n n ...", an optional first line "count width").
  * Errors: IO, FORMAT (line, unequal width, a number that is not finite, a word of the lexicon twice), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_vectors_of_file(const cmif_lexicon *lexicon, const char *path, cmif_vectors **out, cmif_err *err);
