@@ -149,6 +149,17 @@ def show_says_what_may_leave():
 
 
 @promise
+def a_control_says_nothing():
+    """All words that are drawn leave as one; function words pass, unless all words are protected."""
+    for name, more in (("control", ()), ("control_all", ("--protect-all",))):
+        path, _ = build(name, "--mechanism", "general", "--control", *more)
+        words = ("film", "awful", "the", "not")
+        film, awful, *function_words = [word["outputs"] for word in json.loads(good("channel", "show", path, *words, "--json").out)]
+        assert film == awful and len(film) == 1, (film, awful)
+        assert function_words == ([film, film] if more else [[["the", 1]], [["not", 1]]]), function_words
+
+
+@promise
 def compare_prints_and_draws():
     picture = f"{WORK}/picture.svg"
     done = good("channel", "compare", f"{WORK}/rnm.cmifch", f"{WORK}/two_eps.cmifch", f"{WORK}/general.cmifch", "--svg", picture)
