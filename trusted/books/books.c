@@ -174,12 +174,18 @@ void cmif_books_gather(cmif_books *b)
 {
     if (b->ledger) {
         cmif_ledger_gather(b->ledger);
+        cmif_receipts_gather(b->receipts);
     }
 }
 
 cmif_code cmif_books_settle(cmif_books *b, cmif_err *err)
 {
     return b->ledger ? cmif_ledger_settle(b->ledger, err) : CMIF_OK;
+}
+
+cmif_code cmif_books_file(const cmif_books *b, cmif_err *err)
+{
+    return b->ledger ? cmif_receipts_settle(b->receipts, err) : CMIF_OK;
 }
 
 cmif_code cmif_tab_receipt(cmif_tab *b, const uint8_t model_id[static 32], const void *answer, size_t size,

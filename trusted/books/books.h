@@ -38,6 +38,8 @@ void                    cmif_books_close(cmif_books *books); /* {0} is welcome *
  * has returned OK. When it fails none is there: cmif_tab_return for each. Errors: IO, FORMAT, MEMORY. */
 void                    cmif_books_gather(cmif_books *books);
 CMIF_MUST_USE cmif_code cmif_books_settle(cmif_books *books, cmif_err *err);
+/* Receipts are gathered then, too: this brings them to disk, and cmif_books_close does (receipt.h). Call it now and then. Errors: IO, FORMAT, TRUST. */
+CMIF_MUST_USE cmif_code cmif_books_file(const cmif_books *books, cmif_err *err);
 
 typedef struct cmif_tab { /* of a conversation */
     cmif_books *books;    /* NULL: nothing is entered */

@@ -26,6 +26,7 @@ struct cmif_gateway {
     size_t                      busy;
     uint64_t                    number;
     bool                        draining;
+    bool                        unfiled; /* receipts do not get to disk, and that was said */
     struct event               *tick;
     uint64_t                    requests[CMIF_ENDPOINTS][6]; /* by hundreds of their status */
     uint64_t                    words[CMIF_SPAN_CLASSES], draws, epsilon_micro, sent;

@@ -234,11 +234,20 @@ static void on_request(struct evhttp_request *http, void *context)
 
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
-    cmif_gateway *g = context;
+    cmif_gateway *g    = context;
+    bool          good = true;
+    cmif_err      err;
     (void) fd, (void) what;
     for (size_t i = 0; i < g->options.rules.policy_count; i++) {
         cmif_talks_tick(g->options.rules.policies[i]->talks, (int64_t) time(NULL));
+        if (cmif_books_file(g->options.rules.policies[i]->books, &err) != CMIF_OK) {
+            good = false;
+            if (!g->unfiled) { /* said once, tried every second */
+                fprintf(stderr, "cmif-gateway: receipts of the last second are not on disk: %s\n", err.text);
+            }
+        }
     }
+    g->unfiled = !good;
 }
 
 static cmif_code open_access(const cmif_gateway *g, const cmif_gateway_rules *rules, cmif_access **out, cmif_err *err)

@@ -17,19 +17,21 @@
 
 enum { SEED_SIZE = 32, FOLDER_MAX = PATH_MAX - 32 };
 
+typedef struct chain_end { /* what the next receipt follows */
+    line    last;          /* zeros: there is none */
+    uint8_t hash[32];
+    off_t   size; /* of the file up to there */
+} chain_end;
+
 struct cmif_receipts {
     char      folder[FOLDER_MAX];
     int       folder_fd, file; /* receipts.jsonl; its lock is the chain's */
     EVP_PKEY *key;
     uint8_t   signer[32];
     pid_t     owner; /* the lock of a descriptor is shared over a fork */
+    bool      gathers;
+    chain_end gathered; /* what we wrote last, and no head vouches for yet; size 0: nothing */
 };
-
-typedef struct chain_end { /* what the next receipt follows */
-    line    last;          /* zeros: there is none */
-    uint8_t hash[32];
-    off_t   size; /* of the file up to there */
-} chain_end;
 
 /* ---- files ---- */
 
@@ -327,6 +329,9 @@ done:
 void cmif_receipts_free(cmif_receipts *r)
 {
     if (r) {
+        if (r->owner == getpid()) {
+            (void) !cmif_receipts_settle(r, NULL); /* failing, an older head vouches for less */
+        }
         EVP_PKEY_free(r->key); /* wiped by OpenSSL */
         if (r->file >= 0) {
             close(r->file);
@@ -409,42 +414,66 @@ static cmif_code to_line(const cmif_receipt *receipt, line *l, cmif_err *err)
     return rc == CMIF_OK ? set_classes(l, receipt, err) : rc;
 }
 
-/* The receipt after the end of the chain, and a head that vouches for it; when either fails neither is there. */
-static cmif_code append(cmif_receipts *r, const chain_end *end, line *l, cmif_err *err)
+static cmif_code put_head(cmif_receipts *r, uint64_t count, const uint8_t hash[static 32], cmif_err *err)
 {
     char      text[LINE_SIZE_MAX];
     size_t    size = 0;
-    line_head head = {.count = end->last.number + 1};
-
-    l->number = head.count;
-    memcpy(l->previous, end->hash, sizeof l->previous);
-    memcpy(l->signer, r->signer, sizeof l->signer);
+    line_head head = {.count = count};
     memcpy(head.signer, r->signer, sizeof head.signer);
-    if (__builtin_add_overflow(end->last.sum_draws, l->draws, &l->sum_draws) ||
-        __builtin_add_overflow(end->last.sum_epsilon_micro, l->epsilon_micro, &l->sum_epsilon_micro)) {
-        return cmif_fail(err, CMIF_E_RANGE, "the sums of a chain end at 2^64: move the folder away to begin a new one");
-    }
-    cmif_code rc = line_write(l, r->key, text, &size, err);
-    rc           = rc == CMIF_OK ? line_hash(text, size, head.hash, err) : rc;
-    if (rc != CMIF_OK) {
-        return rc;
-    }
-    text[size++] = '\n';
-    if (write_all(r->file, text, size, end->size) != CMIF_OK || fsync(r->file) < 0) {
-        rc = cannot(r, "write", "receipts.jsonl", err);
-        goto undo;
-    }
-    rc = line_write_head(&head, r->key, text, &size, err);
+    memcpy(head.hash, hash, sizeof head.hash);
+    cmif_code rc = line_write_head(&head, r->key, text, &size, err);
     if (rc == CMIF_OK) {
         text[size++] = '\n';
         rc           = write_small(r, "receipts.jsonl.head", text, size, err);
         (void) fsync(r->folder_fd); /* an older head vouches for less, and the next receipt brings it up to date */
     }
-undo:
+    return rc;
+}
+
+/* The receipt after the end of the chain, and a head that vouches for it; when either fails neither is there. Where
+ * receipts are gathered the head comes later, once what it vouches for is on disk. */
+static cmif_code append(cmif_receipts *r, const chain_end *end, line *l, cmif_err *err)
+{
+    char    text[LINE_SIZE_MAX];
+    size_t  size = 0;
+    uint8_t hash[32];
+
+    l->number = end->last.number + 1;
+    memcpy(l->previous, end->hash, sizeof l->previous);
+    memcpy(l->signer, r->signer, sizeof l->signer);
+    if (__builtin_add_overflow(end->last.sum_draws, l->draws, &l->sum_draws) ||
+        __builtin_add_overflow(end->last.sum_epsilon_micro, l->epsilon_micro, &l->sum_epsilon_micro)) {
+        return cmif_fail(err, CMIF_E_RANGE, "the sums of a chain end at 2^64: move the folder away to begin a new one");
+    }
+    cmif_code rc = line_write(l, r->key, text, &size, err);
+    rc           = rc == CMIF_OK ? line_hash(text, size, hash, err) : rc;
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    text[size++] = '\n';
+    if (write_all(r->file, text, size, end->size) != CMIF_OK || (!r->gathers && fsync(r->file) < 0)) {
+        rc = cannot(r, "write", "receipts.jsonl", err);
+    } else if (!r->gathers) {
+        rc = put_head(r, l->number, hash, err);
+    } else {
+        r->gathered = (chain_end){.last = *l, .size = end->size + (off_t) size};
+        memcpy(r->gathered.hash, hash, sizeof hash);
+    }
     if (rc != CMIF_OK && ftruncate(r->file, end->size) == 0) {
         (void) fsync(r->file); /* failing, it is a receipt too many, and never one too few */
     }
     return rc;
+}
+
+/* The end of the chain; what we wrote ourselves is not read again while nobody has written behind it. */
+static cmif_code know_end(cmif_receipts *r, chain_end *end, cmif_err *err)
+{
+    struct stat info;
+    if (r->gathered.size && fstat(r->file, &info) == 0 && info.st_size == r->gathered.size) {
+        *end = r->gathered;
+        return CMIF_OK;
+    }
+    return get_end(r, end, err);
 }
 
 cmif_code cmif_receipts_put(cmif_receipts *r, const cmif_receipt *receipt, uint64_t *number, cmif_err *err)
@@ -456,11 +485,38 @@ cmif_code cmif_receipts_put(cmif_receipts *r, const cmif_receipt *receipt, uint6
     if (rc != CMIF_OK) {
         return rc;
     }
-    rc = get_end(r, &end, err);
+    rc = know_end(r, &end, err);
     rc = rc == CMIF_OK ? append(r, &end, &l, err) : rc;
     (void) flock(r->file, LOCK_UN);
     if (rc == CMIF_OK) {
         *number = l.number;
+    }
+    return rc;
+}
+
+void cmif_receipts_gather(cmif_receipts *r)
+{
+    r->gathers = true;
+}
+
+cmif_code cmif_receipts_settle(cmif_receipts *r, cmif_err *err)
+{
+    chain_end end;
+    if (!r->gathered.size) {
+        return CMIF_OK;
+    }
+    cmif_code rc = lock(r, err);
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    rc = get_end(r, &end, err);
+    if (rc == CMIF_OK && fsync(r->file) < 0) {
+        rc = cannot(r, "write", "receipts.jsonl", err);
+    }
+    rc = rc == CMIF_OK ? put_head(r, end.last.number, end.hash, err) : rc;
+    (void) flock(r->file, LOCK_UN);
+    if (rc == CMIF_OK) {
+        r->gathered = (chain_end){0};
     }
     return rc;
 }

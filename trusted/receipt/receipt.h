@@ -36,9 +36,14 @@ typedef struct cmif_receipts cmif_receipts; /* of one thread; any number may be 
  * Errors: IO, FORMAT, TRUST (a broken chain: run `cmif audit`), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_receipts_open(const char *folder, cmif_receipts **out, cmif_err *err);
 void                    cmif_receipts_free(cmif_receipts *receipts);
-/* Append a receipt, on disk when this returns. *number is its place in the chain, from 1. Two programs at once are fine.
+/* Append a receipt, on disk when this returns (but see gather). *number is its place in the chain, from 1. Two programs at once are fine.
  * Errors: as open; RANGE (a text or a number that a receipt cannot hold). */
 CMIF_MUST_USE cmif_code cmif_receipts_put(cmif_receipts *receipts, const cmif_receipt *receipt, uint64_t *number, cmif_err *err);
+
+/* From here on a put writes its receipt only, which a kill does not take away, and a settle brings all to disk with one wait: losing power takes those
+ * since the last one. cmif_receipts_free settles. Errors: as put; then the next settle tries again. */
+void                    cmif_receipts_gather(cmif_receipts *receipts);
+CMIF_MUST_USE cmif_code cmif_receipts_settle(cmif_receipts *receipts, cmif_err *err);
 
 typedef struct cmif_audit {
     uint64_t receipts, draws, epsilon_micro, surrogates, passed; /* recomputed from the receipts */

@@ -373,7 +373,7 @@ static void a_line_that_was_not_finished_is_cut_off_and_no_other(void)
     forget();
 }
 
-static void put_until_killed(int pipe)
+static void put_until_killed(int pipe, bool gather)
 {
     cmif_receipts *r       = NULL;
     cmif_receipt   receipt = receipt_of(1);
@@ -381,12 +381,16 @@ static void put_until_killed(int pipe)
     if (cmif_receipts_open(folder, &r, NULL) != CMIF_OK) {
         _exit(3);
     }
-    while (cmif_receipts_put(r, &receipt, &number, NULL) == CMIF_OK && write(pipe, "", 1) == 1) {
+    if (gather) {
+        cmif_receipts_gather(r);
+    }
+    while (cmif_receipts_put(r, &receipt, &number, NULL) == CMIF_OK && write(pipe, "", 1) == 1 &&
+           (number % 5 || cmif_receipts_settle(r, NULL) == CMIF_OK)) {
     }
     _exit(4);
 }
 
-static void killed_at_any_moment_no_receipt_is_lost(void)
+static void kill_often(bool gather)
 {
     uint64_t acknowledged = 0, there = 0;
     srand(1);
@@ -397,7 +401,7 @@ static void killed_at_any_moment_no_receipt_is_lost(void)
         CHECK(pipe(ends) == 0);
         pid_t child = fork();
         if (child == 0) {
-            put_until_killed(ends[1]);
+            put_until_killed(ends[1], gather);
         }
         close(ends[1]);
         struct timespec moment = {.tv_nsec = rand() % 60000 * 1000L};
@@ -423,6 +427,72 @@ static void killed_at_any_moment_no_receipt_is_lost(void)
     printf("       20 killed, %llu acknowledged, %llu there\n", (unsigned long long) acknowledged,
            (unsigned long long) there);
     CHECK(acknowledged > 0);
+    forget();
+}
+
+static void killed_at_any_moment_no_receipt_is_lost(void)
+{
+    kill_often(false);
+    kill_often(true);
+}
+
+static uint64_t vouched_for(void)
+{
+    char         text[1000];
+    const size_t size = get_file(head_path, text, sizeof text - 1);
+    text[size]        = '\0';
+    const char *count = strstr(text, "\"count\":");
+    return count ? strtoull(count + 8, NULL, 10) : 0;
+}
+
+static void gathered_receipts_are_vouched_for_when_they_are_settled(void)
+{
+    cmif_receipts *r = NULL, *other = NULL;
+    cmif_audit     sum;
+    uint64_t       number = 0;
+    cmif_receipt   receipt[8];
+    for (uint64_t i = 0; i < 8; i++) {
+        receipt[i] = receipt_of(i + 1);
+    }
+    CHECK(cmif_receipts_open(folder, &r, NULL) == CMIF_OK && cmif_receipts_open(folder, &other, NULL) == CMIF_OK);
+    CHECK(cmif_receipts_put(r, &receipt[0], &number, NULL) == CMIF_OK && vouched_for() == 1);
+    cmif_receipts_gather(r);
+    for (uint64_t i = 1; i < 4; i++) {
+        CHECK(cmif_receipts_put(r, &receipt[i], &number, NULL) == CMIF_OK && number == i + 1);
+    }
+    CHECK(vouched_for() == 1 && audit(&sum, NULL) == CMIF_OK && sum.receipts == 4);
+    CHECK(cmif_receipts_settle(r, NULL) == CMIF_OK && vouched_for() == 4);
+    CHECK(cmif_receipts_put(r, &receipt[4], &number, NULL) == CMIF_OK);
+    CHECK(cmif_receipts_put(other, &receipt[5], &number, NULL) == CMIF_OK && number == 6 && vouched_for() == 6);
+    CHECK(cmif_receipts_put(r, &receipt[6], &number, NULL) == CMIF_OK && number == 7); /* behind the other's */
+    CHECK(cmif_receipts_settle(r, NULL) == CMIF_OK && vouched_for() == 7);
+    CHECK(cmif_receipts_put(r, &receipt[7], &number, NULL) == CMIF_OK && vouched_for() == 7);
+    cmif_receipts_free(r);
+    cmif_receipts_free(other);
+    CHECK(vouched_for() == 8 && audit(&sum, NULL) == CMIF_OK && sum.receipts == 8);
+    forget();
+}
+
+/* Also by somebody who writes behind our back, between two of ours. */
+static void a_chain_that_was_changed_takes_no_gathered_receipt(void)
+{
+    cmif_receipts *r       = NULL;
+    uint64_t       number  = 0;
+    cmif_receipt   receipt = receipt_of(1);
+    char           bytes[8000];
+    CHECK(cmif_receipts_open(folder, &r, NULL) == CMIF_OK);
+    cmif_receipts_gather(r);
+    CHECK(cmif_receipts_put(r, &receipt, &number, NULL) == CMIF_OK &&
+          cmif_receipts_put(r, &receipt, &number, NULL) == CMIF_OK);
+    size_t size = get_file(receipts_path, bytes, sizeof bytes - 1);
+    memcpy(bytes + size, "\n", 1);
+    set_file(receipts_path, bytes, size + 1);
+    CHECK(cmif_receipts_put(r, &receipt, &number, NULL) == CMIF_E_FORMAT);
+    bytes[size / 2 + 100] ^= 1; /* of the last one */
+    set_file(receipts_path, bytes, size);
+    CHECK(cmif_receipts_settle(r, NULL) != CMIF_OK && vouched_for() == 0);
+    cmif_receipts_free(r);
+    CHECK(vouched_for() == 0);
     forget();
 }
 
@@ -539,6 +609,8 @@ int main(void)
     RUN(what_its_signer_made_wrong_is_seen);
     RUN(a_line_that_was_not_finished_is_cut_off_and_no_other);
     RUN(killed_at_any_moment_no_receipt_is_lost);
+    RUN(gathered_receipts_are_vouched_for_when_they_are_settled);
+    RUN(a_chain_that_was_changed_takes_no_gathered_receipt);
     RUN(they_are_refused_after_a_fork);
     RUN(two_programs_of_threads_make_one_chain);
     RUN(a_full_disk_refuses_and_the_chain_stays_whole);
