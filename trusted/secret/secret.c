@@ -43,7 +43,7 @@ void cmif_wipe(void *memory, size_t size)
 
 /* ---- small ones are kept for the next: mapping and locking takes longer than most of what is done with them ---- */
 
-enum { SPARE_PAGES = 4, SPARE_EACH = 32 };
+enum { SPARE_PAGES = 4, SPARE_EACH = 64 };
 
 static _Atomic(uint8_t *) spare[SPARE_PAGES][SPARE_EACH]; /* by their pages; wiped, and locked still */
 static atomic_int         spare_owner;                    /* a child's pages are not locked: it keeps none */

@@ -55,7 +55,7 @@ static void secrets_are_left_out_of_dumps(void)
 /* Also where memory of one that ended is used again: of all sizes, more of them than are kept. */
 static void memory_of_others_comes_as_zeros(void)
 {
-    enum { MANY = 100 };
+    enum { MANY = 400 };
     static cmif_secret s[MANY];
     for (size_t turn = 0; turn < 2; turn++) {
         for (size_t i = 0; i < MANY; i++) {
