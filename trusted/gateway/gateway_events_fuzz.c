@@ -91,7 +91,8 @@ static void check_stream(const char *text)
 }
 
 /* piece 0: all at once. */
-static run answer(const cmif_request *request, cmif_talk *talk, const uint8_t *bytes, size_t size, size_t piece)
+static run answer(const cmif_request *request, cmif_events_form form, cmif_talk *talk, const uint8_t *bytes,
+                  size_t size, size_t piece)
 {
     run                        r      = {0};
     const cmif_talk_counts     counts = {0};
@@ -106,7 +107,7 @@ static run answer(const cmif_request *request, cmif_talk *talk, const uint8_t *b
                                     .on_finish   = on_finish,
                                     .on_usage    = on_usage,
                                     .context     = &r};
-    cmif_events           events = {.endpoint = request->endpoint, .hooks = &hooks};
+    cmif_events           events = {.endpoint = request->endpoint, .form = form, .hooks = &hooks};
     if (cmif_reply_new(&about, &r.reply, NULL) != CMIF_OK) {
         abort();
     }
@@ -150,8 +151,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         cmif_talks_find(talks, "local", request, 0, &talk, NULL) != CMIF_OK) {
         abort();
     }
-    run a = answer(request, talk, bytes + 2, size - 2, 0),
-        b = answer(request, talk, bytes + 2, size - 2, 1 + bytes[1] % 9);
+    /* of completions in three forms: as OpenAI or SGLang write them */
+    const cmif_events_form form =
+        which / 2 == CMIF_ENDPOINT_COMPLETIONS ? (cmif_events_form) (bytes[0] / 6 % 3) : CMIF_EVENTS_OPENAI;
+    run a = answer(request, form, talk, bytes + 2, size - 2, 0),
+        b = answer(request, form, talk, bytes + 2, size - 2, 1 + bytes[1] % 9);
     if (a.rc != b.rc || (a.rc == CMIF_OK && (a.out.size != b.out.size || memcmp(a.out.data, b.out.data, a.out.size)))) {
         abort();
     }
