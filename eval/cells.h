@@ -59,7 +59,8 @@ typedef struct cmif_bench { /* what all cells share */
     cmif_runner_counts before; /* of servers of tuned models that are closed */
     cmif_leaks      *leaks;    /* NULL: tables are not attacked */
     double           attack_seconds;
-    double           release_seconds; /* sanitizing alone */
+    double           release_seconds, send_seconds; /* of texts that went through a table: sanitizing alone; all, to the last answer */
+    uint64_t         released; /* these texts */
 } cmif_bench;
 
 /* Sums over the runner and all tuned models. */

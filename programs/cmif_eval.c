@@ -836,10 +836,12 @@ static double attack_of(const cmif_cell *c)
     return attack;
 }
 
-/* What sanitizing adds to the time of an answer: of one core's share, so of all servers' time. */
+/* Share of sanitizing in the time of the answers, which all servers give at once. */
 static double overhead(const evaluation *e)
 {
-    return e->seconds > 0 ? e->bench.release_seconds / (e->seconds * cmif_bench_totals(&e->bench).servers) : 0;
+    return e->bench.send_seconds > 0
+               ? e->bench.release_seconds / (e->bench.send_seconds * cmif_bench_totals(&e->bench).servers)
+               : 0;
 }
 
 /* Accuracy against one attack: a series for ours with each kind of rows that is worth while, and one for each mechanism
@@ -991,7 +993,7 @@ static json_t *report_json(const evaluation *e)
     snprintf(facts[4], sizeof facts[4],
              "%.0f us a text for sanitizing, %.2f %% of the time of its answer (the paper: 0.6 to 0.74 %%); %.0f us "
              "for rows",
-             1e6 * e->bench.release_seconds / (double) (n.texts ? n.texts : 1), 100 * overhead(e),
+             1e6 * e->bench.release_seconds / (double) (e->bench.released ? e->bench.released : 1), 100 * overhead(e),
              1e6 * n.rows_seconds / (double) (n.texts ? n.texts : 1));
     json_t *first = json_pack(
         "{s:s, s:[s], s:{s:[s,s,s,s,s,s,s,s,s,s,s], s:s, s:o, s:s}}", "heading", "Accuracy", "text",
@@ -1069,8 +1071,9 @@ static void print_time(const evaluation *e)
     if (n.texts) {
         printf("%llu texts, %llu of them computed; a text takes %.0f us to sanitize, %.2f %% of the time of its "
                "answer (the paper: 0.6 to 0.74 %%), and %.0f us to make rows of\n",
-               (unsigned long long) n.texts, (unsigned long long) n.computed, 1e6 * e->bench.release_seconds / texts,
-               100 * overhead(e), 1e6 * n.rows_seconds / texts);
+               (unsigned long long) n.texts, (unsigned long long) n.computed,
+               1e6 * e->bench.release_seconds / (double) (e->bench.released ? e->bench.released : 1), 100 * overhead(e),
+               1e6 * n.rows_seconds / texts);
     }
 }
 
