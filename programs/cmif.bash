@@ -31,7 +31,7 @@ _cmif()
         --mechanism) COMPREPLY=($(compgen -W "rnm subset krr general metric full paper custext custext+ santext santext+" -- "$word")) ;;
         --mechanisms) COMPREPLY=($(compgen -W "all clean control santext santext+ metric custext custext+ custext+code paper paper-half rnm subset krr full general-k20 general-k100 general-k200" -- "$word")) ;;
         --setting) COMPREPLY=($(compgen -W "I A" -- "$word")) ;;
-        eval) COMPREPLY=($(compgen -W "sst2 subjectivity xsum" -- "$word") $(compgen -f -- "$word")) ;;
+        eval) COMPREPLY=($(compgen -W "sst2 subjectivity qnli mrpc similarity sst2-zero-shot chat xsum" -- "$word") $(compgen -f -- "$word")) ;;
         --noise) COMPREPLY=($(compgen -W "laplace exponential gumbel" -- "$word")) ;;
         -p|--profile) COMPREPLY=($(compgen -W "paper default strict" -- "$word")) ;;
         --rows) COMPREPLY=($(compgen -W "f32 f16 bf16 q8_0 ids auto plain bayes context" -- "$word")) ;;
