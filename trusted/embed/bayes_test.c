@@ -531,6 +531,29 @@ static double worst_difference(const lab *l, const uint32_t *ys, size_t count)
     return worst;
 }
 
+static void discounts_are_those_of_how_many_pairs_come_how_often(void)
+{
+    uint32_t first[7] = {0}, counts[20];
+    cmif_lm  lm       = {.words = 5, .first = first, .counts = counts};
+    double   d[4];
+    for (uint32_t i = 0; i < 20; i++) { /* 9 pairs come once, 4 twice, 3 and 2 three and four times, 2 more often */
+        counts[i] = i < 9 ? 1 : i < 13 ? 2 : i < 16 ? 3 : i < 18 ? 4 : 100;
+    }
+    first[6] = 20;
+    cmif_lm_discounts(&lm, d); /* y = 9 / 17 */
+    CHECK(d[0] == 0 && fabs(d[1] - (1 - 2 * 9.0 / 17 * 4 / 9)) < 1e-15);
+    CHECK(fabs(d[2] - (2 - 3 * 9.0 / 17 * 3 / 4)) < 1e-15 && fabs(d[3] - (3 - 4 * 9.0 / 17 * 2 / 3)) < 1e-15);
+    counts[9] = counts[10] = counts[11] = counts[12] = 3; /* none comes twice */
+    cmif_lm_discounts(&lm, d);
+    CHECK(d[1] == 0.75 && d[2] == 0.75 && d[3] == 0.75);
+    for (uint32_t i = 0; i < 20;
+         i++) { /* 1 comes once, 16 twice, 2 three times, 1 four times: 1 - 2 * 16 / 33 is too little */
+        counts[i] = i < 1 ? 1 : i < 17 ? 2 : i < 19 ? 3 : 4;
+    }
+    cmif_lm_discounts(&lm, d);
+    CHECK(d[1] == 0.1 && d[2] == 1.9 && d[3] == 2.9);
+}
+
 /* Shares: a .28, b .12, c .2, d .2, the end .16. Sums over three words by hand: see the comments. */
 static void three_words_by_hand(void)
 {
@@ -1025,6 +1048,7 @@ int main(void)
     RUN(the_closed_form_is_what_drawing_gives_on_20_words);
     RUN(a_general_row_is_the_mean_weighted_by_the_prior);
     RUN(the_unknown_word_is_the_mean_of_the_rarer_half);
+    RUN(discounts_are_those_of_how_many_pairs_come_how_often);
     RUN(three_words_by_hand);
     RUN(forward_backward_is_the_sum_over_all_sequences);
     RUN(passed_and_unknown_words_are_links_of_the_chain);

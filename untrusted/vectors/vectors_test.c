@@ -659,6 +659,39 @@ static void no_encoder_no_sentences(void)
     CHECK(fails(cmif_vectors_recipe(&many, NULL, NULL, 1, NULL, NULL, &v, NULL, &err), CMIF_E_RANGE, "encoder"));
 }
 
+/* Logits by another implementation of BERT, from the same file. */
+static void labels_are_what_the_classifier_says_of_a_word_alone(void)
+{
+    static const struct {
+        const char *word;
+        float       leans;
+    } known[]          = {{"great", 3.0338F}, {"table", 1.7113F}, {"terrible", -3.0695F}, {"unpredictable", 0.1287F}};
+    const char   *sst2 = CMIF_SOURCE_DIR "/../shared/models/minilm-sst2/minilm-sst2-f16.gguf";
+    cmif_str      names[5] = {{"", 0}};
+    cmif_lexicon  few      = {.count = 5, .words = names};
+    cmif_vectors *v[2]     = {0};
+    CHECK(make("bert", "bert", "f32"));
+    CHECK(fails(cmif_vectors_of_labels(&many, in_folder("bert"), 1, NULL, NULL, &v[0], &err), CMIF_E_UNSUPPORTED,
+                "labels") &&
+          v[0] == NULL);
+    if (access(sst2, R_OK) != 0) {
+        printf("       no classifier in shared/: its labels were not looked at\n");
+        return;
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        names[i + 1] = str(known[i].word);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        CHECK(cmif_vectors_of_labels(&few, sst2, i + 1, NULL, NULL, &v[i], &err) == CMIF_OK);
+    }
+    CHECK(same(v[0], v[1]) && v[0]->width == 1 && !v[0]->known[0]);
+    for (uint32_t i = 0; v[0] && i < 4; i++) {
+        CHECK(near((double) v[0]->rows[i + 1], (double) known[i].leans, 0.01));
+    }
+    cmif_vectors_free(v[0]);
+    cmif_vectors_free(v[1]);
+}
+
 static void the_recipe_is_the_same_for_any_number_of_threads(void)
 {
     static float  valence[3][MANY];
@@ -705,6 +738,7 @@ int main(void)
     RUN(rows_are_those_of_the_words_pieces);
     RUN(sentences_are_the_same_for_any_number_of_threads);
     RUN(no_encoder_no_sentences);
+    RUN(labels_are_what_the_classifier_says_of_a_word_alone);
     RUN(the_recipe_is_the_same_for_any_number_of_threads);
     static const char *const files[] = {"vectors.txt", "v.gguf", "bert", "llama"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
