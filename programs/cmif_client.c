@@ -571,7 +571,10 @@ void cmif_account_print(const cmif_account *a, const cmif_client *c)
     if (encoder) {
         snprintf(text, sizeof text, "%llu texts in %.0f ms", (unsigned long long) a->calls, (double) a->total_us / 1e3);
     } else {
-        snprintf(more, sizeof more, cmif_account_speed(a) > 0 ? ", then %.1f tokens/s" : "", cmif_account_speed(a));
+        more[0] = '\0';
+        if (cmif_account_speed(a) > 0) {
+            snprintf(more, sizeof more, ", then %.1f tokens/s", cmif_account_speed(a));
+        }
         snprintf(text, sizeof text, "first token after %.0f ms%s; %llu tokens, %s", (double) a->first_us / 1e3, more,
                  (unsigned long long) a->tokens, reason_text(a->reason));
     }
