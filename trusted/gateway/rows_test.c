@@ -668,6 +668,39 @@ static void a_call_may_come_at_any_moment_of_the_questions(void)
     }
 }
 
+static void what_is_not_this_machine_is_not_asked_in_the_clear(void)
+{
+    static const struct {
+        const char *url;
+        bool        good;
+    } cases[] = {{"http://127.0.0.1:1", true},
+                 {"http://localhost:1/v1/", true},
+                 {"http://[::1]:1", true},
+                 {"http://127.evil.example", false},
+                 {"http://192.0.2.1:8000", false},
+                 {"http://localhost.example", false},
+                 {"https://192.0.2.1:8000/api/v1", true},
+                 {"ftp://127.0.0.1", false},
+                 {"127.0.0.1:8000", false},
+                 {"http://me:secret@127.0.0.1:1", false},
+                 {"http://127.0.0.1:1/?key=x", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const cmif_openai_options options = {.url = cases[i].url, .model = "m"};
+        cmif_upstream            *u       = NULL;
+        CHECK(cmif_openai_new(base, &options, &u, NULL) == (cases[i].good ? CMIF_OK : CMIF_E_RANGE));
+        if (u) {
+            u->kind->free(u);
+        }
+    }
+    const cmif_openai_options pinned = {.url   = "https://127.0.0.1:1",
+                                        .model = "m",
+                                        .pin =
+                                            "sha256:00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff"};
+    cmif_upstream            *u      = NULL;
+    CHECK(cmif_openai_new(base, &pinned, &u, NULL) == CMIF_OK); /* capitals are welcome */
+    u ? u->kind->free(u) : (void) 0;
+}
+
 static void what_a_server_says_in_an_error_is_not_passed_on(void)
 {
     static const struct {
@@ -774,6 +807,7 @@ int main(void)
     RUN(a_start_that_rows_would_harm_is_refused);
     RUN(a_server_that_comes_back_is_asked_again);
     RUN(a_call_may_come_at_any_moment_of_the_questions);
+    RUN(what_is_not_this_machine_is_not_asked_in_the_clear);
     RUN(what_a_server_says_in_an_error_is_not_passed_on);
     RUN(an_answer_of_sglang_is_taken_apart);
     RUN(a_cancel_ends_a_call_wherever_it_is);
