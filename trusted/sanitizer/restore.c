@@ -581,6 +581,27 @@ static void settle(match *m, fit f, const pattern *p, size_t size, bool code)
     }
 }
 
+/* "Fatima Smith" where Fatima Idrissi is the surrogate: somebody else of whom we know nothing. A match of one word that
+ * ends before character i, and a family name behind it. */
+static bool is_of_another(cmif_restore *r, const pattern *p, const vault_entry *e, size_t i)
+{
+    char     name[64];
+    size_t   size  = 0;
+    uint32_t flags = 0;
+    if (e->class != CMIF_SPAN_PERSON || !r->vault->lists || memchr(p->data, ' ', p->size) || at(r, i) != ' ' ||
+        !is_big(at(r, i + 1))) {
+        return false;
+    }
+    for (uint32_t c; is_letter(c = at(r, i + 1)) && size < sizeof name - 4; i++) {
+        size += (size_t) utf8proc_encode_char((utf8proc_int32_t) plain(c), (utf8proc_uint8_t *) name + size);
+    }
+    const cmif_str word = {name, size};
+    const bool     family =
+        !cmif_vault_holds(r->vault, word) && cmif_lists_find(r->vault->lists, CMIF_LIST_FAMILY, word, &flags);
+    cmif_wipe(name, sizeof name);
+    return family;
+}
+
 static void read_words(cmif_restore *r, match *m)
 {
     range  g = {0, count_of(&r->words), 0};
@@ -637,7 +658,8 @@ static void read_words(cmif_restore *r, match *m)
             const vault_entry *e = entry_of(r, p);
             fit f = commas && e->class != CMIF_SPAN_ADDRESS ? ANOTHER_WORD : fits_right(r, i, at(r, i - 1), e);
             fit l = fits_left(r, at(r, 0), e);
-            settle(m, l == FITS ? f : l, p, i, false);
+            f     = l != FITS ? l : f == FITS && is_of_another(r, p, e, i) ? ANOTHER_WORD : f;
+            settle(m, f, p, i, false);
             if (m->pattern == p && m->size == i) {
                 m->gaps   = seen.gaps;
                 m->markup = seen.markup;
@@ -695,6 +717,13 @@ static bool number_is_meant(const cmif_vault *v, const vault_entry *e, const mar
            (groups == 0 || groups == (digits - 1) / 3);
 }
 
+/* "58 3189923" of "+59 58 3189923": behind the code of a country that was not ours. */
+static bool follows_digits(const cmif_restore *r)
+{
+    const uint32_t *b = r->before;
+    return !is_word(b[0]) && (vault_is_digit(b[1]) || (!is_word(b[1]) && vault_is_digit(b[2])));
+}
+
 static void read_code(cmif_restore *r, match *m)
 {
     range  g    = {0, count_of(&r->codes), 0};
@@ -723,9 +752,9 @@ static void read_code(cmif_restore *r, match *m)
             fit                f = fits_right(r, i + 1, c, e), l = fits_left(r, at(r, 0), e);
             f = l != FITS ? l : f;
             if (f == FITS) {
-                f = e->match == VAULT_NUMBER ? (number_is_meant(r->vault, e, &seen) ? FITS : DAMAGED)
-                    : comma                  ? DAMAGED
-                                             : FITS;
+                f = e->match == VAULT_NUMBER                  ? (number_is_meant(r->vault, e, &seen) ? FITS : DAMAGED)
+                    : comma || (p->skip && follows_digits(r)) ? DAMAGED
+                                                              : FITS;
             }
             if (i + 1 > m->size) {
                 settle(m, f, p, i + 1, true);
