@@ -199,10 +199,10 @@ def what_the_server_cannot_do_is_refused_by_name():
     for field, value in (("n", 2), ("presence_penalty", 1), ("frequency_penalty", -1), ("repetition_penalty", 1.1), ("logprobs", True), ("tools", [tool]),
                          ("response_format", {"type": "json_object"}), ("reasoning_effort", "low")):
         status, found = gateway.ask("/v1/chat/completions", {"messages": CAPITAL, field: value})
-        assert status == 400 and field in found["error"]["message"], (field, found)
+        assert status == 400 and field in found["error"]["message"] and found["error"]["param"] == field, (field, found)
     for field, value in (("echo", True), ("suffix", "x"), ("logprobs", 0), ("prompt", ["a", "b"])):
         status, found = gateway.ask("/v1/completions", {"prompt": "a", field: value})
-        assert status == 400 and field in found["error"]["message"], (field, found)
+        assert status == 400 and field in found["error"]["message"] and found["error"]["param"] == field, (field, found)
     assert gateway.ask("/v1/embeddings", {"input": "a"})[0] == 400
     status, found = gateway.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": f"{CANARY} " * 1000}]})
     assert status == 400 and "the context holds 1024" in found["error"]["message"] and CANARY not in found["error"]["message"], found
