@@ -213,6 +213,101 @@ static cmif_code take_line(cmif_events *e, const uint8_t *line, size_t size, cmi
     return rc; /* other fields, and comments, say nothing here */
 }
 
+/* ---- vectors ---- an answer may have thousands, of thousands of numbers: each is read when it is whole, and what is
+ * around them is kept, with a 0 in the place of each: its shape is looked at when it is over. */
+
+static cmif_code take_vector(cmif_events *e, const void *bytes, size_t size, cmif_err *err)
+{
+    json_t       *item   = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *vector = json_object_get(item, "embedding"), *number;
+    const size_t  width  = json_array_size(vector);
+    float        *values = malloc(width * sizeof *values + 1);
+    size_t        k;
+    uint32_t      at;
+    cmif_code     rc = !values ? cmif_fail(err, CMIF_E_MEMORY, "no memory for a vector")
+                       : width == 0 || width > CMIF_EVENTS_WIDTH_MAX || (e->vectors.count && width != e->vectors.width) ||
+                           !index_of(item, "index", UINT32_MAX, &at) || at != e->vectors.count
+                           ? lied(err, "no vector, or vectors out of order or of different widths")
+                       : e->vectors.count == e->inputs ? lied(err, "more vectors than texts")
+                                                       : CMIF_OK;
+    json_array_foreach(vector, k, number)
+    {
+        if (rc == CMIF_OK) {
+            values[k] = (float) json_number_value(number);
+            rc = json_is_number(number) && isfinite(values[k]) ? rc : lied(err, "a vector with what is no number");
+        }
+    }
+    if (rc == CMIF_OK) {
+        e->any           = true;
+        e->vectors.width = width;
+        e->hooks->on_vector(e->hooks->context, (uint32_t) e->vectors.count++, values, width);
+    }
+    free(values);
+    json_decref(item);
+    return rc;
+}
+
+/* Does what was kept end with the name "data" of a member? */
+static bool names_data(const cmif_secret *kept)
+{
+    static const char name[] = "\"data\"";
+    size_t            n      = kept->size;
+    bool              colon  = false;
+    for (; n && (memchr(" \t\r\n", kept->data[n - 1], 4) || (kept->data[n - 1] == ':' && !colon)); n--) {
+        colon = colon || kept->data[n - 1] == ':';
+    }
+    return colon && n > sizeof name - 1 && !memcmp(kept->data + n - (sizeof name - 1), name, sizeof name - 1) &&
+           kept->data[n - sizeof name] != '\\';
+}
+
+static cmif_code keep_vectors(cmif_events *e, const uint8_t *bytes, size_t size, cmif_err *err)
+{
+    enum { NUMBER_MAX = 40, AROUND_MAX = 1 << 16, DEPTH_MAX = 64 };
+    const bool item = e->vectors.item;
+    if (item ? e->line.size + size > CMIF_EVENTS_WIDTH_MAX * NUMBER_MAX
+             : e->data.size + size > AROUND_MAX + 16 * e->inputs) {
+        return lied(err, "more than vectors of the texts that were asked for");
+    }
+    return e->vectors.depth > DEPTH_MAX ? lied(err, "it is too deep")
+                                        : cmif_secret_append(item ? &e->line : &e->data, bytes, size, err);
+}
+
+static cmif_code feed_vectors(cmif_events *e, const uint8_t *bytes, size_t size, cmif_err *err)
+{
+    size_t    from = 0; /* what was not kept yet */
+    cmif_code rc   = CMIF_OK;
+    for (size_t i = 0; i < size && rc == CMIF_OK; i++) {
+        const uint8_t c = bytes[i];
+        if (e->vectors.string) {
+            e->vectors.string  = e->vectors.escaped || c != '"';
+            e->vectors.escaped = !e->vectors.escaped && c == '\\';
+        } else if (c == '"') {
+            e->vectors.string = true;
+        } else if (c == '{' || c == '[') {
+            rc   = keep_vectors(e, bytes + from, i - from, err);
+            from = i;
+            if (rc == CMIF_OK && c == '[' && e->vectors.depth == 1) {
+                e->vectors.list = names_data(&e->data);
+            } else if (rc == CMIF_OK && c == '{' && e->vectors.depth == 2 && e->vectors.list) {
+                rc              = cmif_secret_append(&e->data, "0", 1, err);
+                e->vectors.item = true;
+                e->line.size    = 0;
+            }
+            e->vectors.depth++;
+        } else if ((c == '}' || c == ']') && e->vectors.depth > 0) {
+            e->vectors.depth--;
+            if (e->vectors.item && e->vectors.depth == 2) {
+                rc              = keep_vectors(e, bytes + from, i + 1 - from, err);
+                rc              = rc == CMIF_OK ? take_vector(e, e->line.data, e->line.size, err) : rc;
+                e->vectors.item = false;
+                from            = i + 1;
+            }
+            e->vectors.list = e->vectors.list && e->vectors.depth > 1;
+        }
+    }
+    return rc == CMIF_OK ? keep_vectors(e, bytes + from, size - from, err) : rc;
+}
+
 cmif_code cmif_events_feed(cmif_events *e, const void *bytes, size_t size, cmif_err *err)
 {
     const uint8_t *at = bytes, *end = at + size;
@@ -222,7 +317,7 @@ cmif_code cmif_events_feed(cmif_events *e, const void *bytes, size_t size, cmif_
         return lied(err, "it has no end");
     }
     if (e->endpoint == CMIF_ENDPOINT_EMBEDDINGS) {
-        return cmif_secret_append(&e->data, bytes, size, err);
+        return feed_vectors(e, bytes, size, err);
     }
     while (at < end && rc == CMIF_OK) {
         const uint8_t *newline = memchr(at, '\n', (size_t) (end - at));
@@ -242,41 +337,6 @@ cmif_code cmif_events_feed(cmif_events *e, const void *bytes, size_t size, cmif_
     return rc;
 }
 
-static cmif_code take_vectors(cmif_events *e, const json_t *object, cmif_err *err)
-{
-    const json_t *list = json_object_get(object, "data"), *item, *number;
-    size_t        i, k, width = 0;
-    float        *values = NULL;
-    cmif_code     rc     = json_array_size(list) ? CMIF_OK : lied(err, "no vectors");
-    json_array_foreach(list, i, item)
-    {
-        const json_t *vector = json_object_get(item, "embedding");
-        uint32_t      at;
-        width  = i ? width : json_array_size(vector);
-        values = values ? values : malloc(width * sizeof *values + 1);
-        if (rc != CMIF_OK || !values || width == 0 || json_array_size(vector) != width ||
-            !index_of(item, "index", UINT32_MAX, &at) || at != i) {
-            rc = rc != CMIF_OK ? rc
-                 : values      ? lied(err, "vectors out of order, or of different widths")
-                               : cmif_fail(err, CMIF_E_MEMORY, "no memory for vectors");
-            break;
-        }
-        json_array_foreach(vector, k, number)
-        {
-            values[k] = (float) json_number_value(number);
-            if (!json_is_number(number) || !isfinite(values[k])) {
-                rc = lied(err, "a vector with what is no number");
-            }
-        }
-        if (rc == CMIF_OK) {
-            e->any = true;
-            e->hooks->on_vector(e->hooks->context, at, values, width);
-        }
-    }
-    free(values);
-    return rc;
-}
-
 cmif_code cmif_events_end(cmif_events *e, cmif_err *err)
 {
     if (e->endpoint != CMIF_ENDPOINT_EMBEDDINGS) {
@@ -285,8 +345,9 @@ cmif_code cmif_events_end(cmif_events *e, cmif_err *err)
     json_t *object =
         json_loadb(e->data.size ? (const char *) e->data.data : "", e->data.size, JSON_REJECT_DUPLICATES, NULL);
     cmif_code rc = object ? check_model(e, object, err) : lied(err, "it is no JSON");
-    if (rc == CMIF_OK) {
-        rc = take_vectors(e, object, err);
+    if (rc == CMIF_OK && (!e->vectors.count || e->vectors.count != e->inputs ||
+                          json_array_size(json_object_get(object, "data")) != e->vectors.count)) {
+        rc = lied(err, "another number of vectors than of texts");
     }
     if (rc == CMIF_OK) {
         take_usage(e, json_object_get(object, "usage"));

@@ -10,7 +10,7 @@
 
 #include "gateway/upstream.h"
 
-enum { CMIF_EVENTS_LINE_MAX = 4 << 20, CMIF_EVENTS_TOTAL_MAX = 256 << 20 };
+enum { CMIF_EVENTS_LINE_MAX = 4 << 20, CMIF_EVENTS_TOTAL_MAX = 256 << 20, CMIF_EVENTS_WIDTH_MAX = 65536 /* of a vector */ };
 
 typedef enum cmif_events_form {
     CMIF_EVENTS_OPENAI = 0,
@@ -18,8 +18,9 @@ typedef enum cmif_events_form {
     CMIF_EVENTS_PIECES /* SGLang: each event has what is new */
 } cmif_events_form;
 
-typedef struct cmif_events { /* set these three, the rest {0}; end with cmif_events_wipe */
+typedef struct cmif_events { /* set these four, the rest {0}; end with cmif_events_wipe */
     cmif_endpoint          endpoint;
+    size_t                 inputs;     /* texts to be embedded: so many vectors must come */
     cmif_events_form       form;
     const cmif_call_hooks *hooks;
     cmif_secret            line, data; /* unfinished ones */
@@ -28,6 +29,7 @@ typedef struct cmif_events { /* set these three, the rest {0}; end with cmif_eve
     uint64_t               total;
     bool                   done;       /* "[DONE]" came */
     bool                   any;        /* a choice or vector came */
+    struct { size_t count, width; unsigned depth; bool string, escaped, list, item; } vectors; /* where in their JSON we are */
 } cmif_events;
 
 /* Feed bytes of the body; hooks are called, but for on_end. Errors: PEER (what is wrong), MEMORY. */

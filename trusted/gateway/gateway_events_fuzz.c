@@ -107,7 +107,7 @@ static run answer(const cmif_request *request, cmif_events_form form, cmif_talk 
                                     .on_finish   = on_finish,
                                     .on_usage    = on_usage,
                                     .context     = &r};
-    cmif_events           events = {.endpoint = request->endpoint, .form = form, .hooks = &hooks};
+    cmif_events           events = {.endpoint = request->endpoint, .inputs = 1, .form = form, .hooks = &hooks};
     if (cmif_reply_new(&about, &r.reply, NULL) != CMIF_OK) {
         abort();
     }

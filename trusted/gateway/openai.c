@@ -59,9 +59,12 @@ static cmif_code openai_start(cmif_upstream *upstream, const cmif_request *reque
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
     }
     if (rc == CMIF_OK) {
-        c->of     = o;
-        c->hooks  = *hooks;
-        c->events = (cmif_events){.endpoint = request->endpoint, .hooks = &c->hooks};
+        c->of               = o;
+        c->hooks            = *hooks;
+        const json_t *input = json_object_get(request->tree, "input");
+        c->events           = (cmif_events){.endpoint = request->endpoint,
+                                            .inputs   = json_is_array(input) ? json_array_size(input) : 1,
+                                            .hooks    = &c->hooks};
         snprintf(path, sizeof path, "%s%s", *root ? root : "/v1",
                  cmif_endpoint_path(request->endpoint) + 3); /* without "/v1" */
         rc = cmif_post_start(o->there, path, body, 0, &ours, &c->post, err);
