@@ -1118,6 +1118,11 @@ static cmif_code check_arguments(evaluation *e, int count, char **argv, cmif_err
                          "%s is one file, of which every fifth example is for testing: leave out --%s", argv[0],
                          final_path ? "final" : "train");
     }
+    if ((cmif_eval_is_text(argv[0]) || !strcmp(argv[0], "similarity")) &&
+        (final_path || train_path || export_path || strcmp(setting, "I") != 0)) {
+        return cmif_fail(err, CMIF_E_RANGE, "%s trains nothing: leave out --final, --train, --export and --setting",
+                         argv[0]);
+    }
     if (policies && !cmif_eval_is_text(argv[0])) {
         return cmif_fail(err, CMIF_E_RANGE,
                          "--policy is for xsum, chat and sst2-zero-shot; --mechanisms is for the others");
