@@ -95,7 +95,7 @@ static void what_is_no_tensor_is_refused(void)
 static struct {
     struct evhttp *http;
     int            port;
-    const char    *version, *about, *models, *events; /* what it answers; version NULL: 404 */
+    const char    *version, *about, *models, *events; /* what it answers; version NULL: 404; "-": {} */
     int            status;                            /* of a call; 0: 200 */
     unsigned       asked, called;
     char           path[64], *body; /* of the last call */
@@ -120,7 +120,7 @@ static void on_request(struct evhttp_request *http, void *context)
         there.asked++;
         snprintf(text, sizeof text, "{\"version\": \"%s\"%s}", there.version ? there.version : "",
                  there.about ? there.about : "");
-        say(http, there.version ? 200 : 404, text);
+        say(http, there.version ? 200 : 404, there.version && *there.version == '-' ? "{}" : text);
     } else if (!strcmp(path, "/v1/models")) {
         there.asked++;
         say(http, 200, there.models);
@@ -570,6 +570,7 @@ static void versions_with_holes_are_refused(void)
                  {CMIF_ROWS_VLLM, "", false},
                  {CMIF_ROWS_VLLM, "latest", false},
                  {CMIF_ROWS_VLLM, NULL, false},
+                 {CMIF_ROWS_VLLM, "-", false} /* it says something else */,
                  {CMIF_ROWS_VLLM, "99999999.0.0", false},
                  {CMIF_ROWS_SGLANG, "0.5.23", true},
                  {CMIF_ROWS_SGLANG, "0.5.10", false},
