@@ -93,8 +93,9 @@ static cmif_code sum(const cmif_scored *first, const cmif_scored *s, size_t scor
                 b[out->count++] = first->scores[i][k];
             }
         }
-        out->mean[k]       = cmif_stats_paired(a, zero, out->count, CONFIDENCE);
-        out->from_first[k] = cmif_stats_paired(a, b, out->count, CONFIDENCE);
+        out->mean[k]            = cmif_stats_paired(a, zero, out->count, CONFIDENCE);
+        out->from_first[k]      = cmif_stats_paired(a, b, out->count, CONFIDENCE);
+        out->mean[k].difference = cmif_stats_mean(a, out->count).mean; /* of one, too */
     }
     if (rates && out->count) {
         out->mean[0].interval = cmif_stats_wilson((uint64_t) llround(out->mean[0].difference * (double) out->count),
@@ -196,7 +197,11 @@ static void print_table(const table *t)
         put_name(&t->rows[i], name, sizeof name);
         printf("%-22s %8zu %8s", name, s->count, changed);
         for (size_t k = 0; k < t->scores; k++) {
-            printf(" %10.4f", s->mean[k].difference);
+            if (s->count) {
+                printf(" %10.4f", s->mean[k].difference);
+            } else {
+                printf(" %10s", "");
+            }
         }
         if (i && s->count > 1) {
             printf("   %.4f [%.4f, %.4f], p %.3f", -d->difference, -d->interval.high, -d->interval.low, d->p);
