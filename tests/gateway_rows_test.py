@@ -3,11 +3,13 @@
 
 What they get is read by rows_rig.py, and said back; so an answer shows what a server could read."""
 
+import hashlib
 import http.client
 import json
 import math
 import os
 import re
+import ssl
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -99,9 +101,9 @@ threading.Thread(target=there.serve_forever, daemon=True).start()
 
 
 class Gateway:
-    def __init__(self, kind, model, *options, policy="names"):
+    def __init__(self, kind, model, *options, policy="names", url=None):
         Server.table, Server.wrong, self.log = tables[model], None, f"{WORK}/gateway.log"
-        self.process = subprocess.Popen([GATEWAY, "--upstream", f"http://127.0.0.1:{there.server_address[1]}", "--kind", kind, "--served", "there", "-m", f"{WORK}/{model}",
+        self.process = subprocess.Popen([GATEWAY, "--upstream", url or f"http://127.0.0.1:{there.server_address[1]}", "--kind", kind, "--served", "there", "-m", f"{WORK}/{model}",
                                          "--name", "here", "--listen", "127.0.0.1:0", "--policy", policy, *options],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=open(self.log, "ab"), env=ENV)
         line = self.process.stdout.readline().decode()
@@ -228,6 +230,28 @@ def a_prompt_longer_than_the_servers_context_is_refused_here():
         Server.bodies.clear()
         status, answer = gateway.ask("/v1/completions", {"model": "here", "prompt": "a " * 2000})
         assert status == 400 and "the context holds 511" in answer and not Server.bodies, answer
+
+
+@promise
+def over_tls_the_server_is_who_it_must_be():
+    for name, who in (("here", "IP:127.0.0.1"), ("else", "DNS:elsewhere.example")):
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x", "-addext", f"subjectAltName={who}", "-days", "2",
+            "-keyout", f"{WORK}/{name}.key", "-out", f"{WORK}/{name}.pem")
+        secure = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+        secure.daemon_threads = True
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{WORK}/{name}.pem", f"{WORK}/{name}.key")
+        secure.socket = context.wrap_socket(secure.socket, server_side=True)
+        threading.Thread(target=secure.serve_forever, daemon=True).start()
+        pin = hashlib.sha256(ssl.PEM_cert_to_DER_cert(open(f"{WORK}/{name}.pem").read())).hexdigest()
+        for options, taken in ((("--pin", f"sha256:{pin}"), True), (("--pin", f"sha256:{pin.upper()}"), True), (("--pin", f"sha256:{pin[::-1]}"), False),
+                               (("--ca", f"{WORK}/{name}.pem"), name == "here"), ((), False)):
+            with Gateway("vllm", "stories", *options, policy="none", url=f"https://127.0.0.1:{secure.server_address[1]}/v1") as gateway:
+                Server.bodies.clear()
+                status, answer = gateway.ask("/v1/completions", {"model": "here", "prompt": "Lily"})
+                assert status == (200 if taken else 502) and bool(Server.bodies) == taken, f"{name} {options}: {status} {answer}"
+                assert taken or "pin or CA" in answer, answer
+        secure.shutdown()
 
 
 @promise
