@@ -162,7 +162,7 @@ const cmif_arm cmif_arms[] = {
      .rows     = PLAIN | BAYES,
      .about    = "general-k20, in blocks made for this classifier"},
     {"general-k100-own",
-     {"-p", "default", OWN, "--penalty", "0.5"},
+     {"-p", "default", OWN, "--penalty", "1"},
      .blocks   = true,
      .own      = true,
      .in_doubt = true,

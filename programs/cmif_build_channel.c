@@ -253,7 +253,6 @@ static cmif_code take_polarity(const char *model, const cmif_lexicon *lexicon, u
     rc = cmif_cache_file(name, true, path, err);
     if (rc == CMIF_OK &&
         (access(path, R_OK) != 0 || cmif_vectors_open(path, lexicon, recipe, &made, NULL, NULL) != CMIF_OK)) {
-        build_say("asking the classifier about each word, once; this takes a minute or two");
         rc = cmif_vectors_of_labels(lexicon, gguf, threads, tool_bar_draw, &bar, &made, err);
         tool_bar_end(&bar);
         rc = rc == CMIF_OK ? cmif_vectors_save(made, NULL, lexicon, recipe, path, err) : rc;

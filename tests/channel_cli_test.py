@@ -160,6 +160,28 @@ def a_control_says_nothing():
 
 
 @promise
+def polarity_is_what_the_classifier_tells_apart():
+    """Vectors that know nothing mix good and bad; with the classifier's own axis no block has both."""
+    if not os.path.exists(SST2):
+        raise Skip("no classifier in shared/models")
+    blind, reached = f"{WORK}/blind.txt", {}
+    with open(blind, "w") as file:
+        for word in WORDS:
+            file.write(word + "".join(f" {random.gauss(0, 1):.5f}" for _ in range(12)) + "\n")
+    for name, more in (("mixed", ()), ("apart", ("--polarity", SST2))):
+        path = f"{WORK}/{name}.cmifch"
+        good("channel", "build", "-o", path, "-l", LEXICON, "--vectors", blind, "--mechanism", "general", "-k", "20", "--penalty", "0", "--valence-weight", "4", *more)
+        report = json.loads(good("channel", "show", path, *GOOD, *BAD, "--json").out)
+        leaves = [word["outputs"][0][0] for word in report]
+        reached[name] = set(leaves[: len(GOOD)]) & set(leaves[len(GOOD) :])
+    assert reached["mixed"] and not reached["apart"], reached
+    no = ("channel", "build", "-o", f"{WORK}/no.cmifch", "-l", LEXICON, "--vectors", blind)
+    refused(2, "--polarity is for", cmif(*no, "--mechanism", "metric", "--polarity", SST2))
+    refused(1, "labels apart", cmif(*no, "--polarity", STORIES))
+    assert not os.path.exists(f"{WORK}/no.cmifch")
+
+
+@promise
 def compare_prints_and_draws():
     picture = f"{WORK}/picture.svg"
     done = good("channel", "compare", f"{WORK}/rnm.cmifch", f"{WORK}/two_eps.cmifch", f"{WORK}/general.cmifch", "--svg", picture)
