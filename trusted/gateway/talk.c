@@ -36,6 +36,7 @@ struct cmif_talk {
 
 struct cmif_talks {
     cmif_talks_options options;
+    cmif_division     *division;
     EVP_MAC_CTX       *mac; /* of all hashes, under a key: they are of a person's words */
     cmif_talk         *first;
     size_t             count, bytes;
@@ -278,10 +279,13 @@ void cmif_talks_tick(cmif_talks *all, int64_t now)
 static cmif_code talk_new(cmif_talks *all, const char *owner, cmif_talk **out, cmif_err *err)
 {
     const cmif_talks_options *o     = &all->options;
-    cmif_conversation_options about = {
-        .policy = o->policy, .lists = o->lists, .table = o->table, .no_guarantee = o->no_guarantee};
-    cmif_talk *t  = NULL;
-    cmif_code  rc = CMIF_OK;
+    cmif_conversation_options about = {.policy       = o->policy,
+                                       .lists        = o->lists,
+                                       .table        = o->table,
+                                       .no_guarantee = o->no_guarantee,
+                                       .division     = all->division};
+    cmif_talk                *t     = NULL;
+    cmif_code                 rc    = CMIF_OK;
     if (strlen(owner) >= OWNER_SIZE) {
         return cmif_fail(err, CMIF_E_RANGE, "the name of a key has at most %d bytes", CMIF_LEDGER_KEY_MAX);
     }
@@ -323,12 +327,20 @@ cmif_code cmif_talks_new(const cmif_talks_options *options, cmif_talks **out, cm
     if (!all) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for conversations");
     }
-    all->options            = *options;
-    all->options.each_bytes = options->each_bytes ? options->each_bytes : EACH_BYTES;
-    all->options.all_bytes  = options->all_bytes ? options->all_bytes : ALL_BYTES;
-    if (!grow(all) || !start_hashes(all)) {
+    all->options                          = *options;
+    all->options.each_bytes               = options->each_bytes ? options->each_bytes : EACH_BYTES;
+    all->options.all_bytes                = options->all_bytes ? options->all_bytes : ALL_BYTES;
+    const cmif_conversation_options about = {
+        .policy = options->policy, .lists = options->lists, .table = options->table};
+    cmif_code rc = grow(all) && start_hashes(all)
+                       ? CMIF_OK
+                       : cmif_fail(err, CMIF_E_MEMORY, "no memory for conversations, or no random bytes");
+    if (rc == CMIF_OK && options->policy && options->table) {
+        rc = cmif_division_new(&about, &all->division, err);
+    }
+    if (rc != CMIF_OK) {
         cmif_talks_free(all);
-        return cmif_fail(err, CMIF_E_MEMORY, "no memory for conversations, or no random bytes");
+        return rc;
     }
     *out = all;
     return CMIF_OK;
@@ -340,6 +352,7 @@ void cmif_talks_free(cmif_talks *all)
         forget(all, all->first);
     }
     if (all) {
+        cmif_division_free(all->division);
         EVP_MAC_CTX_free(all->mac);
         free(all->buckets);
     }

@@ -34,20 +34,24 @@ typedef struct sizes {
     size_t text, words, spans, known;
 } sizes;
 
+struct cmif_division {            /* of a request's budget; public */
+    uint64_t  draws_max;          /* of one request; UINT64_MAX: all */
+    uint32_t *levels, *constants; /* by block: how many weights are above the block's; an output. NULL: no limit */
+    uint32_t  level_count;
+};
+
 struct cmif_conversation { /* lies in locked memory itself */
     cmif_secret               self;
     cmif_conversation_options options;
     cmif_vault               *vault;
     cmif_noise               *noise;
-    uint8_t                   key[32];   /* of the hashes of whole texts */
-    cmif_secret               outputs;   /* uint32_t by word of the table: 1 + what leaves for it; 0: nothing yet */
-    cmif_secret               fresh;     /* uint32_t: words that get their outputs by what is prepared */
-    uint64_t                  draws_max; /* of one request; UINT64_MAX: all */
+    uint8_t                   key[32]; /* of the hashes of whole texts */
+    cmif_secret               outputs; /* uint32_t by word of the table: 1 + what leaves for it; 0: nothing yet */
+    cmif_secret               fresh;   /* uint32_t: words that get their outputs by what is prepared */
+    const cmif_division      *division;
+    cmif_division            *own;                        /* where none was given */
     uint64_t                  draws_left, prepared_draws; /* of this request; by what is prepared */
     bool                      more;                       /* what is prepared next belongs to it, too */
-    uint32_t                 *levels,
-        *constants; /* by block, public: how many weights are above the block's; an output. NULL: no limit */
-    uint32_t level_count;
     /* What was released, and what is prepared behind it: texts, words, spans, entries of the memo. */
     cmif_secret text, words, spans, known;
     sizes       taken;  /* so much of them was given out */
@@ -94,12 +98,12 @@ static uint32_t constant_of(const cmif_table *t, const uint32_t *rows, uint32_t 
 }
 
 /* The largest weight of a word's topics; 1: it has none. */
-static double weight_of(const cmif_conversation *c, uint32_t word)
+static double weight_of(const cmif_conversation_options *o, uint32_t word)
 {
-    const double *weights = c->options.policy->weights;
+    const double *weights = o->policy->weights;
     uint32_t      flags   = 0;
     double        most    = 0;
-    (void) cmif_lists_find(c->options.lists, CMIF_LIST_WORD, cmif_table_word(c->options.table, word), &flags);
+    (void) cmif_lists_find(o->lists, CMIF_LIST_WORD, cmif_table_word(o->table, word), &flags);
     for (size_t i = 0; i < CMIF_TOPICS; i++) {
         most = (flags >> i & 1) && weights[i] > most ? weights[i] : most;
     }
@@ -118,38 +122,38 @@ static int heavier_first(const void *a, const void *b)
 }
 
 /* A level for each block, by the mean weight of its words. */
-static cmif_code weigh_blocks(cmif_conversation *c, cmif_err *err)
+static cmif_code weigh_blocks(cmif_division *d, const cmif_conversation_options *o, cmif_err *err)
 {
-    const cmif_table *t      = c->options.table;
+    const cmif_table *t      = o->table;
     weighed          *blocks = calloc(t->block_count, sizeof *blocks);
     if (!blocks) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for the weights of %u blocks", t->block_count);
     }
     for (uint32_t w = 0; w < t->word_count; w++) {
-        blocks[cmif_table_block(t, w)].weight += weight_of(c, w);
+        blocks[cmif_table_block(t, w)].weight += weight_of(o, w);
     }
     for (uint32_t b = 0; b < t->block_count; b++) {
         blocks[b] = (weighed){blocks[b].weight / t->words_in[b], b};
     }
     qsort(blocks, t->block_count, sizeof *blocks, heavier_first);
     for (uint32_t i = 1; i < t->block_count; i++) {
-        c->level_count += heavier_first(&blocks[i - 1], &blocks[i]) != 0;
-        c->levels[blocks[i].block] = c->level_count - 1;
+        d->level_count += heavier_first(&blocks[i - 1], &blocks[i]) != 0;
+        d->levels[blocks[i].block] = d->level_count - 1;
     }
     free(blocks);
     return CMIF_OK;
 }
 
-static cmif_code divide_budget(cmif_conversation *c, cmif_err *err)
+static cmif_code divide_budget(cmif_division *d, const cmif_conversation_options *o, cmif_err *err)
 {
-    const cmif_table  *t    = c->options.table;
-    const cmif_policy *p    = c->options.policy;
+    const cmif_table  *t    = o->table;
+    const cmif_policy *p    = o->policy;
     cmif_code          rc   = CMIF_OK;
     bool               used = false;
     for (size_t i = 0; i < CMIF_SPAN_CLASSES; i++) {
         used = used || p->actions[i] == CMIF_ACTION_CHANNEL;
     }
-    c->draws_max = UINT64_MAX;
+    d->draws_max = UINT64_MAX;
     if (!used || !isfinite(p->budget_request)) {
         return CMIF_OK;
     }
@@ -159,11 +163,11 @@ static cmif_code divide_budget(cmif_conversation *c, cmif_err *err)
     if (micro == 0) {
         return CMIF_OK;
     }
-    c->draws_max   = (uint64_t) llround(p->budget_request * (double) MICRO) / micro;
-    c->level_count = 1;
-    c->levels      = calloc(t->block_count, sizeof *c->levels);
-    c->constants   = calloc(t->block_count, sizeof *c->constants);
-    if (!c->levels || !c->constants) {
+    d->draws_max   = (uint64_t) llround(p->budget_request * (double) MICRO) / micro;
+    d->level_count = 1;
+    d->levels      = calloc(t->block_count, sizeof *d->levels);
+    d->constants   = calloc(t->block_count, sizeof *d->constants);
+    if (!d->levels || !d->constants) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for the weights of %u blocks", t->block_count);
     }
     bool any = t->claim.adjacency == CMIF_ADJACENT_ANY, even = true;
@@ -172,13 +176,34 @@ static cmif_code divide_budget(cmif_conversation *c, cmif_err *err)
     }
     for (uint32_t b = 0; b < t->block_count; b++) {
         const uint32_t *rows = t->rows + t->rows_at[b];
-        c->constants[b]      = any && b > 0 ? c->constants[0]
+        d->constants[b]      = any && b > 0 ? d->constants[0]
                                : any        ? constant_of(t, t->rows, t->row_count, 0)
                                             : constant_of(t, rows, t->rows_at[b + 1] - t->rows_at[b], b);
     }
     if (!any && !even) {
-        rc = weigh_blocks(c, err);
+        rc = weigh_blocks(d, o, err);
     }
+    return rc;
+}
+
+void cmif_division_free(cmif_division *d)
+{
+    if (d) {
+        free(d->levels);
+        free(d->constants);
+        free(d);
+    }
+}
+
+cmif_code cmif_division_new(const cmif_conversation_options *options, cmif_division **out, cmif_err *err)
+{
+    cmif_division *d  = calloc(1, sizeof *d);
+    cmif_code      rc = d ? divide_budget(d, options, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for a budget");
+    if (rc == CMIF_OK) {
+        *out = d;
+        d    = NULL;
+    }
+    cmif_division_free(d);
     return rc;
 }
 
@@ -225,9 +250,10 @@ cmif_code cmif_conversation_new(const cmif_conversation_options *options, cmif_c
     if (rc == CMIF_OK && t) {
         rc = cmif_secret_reserve(&c->outputs, t->word_count * sizeof(uint32_t), err);
     }
-    if (rc == CMIF_OK) {
-        rc = divide_budget(c, err);
+    if (rc == CMIF_OK && !options->division) {
+        rc = cmif_division_new(options, &c->own, err);
     }
+    c->division = options->division ? options->division : c->own;
     if (rc == CMIF_OK) {
         *out = c;
         c    = NULL;
@@ -243,8 +269,7 @@ void cmif_conversation_free(cmif_conversation *c)
         cmif_released_free(c->prepared);
         cmif_vault_free(c->vault);
         cmif_noise_free(c->noise);
-        free(c->levels);
-        free(c->constants);
+        cmif_division_free(c->own);
         cmif_secret_wipe(&c->outputs);
         cmif_secret_wipe(&c->fresh);
         cmif_secret_wipe(&c->text);
@@ -429,24 +454,24 @@ static cmif_code divide(cmif_conversation *c, uint64_t *draws, cmif_err *err)
     const cmif_table *t     = c->options.table;
     const uint32_t   *words = (const uint32_t *) (const void *) c->fresh.data;
     cmif_secret       of    = {0}; /* words by level, then those of them that are drawn */
-    cmif_code         rc    = zeros(&of, c->level_count, sizeof(uint64_t), err);
+    cmif_code         rc    = zeros(&of, c->division->level_count, sizeof(uint64_t), err);
     if (rc != CMIF_OK) {
         return rc;
     }
     uint64_t *count = (uint64_t *) (void *) of.data, left = c->draws_left;
     for (size_t i = 0; i < *draws; i++) {
-        count[c->levels[cmif_table_block(t, words[i])]]++;
+        count[c->division->levels[cmif_table_block(t, words[i])]]++;
     }
-    for (uint32_t level = 0; level < c->level_count; level++) {
+    for (uint32_t level = 0; level < c->division->level_count; level++) {
         count[level] = count[level] < left ? count[level] : left;
         left -= count[level];
     }
     for (size_t i = 0; i < *draws; i++) {
         uint32_t block = cmif_table_block(t, words[i]);
-        if (count[c->levels[block]] > 0) {
-            count[c->levels[block]]--;
+        if (count[c->division->levels[block]] > 0) {
+            count[c->division->levels[block]]--;
         } else {
-            outputs_of(c)[words[i]] = CONSTANT | (c->constants[block] + 1);
+            outputs_of(c)[words[i]] = CONSTANT | (c->division->constants[block] + 1);
         }
     }
     *draws = c->draws_left;
@@ -786,7 +811,7 @@ cmif_code cmif_conversation_prepare(cmif_conversation *c, const void *text, size
                                     cmif_err *err)
 {
     cmif_conversation_drop(c);
-    c->draws_left = c->more ? c->draws_left : c->draws_max;
+    c->draws_left = c->more ? c->draws_left : c->division->draws_max;
     c->more       = false;
 
     job j = {.c     = c,

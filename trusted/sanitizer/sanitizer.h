@@ -17,12 +17,14 @@
 #include "table/table.h"
 
 typedef struct cmif_conversation cmif_conversation;
+typedef struct cmif_division     cmif_division; /* of a request's budget between blocks of words */
 
 typedef struct cmif_conversation_options { /* all must outlive the conversation */
     const cmif_policy *policy;
     const cmif_lists  *lists;
     const cmif_table  *table;        /* NULL: only where the policy sends nothing through a channel */
     bool               no_guarantee;
+    const cmif_division *division;   /* of these policy, lists and table; NULL: each conversation makes its own */
 } cmif_conversation_options;
 
 typedef struct cmif_released_span { /* what was done, for the person's own eyes: bytes of the original and of the release */
@@ -37,6 +39,10 @@ typedef struct cmif_sanitized {      /* of one text */
     uint64_t constants;              /* words that left as the constant of their block: the request's budget did not last. They cost nothing */
     bool     again;                  /* the whole text had been released before */
 } cmif_sanitized;
+
+/* What is the same for all conversations of a policy, and takes longest to make. Errors: MEMORY. */
+CMIF_MUST_USE cmif_code cmif_division_new(const cmif_conversation_options *options, cmif_division **out, cmif_err *err);
+void                    cmif_division_free(cmif_division *division); /* NULL is welcome */
 
 /* Errors: TRUST (a table without a guarantee), RANGE (the policy needs a table), IO, MEMORY. */
 CMIF_MUST_USE cmif_code cmif_conversation_new(const cmif_conversation_options *options, cmif_conversation **out, cmif_err *err);

@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     const cmif_policy *policy = policies[data[0] % POLICIES];
-    must(cmif_conversation_new(&(cmif_conversation_options){policy, lists, table, false}, &c, NULL) == CMIF_OK,
+    must(cmif_conversation_new(&(cmif_conversation_options){policy, lists, table, false, NULL}, &c, NULL) == CMIF_OK,
          "a conversation");
     data++;
     size--;

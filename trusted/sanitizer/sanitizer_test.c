@@ -172,7 +172,7 @@ static talk *begin(const char *policy, const cmif_table *table)
 {
     talk *t = calloc(1, sizeof *t);
     CHECK(cmif_policy_parse(policy, strlen(policy), &t->policy, &t->err) == CMIF_OK);
-    CHECK(cmif_conversation_new(&(cmif_conversation_options){t->policy, lists, table, false}, &t->c, &t->err) ==
+    CHECK(cmif_conversation_new(&(cmif_conversation_options){t->policy, lists, table, false, NULL}, &t->c, &t->err) ==
           CMIF_OK);
     return t;
 }
@@ -528,11 +528,13 @@ static void a_channel_that_is_needed_and_guarantees_nothing_is_refused(void)
     cmif_policy       *p       = NULL;
     cmif_table        *nothing = make_table(true, CMIF_ADJACENT_NONE);
     CHECK(cmif_policy_named("topics", &p, NULL) == CMIF_OK && nothing);
-    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, NULL, false}, &c, &err) == CMIF_E_RANGE && !c);
-    CHECK(strstr(err.text, "topic"));
-    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, nothing, false}, &c, NULL) == CMIF_E_TRUST &&
+    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, NULL, false, NULL}, &c, &err) == CMIF_E_RANGE &&
           !c);
-    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, nothing, true}, &c, NULL) == CMIF_OK);
+    CHECK(strstr(err.text, "topic"));
+    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, nothing, false, NULL}, &c, NULL) ==
+              CMIF_E_TRUST &&
+          !c);
+    CHECK(cmif_conversation_new(&(cmif_conversation_options){p, lists, nothing, true, NULL}, &c, NULL) == CMIF_OK);
     cmif_conversation_free(c);
     cmif_conversation_free(NULL);
     cmif_policy_free(p);
@@ -552,8 +554,8 @@ static void without_memory_nothing_is_released_or_counted(void)
         for (long n = 0; !done && n < 1000; n++) { /* a whole conversation */
             cmif_conversation *c = NULL;
             allocations_left     = n;
-            cmif_code rc =
-                cmif_conversation_new(&(cmif_conversation_options){p, lists, k ? parts : chance, false}, &c, NULL);
+            cmif_code rc         = cmif_conversation_new(
+                        &(cmif_conversation_options){p, lists, k ? parts : chance, false, NULL}, &c, NULL);
             rc               = rc == CMIF_OK ? cmif_conversation_prepare(c, text, sizeof text - 1, &what, NULL) : rc;
             allocations_left = -1;
             done             = rc == CMIF_OK;
