@@ -648,6 +648,21 @@ static cmif_code draw_salt(rows *u, cmif_err *err)
     return CMIF_OK;
 }
 
+/* Architectures in which rows of the table enter as they are. Others multiply them first (Gemma, Granite, MiniCPM), and
+ * who does so differs from server to server: answers would be wrong without a word. */
+static bool takes_plain_rows(cmif_str arch)
+{
+    static const char *const plain[] = {"llama",    "qwen2",      "qwen2moe",  "qwen3",   "qwen3moe",
+                                        "phi3",     "gptneox",    "gpt-oss",   "olmo2",   "olmoe",
+                                        "stablelm", "starcoder2", "internlm2", "smollm3", "deepseek2"};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if (cmif_str_is(arch, plain[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 cmif_code cmif_rows_new(struct event_base *base, const cmif_rows_options *options, cmif_upstream **out, cmif_err *err)
 {
     const struct timeval again = {.tv_sec = AGAIN_SECONDS};
@@ -659,6 +674,12 @@ cmif_code cmif_rows_new(struct event_base *base, const cmif_rows_options *option
     }
     if (strlen(options->there.model) >= sizeof u->name || strlen(name) >= sizeof u->upstream.model) {
         rc = cmif_fail(err, CMIF_E_RANGE, "a model's name is too long");
+        goto done;
+    }
+    if (!takes_plain_rows(options->arch)) {
+        rc =
+            cmif_fail(err, CMIF_E_UNSUPPORTED,
+                      "rows of this model's architecture are for our own server only: vLLM and SGLang may want others");
         goto done;
     }
     u->upstream = (cmif_upstream){.kind = &kinds[options->kind], .base = base};

@@ -24,13 +24,14 @@ typedef struct cmif_rows_options {
     bool                any_version; /* the operator answers for it: a server that does not say its version, or an older one, is taken */
     /* of the model's client half; these outlive the upstream */
     const uint8_t      *model_id;    /* [32] */
+    cmif_str            arch;        /* "general.architecture": one whose rows are taken as they are in the table */
     cmif_tokenizer     *tokenizer;
     const cmif_chat    *chat;        /* NULL: the model has no chat format, and why: */
     const char         *no_chat;
     const cmif_embed   *embed;       /* rows are plain */
 } cmif_rows_options;
 
-/* Errors: RANGE (an option: which), IO, FORMAT (a key file), MEMORY. What the server says of itself comes later: its state is STARTING until then. */
+/* Errors: RANGE (an option: which), UNSUPPORTED (an architecture), IO, FORMAT (a key file), MEMORY. What the server says of itself comes later: its state is STARTING until then. */
 CMIF_MUST_USE cmif_code cmif_rows_new(struct event_base *base, const cmif_rows_options *options, cmif_upstream **out, cmif_err *err);
 
 #endif

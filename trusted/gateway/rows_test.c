@@ -262,6 +262,8 @@ static run answer(cmif_upstream *u, const char *json)
     return r;
 }
 
+static cmif_str arch = {"llama", 5};
+
 static cmif_code open_with(cmif_rows_kind kind, const cmif_embed *table, bool any, cmif_upstream **out, cmif_err *err)
 {
     static const uint8_t id[32] = {1};
@@ -271,6 +273,7 @@ static cmif_code open_with(cmif_rows_kind kind, const cmif_embed *table, bool an
                                        .kind        = kind,
                                        .any_version = any,
                                        .model_id    = id,
+                                       .arch        = arch,
                                        .tokenizer   = tokenizer,
                                        .no_chat     = "the model has no chat format",
                                        .embed       = table};
@@ -669,6 +672,17 @@ static void a_call_may_come_at_any_moment_of_the_questions(void)
     }
 }
 
+static void a_model_whose_rows_others_scale_is_refused(void)
+{
+    static const char *const names[] = {"gemma", "gemma3", "granite", "minicpm", "bert", "llama-embed", "llam", ""};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        cmif_upstream *u = NULL;
+        arch             = (cmif_str){names[i], strlen(names[i])};
+        CHECK(open_with(CMIF_ROWS_VLLM, embed, true, &u, NULL) == CMIF_E_UNSUPPORTED && !u);
+    }
+    arch = (cmif_str){"llama", 5};
+}
+
 static void what_is_not_this_machine_is_not_asked_in_the_clear(void)
 {
     static const struct {
@@ -808,6 +822,7 @@ int main(void)
     RUN(a_start_that_rows_would_harm_is_refused);
     RUN(a_server_that_comes_back_is_asked_again);
     RUN(a_call_may_come_at_any_moment_of_the_questions);
+    RUN(a_model_whose_rows_others_scale_is_refused);
     RUN(what_is_not_this_machine_is_not_asked_in_the_clear);
     RUN(what_a_server_says_in_an_error_is_not_passed_on);
     RUN(an_answer_of_sglang_is_taken_apart);
