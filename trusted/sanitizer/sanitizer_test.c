@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static cmif_lists *lists;
 static cmif_table *parts, *anything;
@@ -541,7 +543,7 @@ static void a_channel_that_is_needed_and_guarantees_nothing_is_refused(void)
     cmif_table_free(nothing);
 }
 
-static void without_memory_nothing_is_released_or_counted(void)
+static void fail_at_every_allocation(void)
 {
     static const char        text[]     = "Maria Lopez wrote to kanari@vogel.org of the apple, my zorblax and the bank";
     static const char *const policies[] = {"policy words", "policy words\nbudget request 2\nweight health 2"};
@@ -570,6 +572,18 @@ static void without_memory_nothing_is_released_or_counted(void)
         CHECK(done && failed > 10);
         cmif_policy_free(p);
     }
+}
+
+/* In a child: it keeps no memory for the next (secret.c), so that every mapping is one that can fail. */
+static void without_memory_nothing_is_released_or_counted(void)
+{
+    int         status = 1;
+    const pid_t child  = fork();
+    if (child == 0) {
+        fail_at_every_allocation();
+        _exit(check_failed_here);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
 }
 
 static uint64_t seed = 88172645463325252u;
