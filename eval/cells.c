@@ -272,7 +272,8 @@ static cmif_code describe(const cmif_guard *guard, cmif_block_seed *s, cmif_err 
         return rc;
     }
     cmif_hex(guard->table->hash, 32, s->table);
-    s->attack = figures.attack;
+    /* per-word neighbours have no blocks: the closed form is not about them */
+    s->attack = guard->table->claim.mechanism == CMIF_MECHANISM_PAPER ? NAN : figures.attack;
     if (guard->certificate.pure) {
         static const char *const between[] = {", unclaimed", " in a block", " any two"};
         snprintf(s->certified, sizeof s->certified, "%.4g%s", (double) guard->certificate.epsilon_micro / 1e6,

@@ -957,12 +957,12 @@ static json_t *report_json(const evaluation *e)
         snprintf(clear, sizeof clear, "%.1f %%", 100 * c->clear);
         put_p(p[0], sizeof p[0], &l->with[0]);
         put_p(p[1], sizeof p[1], &l->with[1]);
-        json_array_append_new(rows,
-                              json_pack("[s, s, s, s, f, o, s, s, o, s, s]", c->arm ? c->arm->name : "clean",
-                                        c->epsilon ? c->epsilon : "", c->arm ? c->blocks[0].certified : "none",
-                                        c->arm ? cmif_rows_kinds[c->rows] : "", c->accuracy, real_or_null(c->sd),
-                                        interval, clear, c->arm ? json_real(attack_of(c)) : json_null(), p[0], p[1]));
-        if (c->arm) {
+        json_array_append_new(rows, json_pack("[s, s, s, s, f, o, s, s, o, s, s]", c->arm ? c->arm->name : "clean",
+                                              c->epsilon ? c->epsilon : "", c->arm ? c->blocks[0].certified : "none",
+                                              c->arm ? cmif_rows_kinds[c->rows] : "", c->accuracy, real_or_null(c->sd),
+                                              interval, clear, c->arm ? real_or_null(attack_of(c)) : json_null(), p[0],
+                                              p[1]));
+        if (c->arm && !isnan(attack_of(c))) {
             size_t which = c->rows == CMIF_EVAL_PLAIN ? 0 : c->rows == CMIF_EVAL_BAYES ? 1 : 2;
             if (!strcmp(c->arm->name, "general-k100")) {
                 json_array_append_new(marked[which], json_integer((json_int_t) json_array_size(points[which])));
