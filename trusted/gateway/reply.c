@@ -22,6 +22,8 @@ typedef struct choice {
     tool         *tools;
     size_t        tool_count;
     json_t       *logprobs;
+    bool          placed; /* of a completion's tokens: where the next one stands */
+    json_int_t    place;
 } choice;
 
 struct cmif_reply {
@@ -255,30 +257,71 @@ cmif_code cmif_reply_tool(cmif_reply *r, uint32_t index, uint32_t at, const char
     return cmif_secret_append(&c->tools[at].arguments, arguments, size, err);
 }
 
-/* Tokens of text that was put together anew: what a token's text became stands with the token at which it was certain,
- * so that they still make up the text. Alternatives stay as they came. */
-static json_t *restored_tokens(cmif_restore *restorer, const json_t *logprobs, bool end)
+static size_t characters(const cmif_secret *text)
 {
-    json_t             *out = json_deep_copy(logprobs), *list = json_object_get(out, "content"), *token;
-    cmif_secret         text = {0};
-    cmif_restore_counts counts;
-    size_t              i;
-    json_array_foreach(list, i, token)
+    size_t n = 0;
+    for (size_t i = 0; i < text->size; i++) {
+        n += (text->data[i] & 0xc0) != 0x80;
+    }
+    return n;
+}
+
+/* Tokens of text that was put together anew: what a token's text became stands with the token at which it was certain,
+ * so that they still make up the text. Alternatives stay as they came. A chat's are objects in "content"; a
+ * completion's strings in "tokens", with their places in "text_offset". */
+static json_t *restored_tokens(choice *c, const json_t *logprobs)
+{
+    json_t     *out = json_deep_copy(logprobs), *list = json_object_get(out, "content"), *token;
+    json_t     *plain = json_object_get(out, "tokens"), *places = json_object_get(out, "text_offset");
+    cmif_secret text = {0};
+    size_t      i;
+    bool        good = out != NULL;
+    if (!c->placed && json_is_integer(json_array_get(places, 0))) {
+        c->placed = true;
+        c->place  = json_integer_value(json_array_get(places, 0));
+    }
+    json_array_foreach(json_is_array(list) ? list : plain, i, token)
     {
-        const char *as_came = json_string_value(json_object_get(token, "token"));
-        text.size           = 0;
-        bool good           = as_came && cmif_restore_feed(restorer, as_came, strlen(as_came), &text, NULL) == CMIF_OK;
-        if (good && end && i + 1 == json_array_size(list)) {
-            good = cmif_restore_end(restorer, &text, &counts, NULL) == CMIF_OK;
-        }
-        if (!good || !put(token, "token", text_of(&text)) || !put(token, "bytes", json_null())) {
-            json_decref(out);
-            out = NULL;
-            break;
+        const json_t *came = json_is_array(list) ? json_object_get(token, "token") : token;
+        text.size          = 0;
+        good               = good && json_is_string(came) &&
+               cmif_restore_feed(c->tokens, json_string_value(came), json_string_length(came), &text, NULL) == CMIF_OK;
+        if (good && json_is_array(list)) {
+            good = put(token, "token", text_of(&text)) && put(token, "bytes", json_null());
+        } else if (good) {
+            good = json_array_set_new(plain, i, text_of(&text)) == 0 &&
+                   (i >= json_array_size(places) || json_array_set_new(places, i, json_integer(c->place)) == 0);
+            c->place += (json_int_t) characters(&text);
         }
     }
     cmif_secret_wipe(&text);
-    return out;
+    if (!good) {
+        json_decref(out);
+    }
+    return good ? out : NULL;
+}
+
+/* What the last token still held is its text. */
+static cmif_code end_tokens(choice *c, cmif_err *err)
+{
+    json_t             *list = json_object_get(c->logprobs, "content"), *plain = json_object_get(c->logprobs, "tokens");
+    json_t             *all   = json_is_array(list) ? list : plain;
+    const size_t        size  = json_array_size(all);
+    json_t             *last  = size ? json_array_get(all, size - 1) : NULL;
+    const json_t       *text  = json_is_array(list) ? json_object_get(last, "token") : last;
+    cmif_secret         whole = {0};
+    cmif_restore_counts counts;
+    cmif_code           rc = cmif_secret_append(&whole, json_string_value(text), json_string_length(text), err);
+    if (rc == CMIF_OK) {
+        rc = cmif_restore_end(c->tokens, &whole, &counts, err);
+    }
+    if (rc == CMIF_OK && last) {
+        const bool good = json_is_array(list) ? put(last, "token", text_of(&whole))
+                                              : json_array_set_new(plain, size - 1, text_of(&whole)) == 0;
+        rc              = good ? CMIF_OK : no_memory(err);
+    }
+    cmif_secret_wipe(&whole);
+    return rc;
 }
 
 cmif_code cmif_reply_logprobs(cmif_reply *r, uint32_t index, const json_t *logprobs, cmif_err *err)
@@ -291,7 +334,7 @@ cmif_code cmif_reply_logprobs(cmif_reply *r, uint32_t index, const json_t *logpr
     if (rc != CMIF_OK) {
         return rc;
     }
-    json_t *tokens = restored_tokens(c->tokens, logprobs, false);
+    json_t *tokens = restored_tokens(c, logprobs);
     if (!tokens) {
         return no_memory(err);
     }
@@ -537,6 +580,9 @@ static cmif_code end_choice(cmif_reply *r, uint32_t index, cmif_err *err)
     }
     if (rc == CMIF_OK && c->refusal) {
         rc = restore(r, index, c->refusal, "refusal", "", 0, true, &c->refused, NULL, err);
+    }
+    if (rc == CMIF_OK && c->tokens && c->logprobs) {
+        rc = end_tokens(c, err);
     }
     if (rc == CMIF_OK && c->came.size) {
         cmif_talk_answered(r->o.talk, c->came.data, c->came.size, c->shown.data, c->shown.size);

@@ -642,6 +642,45 @@ static void tokens_of_logprobs_make_up_the_text(void)
     end();
 }
 
+/* Completions have lists side by side; and a name at the very end is held back until the end. */
+static void tokens_of_a_completion_make_up_the_text(void)
+{
+    ask  a;
+    char first[64];
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_COMPLETIONS, "local",
+                  "{\"model\": \"m\", \"logprobs\": 1, \"prompt\": \"I am Maria Lopez.\"}") == CMIF_OK);
+    surrogate_of(a.body, "I am ", first);
+    cmif_reply *reply = reply_to(&a);
+    CHECK(cmif_reply_text(reply, 0, "To ", 3, NULL) == CMIF_OK &&
+          cmif_reply_text(reply, 0, first, strlen(first), NULL) == CMIF_OK);
+    for (int i = 0; i < 2; i++) { /* in two events */
+        json_t *tokens =
+            i ? json_pack("{s:[s%, s], s:[f, f], s:[i, i]}", "tokens", first, 3, first + 3, "token_logprobs", -0.2,
+                          -0.3, "text_offset", 20, 23)
+              : json_pack("{s:[s], s:[f], s:[i]}", "tokens", "To ", "token_logprobs", -0.1, "text_offset", 17);
+        CHECK(cmif_reply_logprobs(reply, 0, tokens, NULL) == CMIF_OK);
+        json_decref(tokens);
+    }
+    CHECK(cmif_reply_finish(reply, 0, CMIF_FINISH_STOP, NULL) == CMIF_OK &&
+          cmif_reply_end(reply, NULL, NULL) == CMIF_OK);
+    json_t       *all      = json_loads(said, 0, NULL);
+    const json_t *choice   = json_array_get(json_object_get(all, "choices"), 0),
+                 *logprobs = json_object_get(choice, "logprobs"), *list = json_object_get(logprobs, "tokens"),
+                 *places = json_object_get(logprobs, "text_offset");
+    char text[256]       = "";
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        CHECK(json_integer_value(json_array_get(places, i)) == 17 + (json_int_t) strlen(text));
+        strcat(text, json_string_value(json_array_get(list, i)));
+    }
+    CHECK(strcmp(text, "To Maria Lopez") == 0 && !strcmp(json_string_value(json_object_get(choice, "text")), text));
+    CHECK(json_array_size(list) == 3 && json_array_size(json_object_get(logprobs, "token_logprobs")) == 3);
+    json_decref(all);
+    cmif_reply_free(reply);
+    done(&a);
+    end();
+}
+
 static void an_error_is_an_error_object(void)
 {
     ask a;
@@ -684,6 +723,7 @@ int main(void)
     RUN(a_whole_answer_has_the_shape_that_clients_expect);
     RUN(vectors_come_as_numbers_or_in_base64);
     RUN(tokens_of_logprobs_make_up_the_text);
+    RUN(tokens_of_a_completion_make_up_the_text);
     RUN(an_error_is_an_error_object);
     cmif_books_close(&books);
     cmif_policy_free(policy);
