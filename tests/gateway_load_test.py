@@ -23,7 +23,7 @@ from rig import BUILD, ENV, WORK, Skip, end, promise, skip, tidy, within
 GATEWAY, LOAD, LISTS = f"{BUILD}/bin/cmif-gateway", f"{BUILD}/tests/gateway_load", f"{BUILD}/tests/lists.gguf"
 SECONDS, KILLS = float(os.environ.get("CMIF_LOAD_SECONDS", 10)), int(os.environ.get("CMIF_LOAD_KILLS", 5))
 STREAMS, TURN_MS = 256, 2000
-NGINX = """daemon off; worker_processes 1; pid {0}/nginx.pid; error_log {0}/nginx.log; events {{ worker_connections 2048; }}
+NGINX = """daemon off; master_process off; pid {0}/nginx.pid; error_log {0}/nginx.log; events {{ worker_connections 2048; }}
 http {{ access_log off; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/a; uwsgi_temp_path {0}/b; scgi_temp_path {0}/c;
 upstream there {{ server 127.0.0.1:{2}; }}
 server {{ listen 127.0.0.1:{1}; location / {{ proxy_pass http://there; proxy_http_version 1.1; proxy_buffering off; }} }} }}"""
