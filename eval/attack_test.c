@@ -233,7 +233,7 @@ static cmif_lm *small_lm(const cmif_table *table)
         for (uint32_t b = 1; b <= FEW; b++) {
             if ((a * 5 + b * 3) % 4 == 0) {
                 second[n] = b;
-                counts[n] = 1 + (a * b * 11) % 60;
+                counts[n] = n % 2 ? 1 + n / 2 % 4 : 1 + (a * b * 11) % 60; /* of 1 to 4 some: each has its discount */
                 unigrams[a] += counts[n++];
             }
         }
