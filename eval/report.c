@@ -86,8 +86,8 @@ static const char head[] =
     "  table { width: max-content; } th, td { max-width: 13rem; } tr > :first-child { max-width: 8.5rem; } }\n"
     "@media print { html { font-size: 9.5pt; } body { max-width: none; padding: 0; } .wide { overflow: visible; }\n"
     "  tr > :first-child { position: static; background: none; } svg text { font-size: 12px; }\n"
-    "  .broad table { font-size: .8rem; } .broad tbody th { min-width: 0; } .broad th, .broad td { padding-inline:\n"
-    "  .3rem; }\n"
+    "  .broad table { font-size: .8rem; } .broad tbody th { min-width: 0; white-space: nowrap; }\n"
+    "  .broad th, .broad td { padding-inline: .3rem; }\n"
     "  figure, tr { break-inside: avoid; } figure.long { break-inside: auto; } h2 { break-after: avoid; }\n"
     "  details { display: none; } @page { margin: 20mm 18mm; } }\n"
     "</style>\n";
