@@ -7,13 +7,20 @@ import json
 import os
 import re
 import resource
+import shutil
+import signal
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from gateway_rig import GATEWAY, Gateway, Upstream
-from rig import WORK, end, good, promise, run
+from rig import SHARED, WORK, Skip, end, good, promise, run, within
+from rows_rig import Table, tensor
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # ours; the gateway sees to its own
 GIVEN = ["Ottoline", "Thessaly", "Marmaduke", "Zephyrine", "Quillon", "Peregrine"]
+STORIES = f"{SHARED}/models/stories260K/stories260K.gguf"
+CHAT = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cmif", "models", "smollm2.gguf")
 kinds = 0
 planted = {}  # canary: where
 
@@ -225,6 +232,100 @@ def metrics_and_status_say_none_of_it():
         status, _, text = ask(path, None)
         assert status == 200 or path == "/ready", f"{path}: {status}"  # after so many lies the upstream may be taken for down
         assert not found_in(text), f"{path}: {found_in(text)}"
+
+
+# ---- upstreams that get rows: what rows spell is searched, too ----
+
+class Rows(BaseHTTPRequestHandler):
+    """vLLM and SGLang, as far as the gateway looks; says back what the rows spell."""
+    protocol_version = "HTTP/1.1"
+    came, table = [], None
+
+    def log_message(self, *_):
+        pass
+
+    def plain(self, thing):
+        data = json.dumps(thing).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        self.plain({"/version": {"version": "0.32.0"}, "/v1/models": {"data": [{"id": "there", "max_model_len": 2048}]}}.get(
+            self.path, {"version": "0.5.23", "disable_radix_cache": True, "dtype": "bfloat16", "model_path": "there"}))
+
+    def do_POST(self):
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body, vllm = json.loads(raw), self.path == "/v1/completions"
+        said = Rows.table.spell(Rows.table.tokens(tensor(body["prompt_embeds"]) if vllm else body["input_embeds"]))
+        Rows.came += [raw.decode(), said, str(self.headers)]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        told = {"model": "there", "choices": [{"index": 0, "text": said, "finish_reason": "stop"}]} if vllm else {
+            "text": said, "meta_info": {"prompt_tokens": 1, "completion_tokens": 1, "cached_tokens": 0, "finish_reason": {"type": "stop"}}}
+        self.wfile.write(f"data: {json.dumps(told)}\n\ndata: [DONE]\n\n".encode())
+        self.close_connection = True
+
+
+def plain_chat(stream):
+    """What a model that gets rows takes of a chat."""
+    return {"model": "here", "stream": stream, "user": sentence("user"), "safety_identifier": sentence("safety_identifier"), "metadata": {canary("a key"): sentence("metadata")},
+            "prompt_cache_key": sentence("prompt_cache_key"), "cache_salt": sentence("cache_salt"), "store": sentence("store"), "stop": [sentence("stop"), sentence("stop")], "max_tokens": 16,
+            "messages": [{"role": "system", "content": sentence("system")}, {"role": "user", "content": sentence("old"), "name": identifier("name")}, {"role": "assistant", "content": sentence("old answer")},
+                         {"role": "user", "content": [{"type": "text", "text": sentence("part")}, {"type": "text", "text": "{" + json.dumps(canary("JSON in text")) + "}\n" + sentence("last")}]}]}
+
+
+def plain_completion(stream):
+    body = completions(False)(stream)
+    return {key: value for key, value in body.items() if key != "suffix"}
+
+
+@promise
+def rows_spell_none_of_it():
+    models = [(name, file, path, body) for name, file, path, body in (("stories", STORIES, "/v1/completions", plain_completion), ("smol", CHAT, "/v1/chat/completions", plain_chat))
+              if os.path.exists(file)]
+    if not models:
+        raise Skip(f"neither {STORIES} nor {CHAT} is there")
+    there = ThreadingHTTPServer(("127.0.0.1", 0), Rows)
+    there.daemon_threads = True
+    threading.Thread(target=there.serve_forever, daemon=True).start()
+    places, bodies = 0, 0
+    for name, file, path, body in models:
+        good("split", file, "-o", f"{WORK}/{name}")
+        Rows.table = Table(f"{WORK}/{name}/client.gguf")
+        for kind in ("vllm", "sglang"):
+            rows = Gateway("--kind", kind, "--served", "there", "-m", f"{WORK}/{name}", "--upstream", f"http://127.0.0.1:{there.server_address[1]}", "-m", f"{WORK}/{name}")
+            for stream in (False, True):
+                before, _ = len(planted), Rows.came.clear()
+                assert within(20, lambda: rows.ask("/ready")[0] == 200), "it does not become ready"
+                status, _, text = rows.ask(path, body(stream))
+                assert status == 200 and Rows.came, f"{name}, {kind}: {status} {text[:300]}"
+                places, bodies = places + len(planted) - before, bodies + 1
+                for sent in Rows.came:
+                    assert not found_in(sent), f"{name}, {kind}: {found_in(sent)}"
+                assert len(Rows.came[1]) > 40, "rows that spell nothing"
+            assert rows.end() == 0
+    there.shutdown()
+    for name, *_ in models:
+        shutil.rmtree(f"{WORK}/{name}")
+    return f": {places} places, {bodies} bodies, {len(models)} models"
+
+
+@promise
+def no_core_file_can_hold_any_of_it():
+    """Cores are allowed here, and a program that aborts leaves none: it has said so before it read a word."""
+    crashing = Gateway()
+    crashing.chat(("user", sentence("a process that aborts")))
+    limits = open(f"/proc/{crashing.process.pid}/limits").read()
+    crashing.process.send_signal(signal.SIGABRT)
+    assert crashing.process.wait(20) == -signal.SIGABRT
+    crashing.log.close()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.M), "the gateway may leave a core file"
+    left = [name for name in os.listdir(".") + os.listdir(WORK) if re.match(r"core($|\.)", name)]
+    assert not left, left
 
 
 @promise

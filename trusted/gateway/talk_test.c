@@ -391,6 +391,26 @@ static void ten_thousand_turns_are_remembered(void)
     free(json);
 }
 
+static void answers_leave_as_they_came_however_many_there_are(void)
+{
+    ask  a, b;
+    char came[64], shown[64];
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("I am Maria Lopez."))) == CMIF_OK);
+    for (int i = 0; i < 200; i++) {
+        snprintf(came, sizeof came, "Answer %d as it came", i);
+        snprintf(shown, sizeof shown, "Answer %d as it was shown", i);
+        cmif_talk_answered(a.talk, came, strlen(came), shown, strlen(shown));
+    }
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local",
+                  CHAT(USER("I am Maria Lopez.") ", " ASSISTANT("Answer 0 as it was shown") ", " USER(
+                      "and?") ", " ASSISTANT("Answer 199 as it was shown") ", " USER("so?"))) == CMIF_OK);
+    CHECK(a.talk == b.talk && strstr(b.body, "Answer 0 as it came") && strstr(b.body, "Answer 199 as it came"));
+    done(&a);
+    done(&b);
+    end();
+}
+
 /* What does not fit any more is refused and nothing of it is entered; what was there goes on. */
 static void a_conversation_too_long_is_refused_aloud(void)
 {
@@ -717,6 +737,7 @@ int main(void)
     RUN(what_did_not_get_to_the_disk_counts_with_the_next);
     RUN(memory_is_bounded);
     RUN(ten_thousand_turns_are_remembered);
+    RUN(answers_leave_as_they_came_however_many_there_are);
     RUN(a_conversation_too_long_is_refused_aloud);
     RUN(all_together_are_bounded);
     RUN(a_stream_gives_originals_wherever_it_is_cut);
