@@ -43,6 +43,9 @@ static void a_section_begins_as_the_lines_above_all_say_and_ends_at_the_next(voi
           CMIF_OK);
     const cmif_config_upstream *u = c.upstreams;
     CHECK(c.upstream_count == 3 && c.silence == 9);
+    if (c.upstream_count != 3) {
+        return;
+    }
     CHECK(!strcmp(u[0].there.ca, "own") && u[0].weight == 1000 && u[0].kind == CMIF_KIND_OPENAI);
     CHECK(!strcmp(u[1].there.ca, "above") && u[1].weight == 1 && u[1].kind == CMIF_KIND_CMIF && !u[1].url);
     CHECK(u[1].there.sessions == 7 && !strcmp(u[1].name, "two") && u[1].line == 9);
