@@ -71,6 +71,7 @@ static void what_is_refused_says_its_line_and_changes_nothing(void)
     static const struct {
         const char *text, *line;
     } bad[] = {{"keyz a\n" SECTION, "line 1:"},
+               {"keys a\nkeys b\n" SECTION, "line 2:"},
                {SECTION "keys a\n", "line 4:"},
                {SECTION "url b\n", "line 4:"},
                {SECTION "upstream\n", "line 4:"},
