@@ -307,6 +307,12 @@ def rows_spell_none_of_it():
                 for sent in Rows.came:
                     assert not found_in(sent), f"{name}, {kind}: {found_in(sent)}"
                 assert len(Rows.came[1]) > 40, "rows that spell nothing"
+            Rows.came.clear()
+            before = good("budget", "show", "--json").out
+            for more in ({"n": 2}, {"logprobs": 2 if "completions" in path and "chat" not in path else True}, {"presence_penalty": 1}):
+                status, _, text = rows.ask(path, {**body(False), **more})
+                assert status == 400 and not found_in(text), f"{name}, {kind}, {more}: {status}"
+            assert good("budget", "show", "--json").out == before and not Rows.came, "what the upstream cannot do was entered"
             assert rows.end() == 0
     there.shutdown()
     for name, *_ in models:

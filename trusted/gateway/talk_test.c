@@ -415,7 +415,7 @@ static void answers_leave_as_they_came_however_many_there_are(void)
 static void a_conversation_too_long_is_refused_aloud(void)
 {
     ask      a, b;
-    char     json[4096] = "", before[2048];
+    char     json[2048] = "", before[2048];
     uint64_t count;
     int      i;
     each_bytes = 200 << 10;
