@@ -7,8 +7,10 @@
 #include "cmif_folders.h"
 #include "cmif_terminal.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <openssl/evp.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -127,6 +129,16 @@ const cmif_arm cmif_arms[] = {
      .epsilon = 1,
      .rows    = PLAIN | BAYES,
      .about   = "ours: three public classes, randomized response between them: epsilon between any two words"},
+    {"full-in",
+     {"--mechanism", "full", "--classes", "2"},
+     .noise     = true,
+     .epsilon   = 1,
+     .in_domain = true,
+     .in_doubt  = true,
+     .rows      = PLAIN | BAYES,
+     .about =
+         "full with two classes: words commoner in positive training phrases of SST-2 than in others, and the rest; in "
+         "domain, by labels"},
     {"general-k5", {BLOCKS, "-k", "5"}, .blocks = true, .in_doubt = true, .rows = BAYES, .about = "ours, K 5"},
     {"general-k10", {BLOCKS, "-k", "10"}, .blocks = true, .in_doubt = true, .rows = BAYES, .about = "ours, K 10"},
     {"general-k20",
@@ -386,6 +398,87 @@ static cmif_code own_model(const cmif_tables *t, char path[static PATH_MAX], cmi
     return path_in(path, t->data, "../models/minilm-sst2/minilm-sst2-f16", ".gguf", err);
 }
 
+typedef struct word_seen {
+    const char *text;
+    size_t      size;
+    uint32_t    label;
+} word_seen;
+
+static int by_text(const void *left, const void *right)
+{
+    const word_seen *a = left, *b = right;
+    const int        order = memcmp(a->text, b->text, a->size < b->size ? a->size : b->size);
+    return order ? order : (a->size > b->size) - (a->size < b->size);
+}
+
+static size_t next_word(const char **at)
+{
+    while (**at && !isalnum((unsigned char) **at)) {
+        ++*at;
+    }
+    size_t size = 0;
+    while (isalnum((unsigned char) (*at)[size]) || ((*at)[size] == '\'' && isalnum((unsigned char) (*at)[size + 1]))) {
+        size++;
+    }
+    return size;
+}
+
+/* "word polarity" for each word of SST-2's training phrases: log of its share of the words of positive ones over that
+ * of negative ones, one added to each count. No phrase that is tested on is read. */
+static cmif_code in_domain_polarity(cmif_tables *t, char path[static PATH_MAX], cmif_err *err)
+{
+    char       phrases[PATH_MAX], dev[PATH_MAX], part[PATH_MAX];
+    cmif_task  task = {0}, tested = {0};
+    word_seen *words = NULL;
+    size_t     count = 0, room = 0, of[2] = {1, 1};
+    FILE      *to = NULL;
+    cmif_code  rc = path_in(path, t->folder, "polarity-sst2-1", ".txt", err);
+    if (rc != CMIF_OK || access(path, R_OK) == 0) {
+        return rc;
+    }
+    rc = cmif_tables_data(t, "sst2/glue_train_phrases.tsv", phrases, err);
+    rc = rc == CMIF_OK ? cmif_tables_data(t, "sst2/dev.tsv", dev, err) : rc;
+    rc = rc == CMIF_OK ? cmif_task_open(phrases, 0, 0, &task, err) : rc;
+    rc = rc == CMIF_OK ? cmif_task_open(dev, 0, 0, &tested, err) : rc;
+    if (rc == CMIF_OK) {
+        cmif_task_drop(&task, &tested);
+        room  = task.memory_size / 2; /* a word and what is behind it */
+        words = malloc(room * sizeof *words);
+        rc    = words ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for the words of %zu phrases", task.count);
+    }
+    for (size_t i = 0; rc == CMIF_OK && i < task.count; i++) {
+        const char *at   = task.examples[i].text;
+        size_t      size = next_word(&at);
+        for (; size && count < room; at += size, size = next_word(&at)) {
+            words[count++] = (word_seen){at, size, task.examples[i].label == 1};
+            of[task.examples[i].label == 1]++;
+        }
+    }
+    if (rc == CMIF_OK && (snprintf(part, sizeof part, "%s.%d", path, (int) getpid()) >= (int) sizeof part ||
+                          !(to = fopen(part, "we")))) {
+        rc = cmif_fail(err, CMIF_E_IO, "cannot write in '%.150s': %s", t->folder, strerror(errno));
+    }
+    if (rc == CMIF_OK) {
+        qsort(words, count, sizeof *words, by_text);
+    }
+    for (size_t i = 0, next; rc == CMIF_OK && i < count; i = next) {
+        size_t seen[2] = {1, 1};
+        for (next = i; next < count && by_text(&words[next], &words[i]) == 0; next++) {
+            seen[words[next].label]++;
+        }
+        fprintf(to, "%.*s %.6f\n", (int) words[i].size, words[i].text,
+                log((double) seen[1] * (double) of[0] / ((double) seen[0] * (double) of[1])));
+    }
+    if (to && (fclose(to) != 0 || rc != CMIF_OK || rename(part, path) != 0)) {
+        unlink(part);
+        rc = rc != CMIF_OK ? rc : cmif_fail(err, CMIF_E_IO, "cannot write '%.150s': is the disk full?", path);
+    }
+    free(words);
+    cmif_task_wipe(&task);
+    cmif_task_wipe(&tested);
+    return rc;
+}
+
 cmif_code cmif_tables_channel(cmif_tables *t, const cmif_arm *arm, const char *epsilon, uint64_t block_seed,
                               char path[static PATH_MAX], cmif_err *err)
 {
@@ -419,7 +512,11 @@ cmif_code cmif_tables_channel(cmif_tables *t, const cmif_arm *arm, const char *e
     }
     if (rc == CMIF_OK && arm->own) {
         rc = own_model(t, model, err);
-        rc = rc == CMIF_OK ? cmif_tables_hash(model, digest, err) : rc;
+    } else if (rc == CMIF_OK && arm->in_domain) {
+        rc = in_domain_polarity(t, model, err);
+    }
+    if (rc == CMIF_OK && *model) {
+        rc = cmif_tables_hash(model, digest, err);
     }
     if (rc != CMIF_OK) {
         return rc;

@@ -25,6 +25,7 @@ typedef struct cmif_arm { /* one mechanism, as it is compared */
     bool        noise;    /* two releases of a text differ: one run does not say it all */
     int         epsilon;  /* 0: none to choose; else asked of the builder for 1 of the table's (2: paper with Delta / epsilon) */
     bool        own;      /* polarity is what the model that is evaluated says of a word */
+    bool        in_domain; /* polarity is that of SST-2's training phrases with the word, which are public here */
     bool        blocks;   /* its search for blocks has a seed */
     bool        in_doubt; /* only when it is named: not part of the usual table */
     uint32_t    rows;     /* which cmif_rows_kind are worth while, as bits */

@@ -2,6 +2,7 @@
 
 #include "secret/secret.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -419,4 +420,38 @@ void cmif_task_wipe(cmif_task *task)
     free(task->examples);
     free(task->labels);
     *task = (cmif_task){0};
+}
+
+static int letter_at(const char **at)
+{
+    while (**at && !isalnum((unsigned char) **at) && !((unsigned char) **at & 0x80)) {
+        ++*at;
+    }
+    return **at ? tolower((unsigned char) *(*at)++) : 0;
+}
+
+static bool same_letters(const char *a, const char *b)
+{
+    int x, y;
+    do {
+        x = letter_at(&a);
+        y = letter_at(&b);
+    } while (x && x == y);
+    return x == y;
+}
+
+size_t cmif_task_drop(cmif_task *task, const cmif_task *other)
+{
+    size_t kept = 0, before = task->count;
+    for (size_t i = 0; i < before; i++) {
+        size_t k = 0;
+        while (k < other->count && !same_letters(task->examples[i].text, other->examples[k].text)) {
+            k++;
+        }
+        if (k == other->count) {
+            task->examples[kept++] = task->examples[i];
+        }
+    }
+    task->count = kept;
+    return before - kept;
 }

@@ -48,6 +48,9 @@ typedef struct cmif_task {
  * Errors: IO, FORMAT (names the line), RANGE (larger than the above, or no example at all), MEMORY. */
 CMIF_MUST_USE cmif_code cmif_task_open(const char *path, size_t limit, uint64_t seed, cmif_task *task, cmif_err *err);
 
+/* Take out of task what is in other, too: the same letters and digits in the same order. Returns how many; both stay the caller's. */
+size_t cmif_task_drop(cmif_task *task, const cmif_task *other);
+
 void cmif_task_wipe(cmif_task *task); /* NULL is welcome */
 
 #endif

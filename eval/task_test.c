@@ -218,6 +218,21 @@ static void a_sample_is_uniform_and_repeats(void)
 }
 
 /* The data sets that are evaluated on have as many examples and labels as their PROVENANCE.md says. */
+/* However it is cased and spaced. */
+static void what_is_in_the_other_is_dropped(void)
+{
+    cmif_task task = {0}, other = {0};
+    CHECK(open_tsv("A fine film!\t1\nA fine fil m 2\t0\nfine\t1\n\xc3\xa9t\xc3\xa9\t0\n...\t1\n", &task, NULL) ==
+          CMIF_OK);
+    CHECK(open_tsv("a  FINE film\t0\n\xc3\xa9t\xc3\xa9 .\t1\nfin\t1\n", &other, NULL) == CMIF_OK);
+    CHECK(task.count == 5 && other.count == 3);
+    CHECK(cmif_task_drop(&task, &other) == 2 && task.count == 3);
+    CHECK(!strcmp(task.examples[0].text, "A fine fil m 2") && !strcmp(task.examples[1].text, "fine") &&
+          task.examples[1].label == 1);
+    cmif_task_wipe(&task);
+    cmif_task_wipe(&other);
+}
+
 static void the_data_sets_are_whole(void)
 {
     static const struct {
@@ -269,6 +284,7 @@ int main(void)
     RUN(a_line_that_is_not_like_the_others_is_refused_by_its_number);
     RUN(limits_hold);
     RUN(a_sample_is_uniform_and_repeats);
+    RUN(what_is_in_the_other_is_dropped);
     if (access(DATA "/sst2/dev.tsv", R_OK) == 0) {
         RUN(the_data_sets_are_whole);
     } else {

@@ -232,6 +232,33 @@ static cmif_code take_vectors(const build_channel_options *o, const cmif_lexicon
     return rc;
 }
 
+/* The axis of polarity as a list of words has it; 0 for those that it has not. */
+static cmif_code read_polarity(const char *path, const cmif_lexicon *lexicon, float *valence, cmif_err *err)
+{
+    cmif_vectors *read = NULL;
+    cmif_code     rc   = cmif_vectors_of_file(lexicon, path, &read, err);
+    if (rc == CMIF_OK && read->width != 1) {
+        rc = cmif_fail(err, CMIF_E_FORMAT, "'%.120s' has %u numbers a word: a polarity is one", path,
+                       (unsigned) read->width);
+    }
+    for (uint32_t w = 0; rc == CMIF_OK && w < lexicon->count; w++) {
+        valence[w] = read->rows[w];
+    }
+    cmif_vectors_free(read);
+    return rc;
+}
+
+static bool is_model(const char *path)
+{
+    char  magic[4] = "";
+    FILE *file     = fopen(path, "rbe");
+    bool  is       = file && fread(magic, 1, 4, file) == 4 && !memcmp(magic, "GGUF", 4);
+    if (file) {
+        fclose(file);
+    }
+    return is;
+}
+
 /* The axis of polarity as a classifier sees it, kept in the cache like the recipe's vectors. */
 static cmif_code take_polarity(const char *model, const cmif_lexicon *lexicon, uint32_t threads, float *valence,
                                cmif_err *err)
@@ -244,6 +271,9 @@ static cmif_code take_polarity(const char *model, const cmif_lexicon *lexicon, u
     cmif_code rc = name_source("model", model, gguf, recipe, sizeof recipe, err);
     if (rc != CMIF_OK) {
         return rc;
+    }
+    if (!is_model(gguf)) {
+        return read_polarity(gguf, lexicon, valence, err);
     }
     cmif_hex(lexicon->meaning_hash, 32, digest);
     snprintf(key, sizeof key, "%s %s", digest, recipe);
@@ -507,7 +537,8 @@ int build_channel_main(int argc, char **argv)
             {0, "counterfit", NULL, CMIF_OPTION_FLAG, &o.counterfit, 0, 0, "fit vectors to synonyms and antonyms"},
             {0, "euclidean", NULL, CMIF_OPTION_FLAG, &o.euclidean, 0, 0, "custext: distance instead of cosine (GloVe)"},
             {0, "valence-weight", "W", CMIF_OPTION_TEXT, &o.valence, 0, 0, "of the polarity axis, 0 to 4 (profile's)"},
-            {0, "polarity", "MODEL", CMIF_OPTION_TEXT, &o.polarity, 0, 0, "of a word: as this classifier has it"},
+            {0, "polarity", "MODEL|FILE", CMIF_OPTION_TEXT, &o.polarity, 0, 0,
+             "of a word: a classifier's; or a number a line"},
             {0, "penalty", "L", CMIF_OPTION_TEXT, &o.penalty, 0, 0, "on attack success: the privacy dial (profile's)"},
             {0, "protect-all", NULL, CMIF_OPTION_FLAG, &o.protect_all, 0, 0, "draw stop words and negations, too"},
             {0, "control", NULL, CMIF_OPTION_FLAG, &o.control, 0, 0, "one block of all words: the zero of every scale"},

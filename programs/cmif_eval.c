@@ -6,7 +6,6 @@
 #include "report.h"
 #include "stats.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -460,42 +459,6 @@ static cmif_code leave_out(evaluation *e, cmif_err *err)
     return rc;
 }
 
-static int letter_at(const char **at)
-{
-    while (**at && !isalnum((unsigned char) **at) && !((unsigned char) **at & 0x80)) {
-        ++*at;
-    }
-    return **at ? tolower((unsigned char) *(*at)++) : 0;
-}
-
-/* The same letters and digits in the same order. */
-static bool same_letters(const char *a, const char *b)
-{
-    int x, y;
-    do {
-        x = letter_at(&a);
-        y = letter_at(&b);
-    } while (x && x == y);
-    return x == y;
-}
-
-/* What is tested on is not trained on. */
-static size_t drop_tested(cmif_task *texts, const cmif_task *tested)
-{
-    size_t kept = 0, before = texts->count;
-    for (size_t i = 0; i < before; i++) {
-        size_t k = 0;
-        while (k < tested->count && !same_letters(texts->examples[i].text, tested->examples[k].text)) {
-            k++;
-        }
-        if (k == tested->count) {
-            texts->examples[kept++] = texts->examples[i];
-        }
-    }
-    texts->count = kept;
-    return before - kept;
-}
-
 static cmif_code export_rows(evaluation *e, const char *name, cmif_err *err)
 {
     char      path[PATH_MAX], folder[PATH_MAX];
@@ -515,7 +478,7 @@ static cmif_code export_rows(evaluation *e, const char *name, cmif_err *err)
         rc = cmif_fail(err, CMIF_E_UNSUPPORTED, "'%.150s' has pairs: one sentence and its label a line are exported",
                        path);
     }
-    size_t dropped = rc == CMIF_OK ? drop_tested(&texts, &e->whole) : 0;
+    size_t dropped = rc == CMIF_OK ? cmif_task_drop(&texts, &e->whole) : 0;
     rc             = rc == CMIF_OK ? truths(e, &texts, &texts, &truth, err) : rc;
     if (dropped && rc == CMIF_OK && !cmif_quiet) {
         printf("%zu texts are left out: they are tested on\n", dropped);

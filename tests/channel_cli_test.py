@@ -5,6 +5,7 @@ A canary is in texts that are refused or released and must not leave."""
 
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -179,6 +180,20 @@ def polarity_is_what_the_classifier_tells_apart():
     refused(2, "--polarity is for", cmif(*no, "--mechanism", "metric", "--polarity", SST2))
     refused(1, "labels apart", cmif(*no, "--polarity", STORIES))
     assert not os.path.exists(f"{WORK}/no.cmifch")
+
+
+@promise
+def polarity_may_be_a_list():
+    """Two classes between which all words are drawn: that of a word is the sign of its number."""
+    axis = f"{WORK}/axis.txt"
+    with open(axis, "w") as file:
+        file.write("film -0.5\ngood -2\nawful 1.5\nnot 0.25\n")
+    path, _ = build("listed", "--mechanism", "full", "--classes", "2", "-e", "1", "--polarity", axis)
+    film, good_, awful, no, the = [dict(word["outputs"]) for word in json.loads(good("channel", "show", path, "film", "good", "awful", "not", "the", "--json").out)]
+    assert film == good_ != awful == no == the and abs(max(film.values()) - math.e / (math.e + 1)) < 1e-6, (film, awful)
+    with open(axis, "w") as file:
+        file.write("film 1 2\ngood 2 3\n")
+    refused(1, "has 2 numbers a word", cmif("channel", "build", "-o", path, "-l", LEXICON, "--vectors", VECTORS, "--mechanism", "full", "--polarity", axis))
 
 
 @promise
