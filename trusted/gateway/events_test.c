@@ -77,6 +77,7 @@ static void what_is_no_list_of_as_many_vectors_is_refused(void)
                 fprintf(stderr, "%s\n", bad[i]);
                 CHECK(false);
             }
+            CHECK(vectors <= 2 && !wrong); /* nobody was shown more */
         }
     }
 }

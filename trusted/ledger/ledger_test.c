@@ -524,6 +524,27 @@ static void gathered_entries_are_there_together_or_not_at_all(void)
     forget();
 }
 
+/* One that fails half-way takes with it those that wait, and they are told. */
+static void what_waits_beside_one_that_fails_is_lost_and_told(void)
+{
+    cmif_ledger *l    = open_ledger();
+    cmif_spend   most = spend_of("most", INT64_MAX);
+    uint64_t     id   = 0;
+    cmif_spent   sum  = {0};
+    cmif_err     err  = {0};
+    cmif_ledger_gather(l);
+    CHECK(cmif_ledger_spend(l, &most, NULL, NOON, &id, NULL) == CMIF_OK && cmif_ledger_settle(l, NULL) == CMIF_OK);
+    CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_spend(l, &most, NULL, NOON, &id, NULL) == CMIF_E_RANGE);
+    CHECK(spend(l, "local", 1, NULL, NOON, &err) == CMIF_E_RANGE && says(&err, "2^63"));
+    CHECK(cmif_ledger_settle(l, &err) == CMIF_E_RANGE && says(&err, "2^63"));
+    CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 0);
+    CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK && cmif_ledger_settle(l, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 1);
+    cmif_ledger_free(l);
+    forget();
+}
+
 /* A gateway and `cmif run` at the same time: one budget, and no entry of either is lost. */
 static void two_processes_share_a_budget_to_its_end(void)
 {
@@ -789,6 +810,7 @@ int main(int argc, char **argv)
     RUN(many_that_make_it_at_once_make_one);
     RUN(sixty_four_threads_count_every_request_once);
     RUN(gathered_entries_are_there_together_or_not_at_all);
+    RUN(what_waits_beside_one_that_fails_is_lost_and_told);
     RUN(two_processes_share_a_budget_to_its_end);
     RUN(killed_at_any_moment_it_never_under_counts);
     RUN(a_ledger_is_refused_after_a_fork);
