@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -409,6 +410,19 @@ def who_never_finishes_a_request_is_cut_off():
     assert edge.talk("hello")[0] == 200, "who is slow keeps others from being answered"
     assert within(8, lambda: all(closed(client) for client in many)), "unfinished requests are kept"
     assert edge.end() == 0
+
+
+@promise
+def more_connections_than_it_may_have_wait_quietly():
+    full = Told(f"listen 127.0.0.1:0\npolicy names\n{UPSTREAM}")
+    resource.prlimit(full.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    many = [socket.create_connection(("127.0.0.1", full.port), timeout=10) for _ in range(100)]
+    assert within(5, lambda: "a connection waits" in full.said()), full.said()
+    time.sleep(2)
+    assert full.said().count("\n") < 6, f"{full.said().count(chr(10))} lines in the log"
+    for client in many:
+        client.close()
+    assert full.talk("hello")[0] == 200 and full.end() == 0, full.said()
 
 
 @promise

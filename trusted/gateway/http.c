@@ -2,6 +2,7 @@
 
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <event2/listener.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,12 +233,30 @@ static void on_request(struct evhttp_request *http, void *context)
 
 /* ---- life ---- */
 
+/* No descriptor is left for one more connection: it waits in the kernel's queue for a second, and not in a loop. */
+static bool crowded;
+
+static void on_accept_error(struct evconnlistener *listener, void *context)
+{
+    (void) context;
+    if (!crowded) {
+        fprintf(stderr, "cmif-gateway: a connection waits: %s\n", evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
+    }
+    crowded = true;
+    evconnlistener_disable(listener);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
     cmif_gateway *g    = context;
     bool          good = true;
     cmif_err      err;
     (void) fd, (void) what;
+    if (crowded && g->socket) {
+        struct evconnlistener *listener = evhttp_bound_socket_get_listener(g->socket);
+        crowded                         = false; /* until the next error, which says so again */
+        evconnlistener_enable(listener);
+    }
     for (size_t i = 0; i < g->options.rules.policy_count; i++) {
         cmif_talks_tick(g->options.rules.policies[i]->talks, (int64_t) time(NULL));
         if (cmif_books_file(g->options.rules.policies[i]->books, &err) != CMIF_OK) {
@@ -315,9 +334,15 @@ static cmif_code start_listening(cmif_gateway *g, cmif_err *err)
     if (o->listening > 0) {
         evutil_make_socket_nonblocking(o->listening);
         g->socket = evhttp_accept_socket_with_handle(g->http, o->listening);
+    } else {
+        g->socket = evhttp_bind_socket_with_handle(g->http, o->address, o->port);
+    }
+    if (g->socket) {
+        evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(g->socket), on_accept_error);
+    }
+    if (o->listening > 0) {
         return g->socket ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a socket");
     }
-    g->socket = evhttp_bind_socket_with_handle(g->http, o->address, o->port);
     return g->socket ? take_address(g, evhttp_bound_socket_get_fd(g->socket), err)
                      : cmif_fail(err, CMIF_E_IO, "cannot listen on %s, port %u: %s; is another gateway there?",
                                  o->address, o->port, evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
