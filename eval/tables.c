@@ -548,12 +548,18 @@ cmif_code cmif_tables_channel(cmif_tables *t, const cmif_arm *arm, const char *e
 
 /* ---- language models ---- */
 
+/* Without what is tested on, which five of SST-2's phrases are. */
 static cmif_code put_texts(cmif_tables *t, const char *name, FILE *to, cmif_err *err)
 {
-    char      path[PATH_MAX];
-    cmif_task task = {0};
-    cmif_code rc   = cmif_tables_data(t, name, path, err);
-    rc             = rc == CMIF_OK ? cmif_task_open(path, 0, 0, &task, err) : rc;
+    char      path[PATH_MAX], dev[PATH_MAX];
+    cmif_task task = {0}, tested = {0};
+    cmif_code rc = cmif_tables_data(t, name, path, err);
+    rc           = rc == CMIF_OK ? cmif_task_open(path, 0, 0, &task, err) : rc;
+    rc           = rc == CMIF_OK ? cmif_tables_data(t, "sst2/dev.tsv", dev, err) : rc;
+    rc           = rc == CMIF_OK ? cmif_task_open(dev, 0, 0, &tested, err) : rc;
+    if (rc == CMIF_OK) {
+        cmif_task_drop(&task, &tested);
+    }
     for (size_t i = 0; rc == CMIF_OK && i < task.count; i++) {
         const cmif_example *e = &task.examples[i];
         if (fprintf(to, "%s\n%s%s", e->text, e->second ? e->second : "", e->second ? "\n" : "") < 0) {
@@ -561,6 +567,7 @@ static cmif_code put_texts(cmif_tables *t, const char *name, FILE *to, cmif_err 
         }
     }
     cmif_task_wipe(&task);
+    cmif_task_wipe(&tested);
     return rc;
 }
 
@@ -570,7 +577,7 @@ cmif_code cmif_tables_lm(cmif_tables *t, bool in_domain, char path[static PATH_M
                                         "sst2/glue_train_phrases.tsv"};
     char                     name[64], text[PATH_MAX];
     FILE                    *to = NULL;
-    snprintf(name, sizeof name, "lm-%s-%.16s", in_domain ? "in" : "out", t->hash[0]);
+    snprintf(name, sizeof name, "lm-2-%s-%.16s", in_domain ? "in" : "out", t->hash[0]);
     cmif_code rc = path_in(path, t->folder, name, ".gguf", err);
     rc           = rc == CMIF_OK ? path_in(text, t->folder, name, ".txt", err) : rc;
     if (rc != CMIF_OK || access(path, R_OK) == 0) {
