@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -273,19 +274,22 @@ def programs_may_come_by_tls_and_its_certificate_is_read_again():
     except ssl.SSLCertVerificationError:
         secure.tls = ssl.create_default_context(cafile=other)
     assert secure.talk("hi")[0] == 200
-    Upstream.lie, gone = "slow", Upstream.gone
     body = json.dumps({"model": "here", "messages": [{"role": "user", "content": "wait " * 40}]})
-    with secure.tls.wrap_socket(socket.create_connection(("127.0.0.1", secure.port)), server_hostname="localhost") as client:
-        client.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        time.sleep(0.6)
-        client.settimeout(0.3)
-        try:
-            client.unwrap()  # it says goodbye, and only then ends the connection
-        except OSError:
-            pass
-    assert within(5, lambda: "cmif_requests_running 0" in secure.ask("/metrics")[2]), "a TLS client that went away is still waited for"
-    Upstream.lie = None
-    assert within(5, lambda: Upstream.gone > gone) and secure.end() == 0, secure.said()
+    for reset in (False, True):
+        Upstream.lie, gone = "slow", Upstream.gone
+        with secure.tls.wrap_socket(socket.create_connection(("127.0.0.1", secure.port)), server_hostname="localhost") as client:
+            client.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            time.sleep(0.6)
+            client.settimeout(0.3)
+            try:
+                client.unwrap()  # it says goodbye, and only then ends the connection
+            except OSError:
+                pass
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+        assert within(5, lambda: "cmif_requests_running 0" in secure.ask("/metrics")[2]), f"a TLS client that went away (reset: {reset}) is still waited for"
+        Upstream.lie = None
+        assert within(5, lambda: Upstream.gone > gone), "the upstream still writes"  # pylint: disable=cell-var-from-loop
+    assert secure.end() == 0, secure.said()
 
 
 @promise

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -103,8 +104,10 @@ static void on_gone(evutil_socket_t fd, short what, void *context)
     exchange *x = context;
     char      byte; /* a reset comes as something to read; nothing is taken away, only looked at */
     if (!(what & EV_CLOSED)) {
-        const ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        if (n > 0 || (n < 0 && errno == EAGAIN)) {
+        const ssize_t n    = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        struct pollfd look = {.fd = fd}; /* what came before a reset is still there to be read */
+        const bool    cut  = poll(&look, 1, 0) > 0 && look.revents & (POLLERR | POLLHUP);
+        if (!cut && (n > 0 || (n < 0 && errno == EAGAIN))) {
             return; /* it asks on: that it has gone is seen when it is written to, or (TLS says goodbye first) looked at
                      */
         }
