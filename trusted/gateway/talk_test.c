@@ -629,6 +629,16 @@ static void vectors_come_as_numbers_or_in_base64(void)
     }
 }
 
+/* Its first three characters or so: whole ones. */
+static size_t piece(const char *text)
+{
+    size_t n = 3;
+    while (((unsigned char) text[n] & 0xc0) == 0x80) {
+        n++;
+    }
+    return n;
+}
+
 static void tokens_of_logprobs_make_up_the_text(void)
 {
     ask  a;
@@ -640,9 +650,9 @@ static void tokens_of_logprobs_make_up_the_text(void)
     cmif_reply *reply = reply_to(&a);
     CHECK(cmif_reply_text(reply, 0, first, strlen(first), NULL) == CMIF_OK &&
           cmif_reply_text(reply, 0, ". ", 2, NULL) == CMIF_OK);
-    json_t *tokens =
-        json_pack("{s:[{s:s%, s:f, s:[i]}, {s:s, s:f}, {s:s, s:f}]}", "content", "token", first, 3, "logprob", -0.1,
-                  "bytes", 65, "token", first + 3, "logprob", -0.2, "token", ". ", "logprob", -0.3);
+    json_t *tokens = json_pack("{s:[{s:s%, s:f, s:[i]}, {s:s, s:f}, {s:s, s:f}]}", "content", "token", first,
+                               piece(first), "logprob", -0.1, "bytes", 65, "token", first + piece(first), "logprob",
+                               -0.2, "token", ". ", "logprob", -0.3);
     CHECK(cmif_reply_logprobs(reply, 0, tokens, NULL) == CMIF_OK &&
           cmif_reply_finish(reply, 0, CMIF_FINISH_STOP, NULL) == CMIF_OK);
     json_decref(tokens);
@@ -676,8 +686,8 @@ static void tokens_of_a_completion_make_up_the_text(void)
           cmif_reply_text(reply, 0, first, strlen(first), NULL) == CMIF_OK);
     for (int i = 0; i < 2; i++) { /* in two events */
         json_t *tokens =
-            i ? json_pack("{s:[s%, s], s:[f, f], s:[i, i]}", "tokens", first, 3, first + 3, "token_logprobs", -0.2,
-                          -0.3, "text_offset", 20, 23)
+            i ? json_pack("{s:[s%, s], s:[f, f], s:[i, i]}", "tokens", first, piece(first), first + piece(first),
+                          "token_logprobs", -0.2, -0.3, "text_offset", 20, 23)
               : json_pack("{s:[s], s:[f], s:[i]}", "tokens", "To ", "token_logprobs", -0.1, "text_offset", 17);
         CHECK(cmif_reply_logprobs(reply, 0, tokens, NULL) == CMIF_OK);
         json_decref(tokens);
