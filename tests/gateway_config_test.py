@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """gateway_config_test: how cmif-gateway is told what to do, and told again while it runs: flags, environment, file, policies, keys, TLS, systemd. See rig.py."""
 
+import atexit
 import hashlib
 import http.client
 import json
@@ -33,6 +34,7 @@ class Told(Gateway):
         self.tls = None
         self.process = subprocess.Popen([GATEWAY, "--config", self.file, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log,
                                         env={**ENV, **(env or {})}, preexec_fn=before, pass_fds=pass_fds)
+        atexit.register(self.process.kill)  # also when a promise was not kept
         self.ready = self.process.stdout.readline().decode()
         assert self.ready.startswith("ready "), f"it does not start: {self.said()}"
         self.port = int(re.search(r":(\d+)/v1", self.ready)[1])

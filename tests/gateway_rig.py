@@ -1,5 +1,6 @@
 """gateway_rig - an upstream that records all, says it back and lies when asked to, and a gateway in front of it; see rig.py."""
 
+import atexit
 import http.client
 import json
 import os
@@ -115,6 +116,7 @@ class Gateway:
         self.log = open(f"{WORK}/gateway.log", "ab")
         self.process = subprocess.Popen([GATEWAY, "--upstream", THERE, "-m", "there", "--name", "here", "--listen", "127.0.0.1:0", "--policy", policy, *options],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, env=env)
+        atexit.register(self.process.kill)  # also when a promise was not kept
         line = self.process.stdout.readline().decode()
         assert line.startswith("ready "), f"it does not start: {open(self.log.name).read()}"
         self.port = int(re.search(r":(\d+)/v1", line)[1])
