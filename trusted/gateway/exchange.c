@@ -524,15 +524,14 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
         refuse(g, http, endpoint, 500, "server_error", NULL, "no memory for a request", 0);
         return;
     }
-    *x               = (exchange){.of         = g,
-                                  .http       = http,
-                                  .request    = request,
-                                  .started_us = cmif_front_now_us(),
-                                  .next       = g->exchanges,
-                                  .watched    = -1};
+    *x = (exchange){.of = g, .http = http, .request = request, .started_us = cmif_front_now_us(), .watched = -1};
     const char *show = evhttp_find_header(evhttp_request_get_input_headers(http), "X-CMIF-Show");
     request->show    = show && !strcmp(show, "left");
-    g->exchanges     = x;
+    exchange **last  = &g->exchanges; /* oldest first: so they are sent on */
+    while (*last) {
+        last = &(*last)->next;
+    }
+    *last = x;
     g->busy++;
     x->upstream = upstream_of(g, request->model);
     if (!x->upstream) {
