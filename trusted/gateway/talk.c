@@ -714,9 +714,11 @@ cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif
         rc = release_all(t, r, counts, err);
     }
     if (rc == CMIF_OK) {
-        *entry          = t->tab;
-        t->tab          = next;
-        t->newest->bare = is_bare(t);
+        *entry = t->tab;
+        t->tab = next;
+        if (t->newest) { /* what no user began has no marks */
+            t->newest->bare = is_bare(t);
+        }
     } else {
         cmif_tab_close(&next);
     }

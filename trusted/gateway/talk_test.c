@@ -165,6 +165,19 @@ static void conversations_are_told_apart(void)
     end();
 }
 
+/* What no user began is found by nothing: a conversation of its own each time. */
+static void a_request_without_a_user_is_a_conversation_of_its_own(void)
+{
+    ask a, b;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(SYSTEM)) == CMIF_OK);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(SYSTEM ", " ASSISTANT("I am Maria Lopez."))) == CMIF_OK);
+    CHECK(a.talk != b.talk && !strstr(b.body, "Maria") && cmif_talks_count(talks) == 2);
+    done(&a);
+    done(&b);
+    end();
+}
+
 #define TOOLS(name, key)                                                                                               \
     ", \"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"" name                                          \
     "\", \"parameters\": {\"type\": \"object\", "                                                                      \
@@ -739,6 +752,7 @@ int main(void)
     RUN(history_leaves_as_it_left);
     RUN(an_answer_that_was_changed_is_sanitized);
     RUN(conversations_are_told_apart);
+    RUN(a_request_without_a_user_is_a_conversation_of_its_own);
     RUN(names_are_words_or_made_up_and_come_back);
     RUN(two_that_begin_alike_are_two);
     RUN(names_of_tools_tell_nothing_of_anybody);
