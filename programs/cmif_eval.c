@@ -689,7 +689,7 @@ static json_t *evaluation_json(const evaluation *e)
         (json_int_t) n.texts, "computed", (json_int_t) n.computed);
 }
 
-/* ---- goals: issue 6, must show 2 and 3; issue 4 ---- */
+/* ---- goals ---- */
 
 /* What was not measured was not met. */
 static void goal(evaluation *e, const char *what, double found, bool at_least, double bound)
@@ -761,30 +761,38 @@ static void goals_of_front(evaluation *e, const char *name, double accuracy, dou
 #undef GOAL
 }
 
+/* The arm in blocks that are made for this classifier, where it was measured. */
+static const char *ours(evaluation *e, const char *own, const char *name)
+{
+    return find_line(e, own, NULL, CMIF_EVAL_BAYES) || find_line(e, own, "1", CMIF_EVAL_BAYES) ? own : name;
+}
+
 static void check_goals(evaluation *e)
 {
+    const char *rnm = ours(e, "rnm-own", "rnm"), *general = ours(e, "general-k20-own", "general-k20");
+    const line *bayes = find_line(e, rnm, "1", CMIF_EVAL_BAYES);
+    char        what[64];
     putchar('\n');
     if (e->bench.adapted) {
         const line *santext = find_line(e, "santext", "1", CMIF_EVAL_PLAIN);
-        goal(e, "rnm, Bayes rows, setting A: accuracy", accuracy_of(find_line(e, "rnm", "1", CMIF_EVAL_BAYES)), true,
-             0.87);
-        goal(e, "general-k20, Bayes rows, setting A: accuracy",
-             accuracy_of(find_line(e, "general-k20", NULL, CMIF_EVAL_BAYES)), true, 0.87);
+        snprintf(what, sizeof what, "%s, Bayes rows, setting A: accuracy", rnm);
+        goal(e, what, accuracy_of(bayes), true, 0.87);
+        snprintf(what, sizeof what, "%s, Bayes rows, setting A: accuracy", general);
+        goal(e, what, accuracy_of(find_line(e, general, NULL, CMIF_EVAL_BAYES)), true, 0.87);
         goal(e, "full, everything protected, setting A: accuracy",
              accuracy_of(find_line(e, "full", "1", CMIF_EVAL_BAYES)), true, 0.62);
         goal(e, "santext is at chance there: low end of its interval", santext ? santext->interval.low : NAN, false,
              e->majority);
         return;
     }
-    const line *rnm   = find_line(e, "rnm", "1", CMIF_EVAL_BAYES);
     const line *paper = find_line(e, "paper", "1", CMIF_EVAL_PLAIN),
                *cust  = find_line(e, "custext+", "1", CMIF_EVAL_PLAIN);
-    goals_of(e, "rnm", cust, paper);
-    goals_of(e, "general-k20", cust, paper);
-    goal(e, "rnm, Bayes rows: accuracy over its own text",
-         accuracy_of(rnm) - accuracy_of(find_line(e, "rnm", "1", CMIF_EVAL_PLAIN)), true, 0.06);
-    goals_of_front(e, "general-k100", 0.86, 0.36, 0.23);
-    goals_of_front(e, "general-k200", 0.845, 0.29, 0.16);
+    goals_of(e, rnm, cust, paper);
+    goals_of(e, general, cust, paper);
+    snprintf(what, sizeof what, "%s, Bayes rows: accuracy over its own text", rnm);
+    goal(e, what, accuracy_of(bayes) - accuracy_of(find_line(e, rnm, "1", CMIF_EVAL_PLAIN)), true, 0.06);
+    goals_of_front(e, ours(e, "general-k100-own", "general-k100"), 0.86, 0.36, 0.23);
+    goals_of_front(e, ours(e, "general-k200-own", "general-k200"), 0.845, 0.29, 0.16);
 }
 
 /* ---- the report ---- */
