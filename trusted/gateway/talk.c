@@ -14,8 +14,10 @@ typedef struct mark {
     uint8_t        hash[HASH];
     struct mark   *next, *also; /* in its bucket; of the same conversation */
     cmif_talk     *of;
-    cmif_released *came; /* an answer; NULL: a beginning, which is */
-    bool           bare; /* bare where nothing had been replaced or drawn by then: many conversations begin so */
+    cmif_released *came;    /* an answer; NULL: a beginning, which is */
+    bool           bare;    /* bare where nothing had been replaced or drawn by then: many conversations begin so */
+    bool           fresh;   /* the next release tells; */
+    uint32_t       message; /* of this message */
 } mark;
 
 struct cmif_talk {
@@ -29,7 +31,8 @@ struct cmif_talk {
     mark              *marks, *newest;
     size_t             marks_size, names_size, counted; /* bytes; of all of it as it is counted in all->bytes */
     bool               drawn;                           /* some word was */
-    json_t            *made, *meant;                    /* names: as they came to as they leave, and back */
+    uint32_t           bare_to;      /* of the request being released: the first message by which something had been */
+    json_t            *made, *meant; /* names: as they came to as they leave, and back */
     uint32_t           users;
     int64_t            used;
 };
@@ -158,7 +161,7 @@ static size_t mark_size(const mark *m)
 }
 
 /* came is taken, also on failure. */
-static mark *put_mark(cmif_talk *t, const uint8_t *hash, cmif_released *came, bool bare)
+static mark *put_mark(cmif_talk *t, const uint8_t *hash, cmif_released *came)
 {
     cmif_talks *all = t->all;
     mark       *m   = all->mark_count < all->bucket_count || grow(all) ? malloc(sizeof *m) : NULL;
@@ -166,7 +169,7 @@ static mark *put_mark(cmif_talk *t, const uint8_t *hash, cmif_released *came, bo
         cmif_released_free(came);
         return NULL;
     }
-    *m = (mark){.next = *bucket_of(all, hash), .also = t->marks, .of = t, .came = came, .bare = bare};
+    *m = (mark){.next = *bucket_of(all, hash), .also = t->marks, .of = t, .came = came};
     memcpy(m->hash, hash, HASH);
     *bucket_of(all, hash) = t->marks = m;
     all->mark_count++;
@@ -385,14 +388,16 @@ cmif_code cmif_talks_find(cmif_talks *all, const char *owner, const cmif_request
         rc = talk_new(all, owner, &found, err);
     }
     if (rc == CMIF_OK) {
-        const bool bare = is_bare(found);
         for (i = i > from ? i - 1 : from; i < count && rc == CMIF_OK; i++) { /* those before are marked */
             mark *m = find_mark(*bucket_of(all, hashes[i]), hashes[i], found, false);
             if (!m && found->newest && size_of(found) > all->options.each_bytes) {
                 break; /* it is found by what it begins with */
             }
-            m  = m ? m : put_mark(found, hashes[i], NULL, bare && i + 1 < count); /* the last one: release tells */
-            rc = m ? rc : cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
+            if (!m && (m = put_mark(found, hashes[i], NULL))) {
+                m->fresh   = true;
+                m->message = (uint32_t) i;
+            }
+            rc            = m ? rc : cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
             found->newest = m ? m : found->newest;
         }
     }
@@ -695,6 +700,9 @@ static cmif_code release_all(cmif_talk *t, cmif_request *r, cmif_talk_counts *co
         if (!r->texts[i].released) {
             rc = release_text(t, r, &r->texts[i], i == last, counts, err);
         }
+        if (t->bare_to == UINT32_MAX && !is_bare(t)) {
+            t->bare_to = r->texts[i].message;
+        }
     }
     if (rc == CMIF_OK && last == SIZE_MAX &&
         t->conversation) { /* names and old answers alone: a request all the same */
@@ -708,7 +716,8 @@ cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif
     cmif_tab  next = {0};
     cmif_code rc   = cmif_tab_open(&next, t->all->options.books, t->owner, err);
 
-    *counts = (cmif_talk_counts){0};
+    *counts    = (cmif_talk_counts){0};
+    t->bare_to = is_bare(t) ? UINT32_MAX : 0;
     memcpy(next.spend.conversation, t->tab.spend.conversation, sizeof next.spend.conversation);
     if (rc == CMIF_OK) {
         rc = release_all(t, r, counts, err);
@@ -716,6 +725,10 @@ cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif
     if (rc == CMIF_OK) {
         *entry = t->tab;
         t->tab = next;
+        for (mark *m = t->marks; m && (m->fresh || m->came); m = m->also) {
+            m->bare  = m->fresh && m->message < t->bare_to;
+            m->fresh = false;
+        }
         if (t->newest) { /* what no user began has no marks */
             t->newest->bare = is_bare(t);
         }
@@ -751,7 +764,7 @@ void cmif_talk_answered(cmif_talk *t, const void *came, size_t came_size, const 
     if (came_size <= ANSWER_MAX && check_size(t, 0, NULL) == CMIF_OK &&
         hash_of(t->all, nothing, 1, shown, shown_size, hash) && !find_mark(*bucket_of(t->all, hash), hash, t, true) &&
         cmif_dp_release_identity(came, came_size, &left, NULL) == CMIF_OK) {
-        (void) put_mark(t, hash, left, false);
+        (void) put_mark(t, hash, left);
         (void) size_of(t);
     }
 }

@@ -235,6 +235,34 @@ static void two_that_begin_alike_are_two(void)
     end();
 }
 
+static bool knows(const char *json)
+{
+    cmif_request        *request = NULL;
+    cmif_request_problem problem;
+    CHECK(cmif_request_parse(CMIF_ENDPOINT_CHAT, json, strlen(json), &request, &problem, NULL) == CMIF_OK);
+    const bool yes = cmif_talks_knows(talks, "local", request);
+    cmif_request_free(request);
+    return yes;
+}
+
+/* A history that comes all at once (after a restart) is known from where something of it was replaced. */
+static void a_history_at_once_is_known_from_its_first_name(void)
+{
+#define HISTORY USER("hello") ", " ASSISTANT("hi") ", " USER("I am Maria Lopez.") ", " ASSISTANT("ok")
+    ask a, b;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(HISTORY ", " USER("so?"))) == CMIF_OK);
+    CHECK(knows(CHAT(HISTORY ", " USER("what?"))) && knows(CHAT(HISTORY ", " USER("so?"))));
+    CHECK(knows(CHAT(USER("hello") ", " ASSISTANT("hi") ", " USER("I am Maria Lopez."))));
+    CHECK(!knows(CHAT(USER("hello"))) && !knows(CHAT(USER("hello") ", " ASSISTANT("hi") ", " USER("so?"))));
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(HISTORY ", " USER("what?"))) == CMIF_OK && b.talk == a.talk);
+    done(&b);
+    CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("hello"))) == CMIF_OK && b.talk != a.talk);
+    done(&a);
+    done(&b);
+    end();
+}
+
 static void names_of_tools_tell_nothing_of_anybody(void)
 {
     static const char *const made[] = {"call_rose", "my mother is old", "table account", "m_a_r_k", "callWanjiru",
@@ -755,6 +783,7 @@ int main(void)
     RUN(a_request_without_a_user_is_a_conversation_of_its_own);
     RUN(names_are_words_or_made_up_and_come_back);
     RUN(two_that_begin_alike_are_two);
+    RUN(a_history_at_once_is_known_from_its_first_name);
     RUN(names_of_tools_tell_nothing_of_anybody);
     RUN(one_owner_does_not_push_out_another);
     RUN(what_fails_is_not_entered);
