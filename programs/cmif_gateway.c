@@ -89,6 +89,17 @@ static void rules_of(const cmif_gateway_config *config, cmif_policies *policies,
     cmif_policies_rules(policies, rules);
 }
 
+static void warn_of_plain(const char *cert)
+{
+    const char *address = cmif_gateway_address(the.gateway);
+    if (!cert && !cmif_access_loopback(address)) {
+        fprintf(stderr,
+                "cmif-gateway: on %s without TLS: keys and what people write cross the network as they are; give "
+                "--tls-cert and --tls-key, or keep that network private\n",
+                address);
+    }
+}
+
 /* All of it or nothing. */
 static cmif_code reload(const char **waits, cmif_err *err)
 {
@@ -108,6 +119,7 @@ static cmif_code reload(const char **waits, cmif_err *err)
         cmif_policies *of = the.policies;
         the.policies      = policies;
         policies          = of;
+        warn_of_plain(config.tls_cert);
     }
     cmif_policies_free(policies);
     cmif_gateway_config_wipe(&config);
@@ -180,19 +192,13 @@ static void print_ready(void)
     }
     printf(" policy %s\n", rules.policies[0]->name);
     fflush(stdout);
-    if (!the.config.tls_cert && !cmif_access_loopback(address)) {
-        fprintf(stderr,
-                "cmif-gateway: on %s without TLS: keys and what people write cross the network as they are; give "
-                "--tls-cert and --tls-key, or keep that network private\n",
-                address);
-    }
+    warn_of_plain(the.config.tls_cert);
 }
 
 static cmif_code listen_and_serve(cmif_gateway_options *about, cmif_err *err)
 {
     const uint64_t watchdog = cmif_systemd_watchdog();
-    cmif_code      rc       = cmif_systemd_socket(&about->listening, err);
-    rc                      = rc == CMIF_OK ? cmif_gateway_new(about, &the.gateway, err) : rc;
+    cmif_code      rc       = cmif_gateway_new(about, &the.gateway, err);
     add_event(SIGTERM, on_end, 0, &rc, err);
     add_event(SIGINT, on_end, 0, &rc, err);
     add_event(SIGHUP, on_reload, 0, &rc, err);
@@ -241,6 +247,9 @@ static cmif_code run(cmif_err *err)
     if (rc == CMIF_OK) {
         rules_of(&the.config, the.policies, &about.rules);
         rc = cmif_gateway_check(&about, err); /* before a server is started: a refusal costs no time */
+    }
+    if (rc == CMIF_OK && !the.config.check) {
+        rc = cmif_systemd_socket(&about.listening, err); /* before a private server is there, which must not have it */
     }
     if (rc == CMIF_OK) {
         rc = cmif_models_open(the.base, &the.config, !the.config.check, &the.models, err);

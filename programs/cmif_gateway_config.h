@@ -5,7 +5,7 @@
  *     policy strict /etc/cmif/strict.policy     # one more, by a name that keys and requests can ask for
  *     upstream chat                  # a model as clients call it; from here on lines are this upstream's
  *       kind vllm
- *       url http://10.0.0.7:8000     # --upstream
+ *       url https://10.0.0.7:8000    # --upstream
  *       weight 3                     # several with one name share its requests out
  *
  * Sees    names of files. */

@@ -266,6 +266,8 @@ def with_keys_only_who_has_one_is_answered_and_pays_for_himself():
     keyed = Gateway("--keys", keys, env={**ENV, "XDG_DATA_HOME": f"{WORK}/keyed"})
     chat = json.dumps({"model": "here", "messages": [{"role": "user", "content": SAID}]})
     assert keyed.ask("/v1/models")[0] == 401 and keyed.ask("/v1/models", Authorization="Bearer k-ben")[0] == 401 and keyed.ask("/health")[0] == 200
+    status, _, said = keyed.ask("/ready")  # a cluster's probe has no key
+    assert (status, json.loads(said)) == (200, {"status": "ok"}) and keyed.ask("/ready", Authorization="Bearer k-ben")[0] == 401, said
     assert keyed.ask("/v1/chat/completions", chat, Authorization="Bearer k-anna")[0] == 200
     assert [e["key"] for e in json.loads(cmif("budget", "history", "--json", env={**ENV, "XDG_DATA_HOME": f"{WORK}/keyed"}).out)["entries"]] == ["anna"]
     assert [keyed.ask("/v1/models", Authorization=f"Bearer {i}")[0] for i in range(30)][-1] == 429

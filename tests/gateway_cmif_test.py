@@ -341,6 +341,21 @@ def without_its_private_server_the_gateway_ends():
 
 
 @promise
+def a_private_server_does_not_get_the_socket_that_systemd_hands_over():
+    os.mkdir(f"{WORK}/libexec")
+    with open(f"{WORK}/libexec/cmif-server", "w", encoding="ascii") as file:
+        file.write(f"#!/bin/sh\nls -l /proc/self/fd > {WORK}/handed\n")  # whoever holds it could take a program's connection, and read
+    os.chmod(file.name, 0o755)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(4)
+        subprocess.run(["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", GATEWAY, "-m", f"{WORK}/half", "--policy", "none"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, preexec_fn=lambda: os.dup2(listening.fileno(), 3), close_fds=False, timeout=60, check=False,
+                       env={**ENV, "LISTEN_FDS": "1", "CMIF_LIBEXEC": f"{WORK}/libexec"})
+        assert f"socket:[{os.fstat(listening.fileno()).st_ino}]" not in open(f"{WORK}/handed", encoding="ascii").read()
+
+
+@promise
 def wrong_use_is_told_in_a_sentence():
     for arguments, code, says in ((["-m", f"{WORK}/none"], 1, "none"), (["-m", f"{WORK}/half", "--server", "127.0.0.1:1"], 2, "--pin"),
                                   (["-m", f"{WORK}/half", "--key-file", "x"], 2, "--upstream"), (["-m", "m", "--upstream", "http://127.0.0.1:1", "--server", "unix:x"], 2, "--server"),

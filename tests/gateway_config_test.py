@@ -301,7 +301,10 @@ def off_loopback_it_says_what_the_network_sees():
     assert within(5, lambda: "without TLS" in open_.said()) and open_.end() == 0, open_.said()
     cert, key = certificate("net")
     closed = Told(f"tls-cert {cert}\ntls-key {key}\n{keyed}")
-    assert closed.ready.startswith("ready https://0.0.0.0:") and closed.end() == 0 and not closed.said(), closed.said()
+    assert closed.ready.startswith("ready https://0.0.0.0:") and not closed.said(), closed.said()
+    write(os.path.basename(closed.file), keyed)
+    closed.process.send_signal(signal.SIGHUP)
+    assert within(10, lambda: "were read again" in closed.said()) and "without TLS" in closed.said() and closed.end() == 0, closed.said()
 
 
 @promise

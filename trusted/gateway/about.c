@@ -50,7 +50,7 @@ void cmif_front_models(cmif_gateway *g, struct evhttp_request *http, const char 
 }
 
 /* Live: this program answers. Ready: so would an upstream. */
-void cmif_front_ready(cmif_gateway *g, struct evhttp_request *http)
+void cmif_front_ready(cmif_gateway *g, struct evhttp_request *http, bool reason)
 {
     char why[160] = "there is no upstream";
     bool ready    = false;
@@ -58,11 +58,12 @@ void cmif_front_ready(cmif_gateway *g, struct evhttp_request *http)
         const cmif_upstream *u = g->options.upstreams[i];
         ready                  = u->kind->state(u, why, sizeof why) == CMIF_UPSTREAM_READY;
     }
-    ready              = ready && !g->draining;
-    const char *reason = g->draining ? "shutting down" : why;
+    ready = ready && !g->draining;
     cmif_front_json(g, http, ready ? 200 : 503,
-                    ready ? json_pack("{s:s}", "status", "ok")
-                          : json_pack("{s:s, s:s}", "status", "unavailable", "reason", reason));
+                    json_pack("{s:s, s:s*}", "status", ready ? "ok" : "unavailable", "reason",
+                              ready || !reason ? NULL
+                              : g->draining    ? "shutting down"
+                                               : why));
 }
 
 /* Of a pool its members; another is a member of itself. By number: addresses and names tell more than a scraper needs.

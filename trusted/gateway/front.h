@@ -60,7 +60,7 @@ void cmif_front_end(cmif_gateway *g); /* every exchange, as it is */
 /* ---- about.c ---- */
 void cmif_front_json(cmif_gateway *g, struct evhttp_request *http, int status, json_t *tree); /* takes the tree */
 void cmif_front_models(cmif_gateway *g, struct evhttp_request *http, const char *id);         /* NULL: all */
-void cmif_front_ready(cmif_gateway *g, struct evhttp_request *http);
+void cmif_front_ready(cmif_gateway *g, struct evhttp_request *http, bool reason); /* whether it says why not */
 void cmif_front_metrics(cmif_gateway *g, struct evhttp_request *http);
 void cmif_front_status(cmif_gateway *g, struct evhttp_request *http, const cmif_access_key *key);
 void cmif_front_receipts(cmif_gateway *g, struct evhttp_request *http);

@@ -180,6 +180,11 @@ static void on_request(struct evhttp_request *http, void *context)
     if (method == EVHTTP_REQ_GET && cmif_access_needed(g->access) && cmif_front_page(g, http, path)) {
         return;
     }
+    if (!strcmp(path, "/ready") && cmif_access_needed(g->access) &&
+        !evhttp_find_header(evhttp_request_get_input_headers(http), "Authorization")) {
+        cmif_front_ready(g, http, /* reason= */ false); /* what looks after us, a cluster's probe, has no key */
+        return;
+    }
     if (!allowed(g, http, &key)) {
         return;
     }
@@ -219,7 +224,7 @@ static void on_request(struct evhttp_request *http, void *context)
     } else if (!strcmp(path, "/receipts")) {
         cmif_front_receipts(g, http);
     } else if (!strcmp(path, "/ready")) {
-        cmif_front_ready(g, http);
+        cmif_front_ready(g, http, /* reason= */ true);
     } else if (!strcmp(path, "/metrics")) {
         cmif_front_metrics(g, http);
     } else if (!strcmp(path, "/version")) {
