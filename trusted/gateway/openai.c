@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DOWN_SECONDS 5 /* after a failure; then who asks only when it is ready may ask again */
+
 typedef struct openai {
     cmif_upstream upstream; /* first */
     cmif_there   *there;
     char          model[256]; /* its name there */
-    bool          failed;     /* the last call did not get there */
+    int64_t       failed_us;  /* when the last call did not get there; 0: it did */
 } openai;
 
 struct cmif_call {
@@ -35,7 +37,8 @@ static void on_end(void *context, cmif_call_end end, const char *sentence, uint3
 {
     struct cmif_call *c   = context;
     cmif_err          err = {0};
-    c->of->failed         = end == CMIF_CALL_UNREACHABLE || end == CMIF_CALL_UNTRUSTED || end == CMIF_CALL_LATE;
+    const bool        bad = end == CMIF_CALL_UNREACHABLE || end == CMIF_CALL_UNTRUSTED || end == CMIF_CALL_LATE;
+    c->of->failed_us      = bad ? cmif_now_us() : 0;
     if (end == CMIF_CALL_DONE && cmif_events_end(&c->events, &err) != CMIF_OK) {
         c->hooks.on_end(c->hooks.context, CMIF_CALL_LIED, err.text, 0);
     } else {
@@ -88,9 +91,10 @@ static void openai_cancel(struct cmif_call *c)
 
 static cmif_upstream_state openai_state(const cmif_upstream *upstream, char *sentence, size_t room)
 {
-    const openai *o = (const openai *) (const void *) upstream;
-    snprintf(sentence, room, "%s", o->failed ? "the last call did not reach it" : "");
-    return o->failed ? CMIF_UPSTREAM_DOWN : CMIF_UPSTREAM_READY;
+    const openai *o    = (const openai *) (const void *) upstream;
+    const bool    down = o->failed_us && cmif_now_us() < o->failed_us + DOWN_SECONDS * INT64_C(1000000);
+    snprintf(sentence, room, "%s", o->failed_us ? "the last call did not reach it" : "");
+    return down ? CMIF_UPSTREAM_DOWN : CMIF_UPSTREAM_READY;
 }
 
 static void openai_free(cmif_upstream *upstream)

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 enum { FAILURES = 3, PAUSE_SECONDS = 1, PAUSE_MOST = 60, HEAD_MAX = 1024 };
 static const int64_t SECOND = 1000000;
@@ -41,13 +40,6 @@ struct cmif_call {
     char                sentence[256];
     struct event       *later; /* NULL, unless nobody could be asked */
 };
-
-static int64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t) t.tv_sec * SECOND + t.tv_nsec / 1000;
-}
 
 /* ---- which member: weighted rendezvous ---- */
 
@@ -106,7 +98,7 @@ static bool is_starting(const member *m)
 /* The best that was not tried and is not left alone; one that is only starting comes last. NULL: none. */
 static member *choose(const struct cmif_call *c)
 {
-    const int64_t now  = now_us();
+    const int64_t now  = cmif_now_us();
     member       *best = NULL;
     double        most = 0;
     for (size_t i = 0; i < c->of->count; i++) {
@@ -128,7 +120,7 @@ static void leave_alone(member *m, bool longest)
     (void) !getrandom(&chance, sizeof chance, GRND_NONBLOCK);
     const uint32_t doubled = m->pauses < 6 ? (uint32_t) PAUSE_SECONDS << m->pauses : PAUSE_MOST;
     const int64_t  pause   = (longest || doubled > PAUSE_MOST ? PAUSE_MOST : doubled) * SECOND;
-    m->until_us            = now_us() + pause + pause / 4 * (chance >> 16) / 65536;
+    m->until_us            = cmif_now_us() + pause + pause / 4 * (chance >> 16) / 65536;
     m->doubtful            = true;
     m->pauses++;
     m->round++;
@@ -162,8 +154,8 @@ static void judge(struct cmif_call *c, cmif_call_end end, uint32_t retry)
             m->failures = m->pauses = 0;
             m->doubtful             = false;
         }
-        if (end == CMIF_CALL_BUSY && now_us() + retry * SECOND > m->until_us) {
-            m->until_us = now_us() + retry * SECOND;
+        if (end == CMIF_CALL_BUSY && cmif_now_us() + retry * SECOND > m->until_us) {
+            m->until_us = cmif_now_us() + retry * SECOND;
         }
         break;
     default:
@@ -326,7 +318,7 @@ static void on_end(void *context, cmif_call_end end, const char *sentence, uint3
 static void end_unasked(evutil_socket_t fd, short what, void *context)
 {
     struct cmif_call *c     = context;
-    const int64_t     now   = now_us();
+    const int64_t     now   = cmif_now_us();
     int64_t           first = INT64_MAX;
     (void) fd, (void) what;
     for (size_t i = 0; i < c->of->count; i++) {
@@ -397,7 +389,7 @@ static void pool_cancel(struct cmif_call *c)
 
 static bool may_be_asked(const member *m)
 {
-    return now_us() >= m->until_us && !m->trying;
+    return cmif_now_us() >= m->until_us && !m->trying;
 }
 
 static cmif_upstream_state pool_state(const cmif_upstream *upstream, char *sentence, size_t room)

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 enum {
     ANSWER_MAX    = 4 << 20, /* bytes of what a server says of itself */
@@ -64,13 +63,6 @@ struct rows {
     int64_t             asked_us; /* 0: what it said does not hold any more */
     struct event       *tick;
 };
-
-static int64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 /* ---- the end of a call ---- */
 
@@ -449,7 +441,7 @@ static void settle(rows *u, cmif_upstream_state state, cmif_call_end end, const 
     cmif_err err = {0};
     u->state     = state;
     u->ending    = end;
-    u->asked_us  = state == CMIF_UPSTREAM_READY ? now_us() : 0;
+    u->asked_us  = state == CMIF_UPSTREAM_READY ? cmif_now_us() : 0;
     snprintf(u->why, sizeof u->why, "%s", why);
     for (size_t n = u->waiting_count; n && u->waiting; n--) { /* not those that a hook adds meanwhile */
         struct cmif_call *c = take_waiting(u, u->waiting);
@@ -573,7 +565,7 @@ static cmif_code rows_start(cmif_upstream *upstream, const cmif_request *request
     c->work    = evtimer_new(upstream->base, on_work, c);
     if (!c->work || (c->refused && event_add(c->work, &now) != 0)) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
-    } else if (!c->refused && u->asked_us && now_us() - u->asked_us < (int64_t) FRESH_SECONDS * 1000000) {
+    } else if (!c->refused && u->asked_us && cmif_now_us() - u->asked_us < (int64_t) FRESH_SECONDS * 1000000) {
         rc = begin(c, err);
     } else if (!c->refused) {
         rc = ask_all(u, err);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { RETRY_SECONDS = 5, PROBE_SECONDS = 5, FULL_SECONDS = 30 };
@@ -75,13 +74,6 @@ struct split {
     pthread_mutex_t lock;
     bool            quits;
 };
-
-static int64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 static void wake(const split *u)
 {
@@ -224,7 +216,7 @@ static seat *choose(const split *u, const struct cmif_call *c)
             most = same;
         }
         if (!s->session) {
-            fresh = fresh || now_us() < u->full_until_us ? fresh : s;
+            fresh = fresh || cmif_now_us() < u->full_until_us ? fresh : s;
         } else if (s->held.count == 0) {
             empty = s;
         } else if (!oldest || s->used_us < oldest->used_us) {
@@ -248,7 +240,7 @@ static bool start_thread(seat *s)
 
 static void seat_call(seat *s, struct cmif_call *c)
 {
-    s->used_us = now_us();
+    s->used_us = cmif_now_us();
     cmif_session_forget_cancel(s->session); /* one that came after the end of the last call */
     pthread_mutex_lock(&s->of->lock);
     s->job = c;
@@ -495,7 +487,7 @@ static void end_job(seat *s)
     if (c->rc == CMIF_OK) {
         u->down = CMIF_OK;
     } else if (c->rc == CMIF_E_PEER && c->unopened && others_open(u, s)) { /* it takes no more sessions than it has */
-        u->full_until_us = now_us() + (int64_t) FULL_SECONDS * 1000000;
+        u->full_until_us = cmif_now_us() + (int64_t) FULL_SECONDS * 1000000;
         if (!c->silent) {
             c->ended = c->unopened = false;
             put_waiting(u, c, true);
@@ -548,7 +540,7 @@ static void probe(split *u)
     }
     *c           = (struct cmif_call){.of = u, .probe = true, .silent = true};
     seat *s      = choose(u, c);
-    u->probed_us = now_us();
+    u->probed_us = cmif_now_us();
     if (s && start_thread(s)) {
         seat_call(s, c);
     } else {
@@ -560,7 +552,7 @@ static void on_wake(evutil_socket_t fd, short what, void *context)
 {
     split        *u = context;
     uint64_t      count;
-    const int64_t now = now_us();
+    const int64_t now = cmif_now_us();
     (void) what;
     (void) !read(fd, &count, sizeof count);
     for (seat *s = u->seats; s < u->seats + u->options.sessions; s++) {
@@ -593,10 +585,10 @@ static cmif_code split_check(const cmif_upstream *upstream, const cmif_request *
 static cmif_code split_start(cmif_upstream *upstream, const cmif_request *request, const cmif_call_hooks *hooks,
                              cmif_call **out, cmif_err *err)
 {
-    split            *u  = (split *) (void *) upstream;
-    struct cmif_call *c  = calloc(1, sizeof *c);
-    cmif_code         rc = c ? cmif_ask_read(request, &u->model, &c->ask, err)
-                             : cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
+    split            *u = (split *) (void *) upstream;
+    struct cmif_call *c = calloc(1, sizeof *c);
+    cmif_code         rc =
+        c ? cmif_ask_read(request, &u->model, &c->ask, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
     if (rc == CMIF_OK && request->endpoint == CMIF_ENDPOINT_EMBEDDINGS) {
         c->vectors = calloc(c->ask.input_count, u->server.outputs * sizeof *c->vectors);
         rc         = c->vectors ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for vectors");
@@ -609,7 +601,7 @@ static cmif_code split_start(cmif_upstream *upstream, const cmif_request *reques
     }
     c->of       = u;
     c->hooks    = *hooks;
-    c->since_us = now_us();
+    c->since_us = cmif_now_us();
     c->trim     = c->ask.chat;
     c->refused  = u->waiting_count >= CMIF_SPLIT_WAITING_MAX;
     put_waiting(u, c, false);
