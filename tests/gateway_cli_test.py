@@ -5,6 +5,7 @@ See rig.py."""
 import json
 import os
 import re
+import signal
 import socket
 import struct
 import threading
@@ -172,6 +173,7 @@ def an_upstream_that_is_not_there_is_told_of():
         status, _, text = alone.chat(("user", SAID))
         assert status == 502 and json.loads(text)["error"]["code"] == "upstream_unavailable", text
     assert alone.ask("/ready")[0] == 503 and alone.ask("/health")[0] == 200
+    assert within(10, lambda: alone.ask("/ready")[0] == 200), "who asks only when it is ready never asks again"
     assert alone.end() == 0, "with a sanitizer: connections that were never made are not given back"
 
 
@@ -323,6 +325,29 @@ def no_name_is_in_logs_or_books():
             with open(os.path.join(folder, file), "rb") as opened:
                 content = opened.read()
             assert not any(name.encode() in content for name in NAMES), os.path.join(folder, file)
+
+
+@promise
+def an_answer_that_its_client_has_not_read_yet_is_not_cut_off_by_the_end():
+    ending, Upstream.lie, said = Gateway(policy="none"), "wide", b""
+    body = json.dumps({"model": "here", "input": ["a"] * 50})  # some 15 MB of answer, more than kernels keep
+    for reads in (False, True):  # the first goes away, and is not waited for
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            client.connect(("127.0.0.1", ending.port))
+            client.settimeout(20)
+            client.sendall(f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            assert client.recv(1, socket.MSG_PEEK) == b"H"
+            if reads:
+                ending.process.send_signal(signal.SIGTERM)
+                time.sleep(0.5)
+                while more := client.recv(1 << 20):
+                    said += more
+    Upstream.lie = None
+    head, _, rest = said.partition(b"\r\n\r\n")
+    promised = int(re.search(rb"Content-Length: (\d+)", head)[1])
+    assert b"200 OK" in head and promised > 10 << 20 and len(rest) == promised, f"{len(rest)} bytes of {promised}"
+    assert ending.process.wait(5) == 0
 
 
 end()

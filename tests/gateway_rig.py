@@ -55,7 +55,7 @@ class Upstream(BaseHTTPRequestHandler):
             return self.plain(lie, f'{{"error": {{"message": "you said: {body!r}"}}}}', Retry_After="7", Location="http://127.0.0.1:1/")
         if self.path.endswith("/embeddings"):
             return self.plain(200, json.dumps({"object": "list", "model": request["model"], "usage": {"prompt_tokens": 3}, "data": [
-                {"object": "embedding", "index": i, "embedding": [0.5, -1.0]} for i in range(len(request["input"]) if isinstance(request["input"], list) else 1)]}))
+                {"object": "embedding", "index": i, "embedding": [0.5, -1.0] * (32768 if lie == "wide" else 1)} for i in range(len(request["input"]) if isinstance(request["input"], list) else 1)]}))
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")

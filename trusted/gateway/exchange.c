@@ -135,6 +135,20 @@ static struct event *watch(exchange *x)
                : event_new(x->of->options.base, x->watched, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_gone, x);
 }
 
+/* An answer is with libevent until its last byte is with the kernel, or its client has gone: one of the two is told. */
+static void on_unsent(struct evhttp_connection *connection, void *context)
+{
+    cmif_gateway *g = context;
+    (void) connection;
+    g->unsent--;
+}
+
+static void on_sent(struct evhttp_request *http, void *context)
+{
+    evhttp_connection_set_closecb(evhttp_request_get_connection(http), NULL, NULL);
+    on_unsent(NULL, context);
+}
+
 /* From here on the request is libevent's alone. */
 static struct evhttp_request *let_go(exchange *x)
 {
@@ -144,7 +158,9 @@ static struct evhttp_request *let_go(exchange *x)
         event_del(x->gone);
     }
     if (http) {
-        evhttp_connection_set_closecb(evhttp_request_get_connection(http), NULL, NULL);
+        x->of->unsent++;
+        evhttp_connection_set_closecb(evhttp_request_get_connection(http), on_unsent, x->of);
+        evhttp_request_set_on_complete_cb(http, on_sent, x->of);
     }
     return http;
 }

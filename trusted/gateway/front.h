@@ -23,7 +23,7 @@ struct cmif_gateway {
     uint16_t                    port;
     cmif_access                *access;
     cmif_exchange              *exchanges;
-    size_t                      busy;
+    size_t                      busy, unsent; /* exchanges; answers that are made and not yet with the kernel */
     uint64_t                    number;
     bool                        draining;
     bool                        unfiled; /* receipts do not get to disk, and that was said */

@@ -416,7 +416,7 @@ uint16_t cmif_gateway_port(const cmif_gateway *g)
 
 size_t cmif_gateway_busy(const cmif_gateway *g)
 {
-    return g->busy;
+    return g->busy + g->unsent;
 }
 
 void cmif_gateway_drain(cmif_gateway *g)

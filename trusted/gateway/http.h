@@ -52,7 +52,7 @@ CMIF_MUST_USE cmif_code cmif_gateway_check(const cmif_gateway_options *options, 
 CMIF_MUST_USE cmif_code cmif_gateway_reload(cmif_gateway *gateway, const cmif_gateway_rules *rules, cmif_err *err);
 const char             *cmif_gateway_address(const cmif_gateway *gateway);
 uint16_t                cmif_gateway_port(const cmif_gateway *gateway);
-size_t                  cmif_gateway_busy(const cmif_gateway *gateway); /* requests under way */
+size_t                  cmif_gateway_busy(const cmif_gateway *gateway); /* requests under way, and answers that their clients have not taken */
 void                    cmif_gateway_drain(cmif_gateway *gateway);      /* takes nothing new; what is under way goes on */
 void                    cmif_gateway_free(cmif_gateway *gateway);
 
