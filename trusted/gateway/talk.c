@@ -5,7 +5,14 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { HASH = 16, ANSWER_MAX = 1 << 20, NAMES_MAX = 4096, OWNER_SIZE = CMIF_LEDGER_KEY_MAX + 1, BUCKETS_MIN = 1 << 10 };
+enum {
+    HASH        = 16,
+    ANSWER_MAX  = 1 << 20,
+    NAMES_MAX   = 4096,
+    TIMES       = 8, /* so often a text's size is taken to be kept of it, before it is looked at */
+    OWNER_SIZE  = CMIF_LEDGER_KEY_MAX + 1,
+    BUCKETS_MIN = 1 << 10
+};
 static const size_t EACH_BYTES = 64u << 20, ALL_BYTES = 512u << 20;
 
 /* What is found by a hash: what a conversation's requests began with, up to each message; and answers, as the client
@@ -27,6 +34,7 @@ struct cmif_talk {
     cmif_conversation *conversation; /* NULL where there is no policy: then */
     cmif_vault        *empty;        /* nothing is ever put back */
     cmif_tab           tab;
+    bool               begun; /* a request of it was released */
     bool               holds; /* texts were released that no entry has yet: the next one is theirs, too */
     mark              *marks, *newest;
     size_t             marks_size, names_size, counted; /* bytes; of all of it as it is counted in all->bytes */
@@ -431,7 +439,9 @@ bool cmif_talks_knows(const cmif_talks *all, const char *owner, const cmif_reque
 
 void cmif_talk_end(cmif_talk *t)
 {
-    t->users--;
+    if (--t->users == 0 && !t->begun && size_of(t) > t->all->options.each_bytes) {
+        forget(t->all, t); /* all that it holds is of what was refused */
+    }
 }
 
 /* ---- names ---- */
@@ -650,7 +660,7 @@ static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *
         cmif_conversation_more(t->conversation);
     }
     const bool known = cmif_conversation_knows(t->conversation, text->text.data, text->text.size);
-    cmif_code  rc    = known ? CMIF_OK : check_size(t, text->text.size, err);
+    cmif_code  rc    = known ? CMIF_OK : check_size(t, TIMES * text->text.size, err);
     rc = rc == CMIF_OK ? cmif_conversation_prepare(t->conversation, text->text.data, text->text.size, &what, err) : rc;
     if (rc != CMIF_OK) {
         return rc;
@@ -723,8 +733,9 @@ cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif
         rc = release_all(t, r, counts, err);
     }
     if (rc == CMIF_OK) {
-        *entry = t->tab;
-        t->tab = next;
+        *entry   = t->tab;
+        t->tab   = next;
+        t->begun = true;
         for (mark *m = t->marks; m && (m->fresh || m->came); m = m->also) {
             m->bare  = m->fresh && m->message < t->bare_to;
             m->fresh = false;

@@ -493,6 +493,31 @@ static void a_conversation_too_long_is_refused_aloud(void)
     each_bytes = 0;
 }
 
+/* Neither one that cannot fit, which is not even looked at, nor one that turns out not to, leaves anything behind. */
+static void a_text_too_long_leaves_nothing_in_memory(void)
+{
+    enum { ROOM = 1 << 16 };
+    static char json[ROOM + 256];
+    ask         a;
+    each_bytes = 256 << 10;
+    for (size_t words = 1500; words <= 6000; words *= 4) {
+        size_t size = (size_t) sprintf(json, "{\"model\": \"m\", \"messages\": [{\"role\": \"user\", \"content\": \"");
+        for (size_t i = 0; i < words; i++) {
+            size += (size_t) sprintf(json + size, "%c%c%c%c house ", (int) ('a' + i % 26), (int) ('a' + i / 26 % 26),
+                                     (int) ('a' + i / 676 % 26), 'x');
+        }
+        strcpy(json + size, "\"}]}");
+        begin(8);
+        CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", json) == CMIF_E_UNSUPPORTED);
+        const size_t while_it_was = cmif_talks_bytes(talks);
+        CHECK((while_it_was > each_bytes) == (words == 1500));
+        done(&a);
+        CHECK(cmif_talks_bytes(talks) <= each_bytes / 2);
+        end();
+    }
+    each_bytes = 0;
+}
+
 static void all_together_are_bounded(void)
 {
     ask    a, b;
@@ -792,6 +817,7 @@ int main(void)
     RUN(ten_thousand_turns_are_remembered);
     RUN(answers_leave_as_they_came_however_many_there_are);
     RUN(a_conversation_too_long_is_refused_aloud);
+    RUN(a_text_too_long_leaves_nothing_in_memory);
     RUN(all_together_are_bounded);
     RUN(a_stream_gives_originals_wherever_it_is_cut);
     RUN(a_whole_answer_has_the_shape_that_clients_expect);
