@@ -31,7 +31,7 @@ struct cmif_reply {
     char               id[48];
     choice             choices[CHOICES_MAX];
     uint32_t           choice_count;
-    json_t            *vectors;
+    uint32_t           vectors; /* that were written */
     cmif_call_usage    usage;
     bool               showed;    /* the client was told what left */
     bool        has_usage, whole; /* whole: content is JSON with keys that were renamed: held until it is there */
@@ -370,10 +370,46 @@ cmif_code cmif_reply_finish(cmif_reply *r, uint32_t index, cmif_finish reason, c
     return rc;
 }
 
+static json_t *usage_json(const cmif_reply *r)
+{
+    const cmif_call_usage *u = &r->usage;
+    if (!r->has_usage) {
+        return json_null();
+    }
+    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", (json_int_t) u->prompt, "completion_tokens",
+                     (json_int_t) u->completion, "total_tokens", (json_int_t) (u->prompt + u->completion),
+                     "prompt_tokens_details", "cached_tokens", (json_int_t) u->cached);
+}
+
+/* Written as they come: thousands of them, of thousands of numbers, are ten times as large in a tree. */
+static const char vectors_head[] = "{\"object\":\"list\",\"data\":[";
+
+static cmif_code end_vectors(cmif_reply *r, json_t *extension, cmif_err *err)
+{
+    json_t *object = json_pack("{s:s}", "model", r->o.model);
+    char   *text =
+        object && put(object, "usage", usage_json(r)) && (!extension || json_object_set(object, "cmif", extension) == 0)
+              ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12))
+              : NULL;
+    cmif_code rc = text ? CMIF_OK : no_memory(err);
+    if (rc == CMIF_OK && !r->vectors) {
+        rc = r->o.sink(r->o.context, vectors_head, sizeof vectors_head - 1, err);
+    }
+    if (rc == CMIF_OK) {
+        rc = r->o.sink(r->o.context, "],", 2, err);
+    }
+    if (rc == CMIF_OK) { /* its other members, in place of the begin */
+        rc = r->o.sink(r->o.context, text + 1, strlen(text + 1), err);
+    }
+    free(text);
+    json_decref(object);
+    return rc;
+}
+
 cmif_code cmif_reply_vector(cmif_reply *r, uint32_t index, const float *values, size_t count, cmif_err *err)
 {
     json_t *list = NULL;
-    if (index != json_array_size(r->vectors)) {
+    if (index != r->vectors) {
         return cmif_fail(err, CMIF_E_PEER, "the upstream sent vectors out of order");
     }
     if (r->o.request->base64) { /* binary32, little-endian */
@@ -402,7 +438,9 @@ cmif_code cmif_reply_vector(cmif_reply *r, uint32_t index, const float *values, 
     }
     json_t *one =
         list ? json_pack("{s:s, s:i, s:o}", "object", "embedding", "index", (int) index, "embedding", list) : NULL;
-    return one && json_array_append_new(r->vectors, one) == 0 ? CMIF_OK : no_memory(err);
+    const char *before = r->vectors++ ? "," : vectors_head;
+    cmif_code   rc     = one ? r->o.sink(r->o.context, before, strlen(before), err) : no_memory(err);
+    return rc == CMIF_OK ? send_object(r, one, err) : (json_decref(one), rc);
 }
 
 void cmif_reply_usage(cmif_reply *r, const cmif_call_usage *usage)
@@ -597,17 +635,6 @@ static cmif_code end_choice(cmif_reply *r, uint32_t index, cmif_err *err)
     return rc;
 }
 
-static json_t *usage_json(const cmif_reply *r)
-{
-    const cmif_call_usage *u = &r->usage;
-    if (!r->has_usage) {
-        return json_null();
-    }
-    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", (json_int_t) u->prompt, "completion_tokens",
-                     (json_int_t) u->completion, "total_tokens", (json_int_t) (u->prompt + u->completion),
-                     "prompt_tokens_details", "cached_tokens", (json_int_t) u->cached);
-}
-
 static json_t *extension_json(const cmif_reply_extension *e)
 {
     json_t *classes = json_object();
@@ -674,15 +701,16 @@ static json_t *choice_json(const cmif_reply *r, uint32_t index, cmif_err *err)
 
 static cmif_code end_whole(cmif_reply *r, json_t *extension, cmif_err *err)
 {
-    const bool vectors = r->o.request->endpoint == CMIF_ENDPOINT_EMBEDDINGS;
-    json_t    *list    = vectors ? json_incref(r->vectors) : json_array();
-    json_t    *object  = vectors ? json_pack("{s:s, s:s}", "object", "list", "model", r->o.model) : frame(r);
-    bool       good    = list && object;
+    if (r->o.request->endpoint == CMIF_ENDPOINT_EMBEDDINGS) {
+        return end_vectors(r, extension, err);
+    }
+    json_t *list = json_array(), *object = frame(r);
+    bool    good = list && object;
     for (uint32_t i = 0; good && i < r->choice_count; i++) {
         good = json_array_append_new(list, choice_json(r, i, err)) == 0;
     }
-    good = good && json_object_set(object, vectors ? "data" : "choices", list) == 0 &&
-           put(object, "usage", usage_json(r)) && (!extension || json_object_set(object, "cmif", extension) == 0);
+    good = good && json_object_set(object, "choices", list) == 0 && put(object, "usage", usage_json(r)) &&
+           (!extension || json_object_set(object, "cmif", extension) == 0);
     json_decref(list);
     if (!good) {
         json_decref(object);
@@ -740,8 +768,7 @@ const void *cmif_reply_came(const cmif_reply *r, size_t *size)
 cmif_code cmif_reply_new(const cmif_reply_options *options, cmif_reply **out, cmif_err *err)
 {
     cmif_reply *r = calloc(1, sizeof *r);
-    if (!r || !(r->vectors = json_array())) {
-        free(r);
+    if (!r) {
         return no_memory(err);
     }
     r->o     = *options;
@@ -776,7 +803,6 @@ void cmif_reply_free(cmif_reply *r)
         free(c->tools);
         json_decref(c->logprobs);
     }
-    json_decref(r->vectors);
     cmif_secret_wipe(&r->all);
     free(r);
 }

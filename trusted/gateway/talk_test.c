@@ -683,9 +683,20 @@ static void vectors_come_as_numbers_or_in_base64(void)
         cmif_reply *reply = reply_to(&a);
         CHECK(cmif_reply_vector(reply, 1, values, 2, NULL) == CMIF_E_PEER &&
               cmif_reply_vector(reply, 0, values, 2, NULL) == CMIF_OK);
-        CHECK(cmif_reply_end(reply, NULL, NULL) == CMIF_OK);
-        json_t       *all = json_loads(said, 0, NULL);
-        const json_t *v   = json_object_get(json_array_get(json_object_get(all, "data"), 0), "embedding");
+        const size_t one = said_size; /* written as it comes: all of them in memory are ten times as large */
+        CHECK(one > 0 && cmif_reply_vector(reply, 1, values, 2, NULL) == CMIF_OK && said_size > one);
+        cmif_reply_usage(reply, &(cmif_call_usage){.prompt = 10});
+        CHECK(cmif_reply_end(reply,
+                             &(cmif_reply_extension){.counts = &a.counts, .epsilon_left_day = INFINITY, .receipt = 3},
+                             NULL) == CMIF_OK);
+        json_t *all = json_loads(said, JSON_REJECT_DUPLICATES, NULL);
+        CHECK(json_array_size(json_object_get(all, "data")) == 2 &&
+              json_integer_value(json_object_get(json_array_get(json_object_get(all, "data"), 1), "index")) == 1);
+        CHECK(json_integer_value(json_object_get(json_object_get(all, "usage"), "prompt_tokens")) == 10 &&
+              json_integer_value(json_object_get(json_object_get(all, "cmif"), "receipt")) == 3 &&
+              strcmp(json_string_value(json_object_get(all, "object")), "list") == 0 &&
+              strcmp(json_string_value(json_object_get(all, "model")), "smol") == 0);
+        const json_t *v = json_object_get(json_array_get(json_object_get(all, "data"), 0), "embedding");
         CHECK(i ? json_is_string(v) && strcmp(json_string_value(v), "AACAPwAAIMA=") == 0
                 : json_array_size(v) == 2 && json_real_value(json_array_get(v, 1)) == -2.5);
         json_decref(all);
