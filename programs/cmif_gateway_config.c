@@ -523,6 +523,5 @@ const char *cmif_gateway_config_fixed(const cmif_gateway_config *a, const cmif_g
            : a->silence != b->silence             ? "silence"
            : a->conversations != b->conversations ? "conversations"
            : a->idle != b->idle                   ? "idle"
-           : !same(a->guard.channel, b->guard.channel) || a->guard.no_guarantee != b->guard.no_guarantee ? "channel"
-                                                                                                         : NULL;
+                                                  : NULL;
 }

@@ -107,8 +107,7 @@ static void what_needs_a_new_start_is_known(void)
                                  {"idle 7\n" SECTION, "idle"},
                                  {"silence 7\n" SECTION, "silence"},
                                  {"conversations 7\n" SECTION, "conversations"},
-                                 {"channel x\n" SECTION, "channel"},
-                                 {"no-guarantee yes\n" SECTION, "channel"},
+                                 {"channel x\nno-guarantee yes\n" SECTION, NULL}, /* parts of policies */
                                  {SECTION SECTION, "upstream"},
                                  {SECTION "weight 2\n", "upstream"},
                                  {SECTION "ca x\n", "upstream"}};

@@ -11,7 +11,8 @@ typedef struct house { /* a policy's, with all that it needs */
     char                name[PATH_MAX]; /* of one without a name of its own what --policy says */
     char                guarantee[SENTENCE];
     cmif_guard          guard;
-    unsigned            lists; /* it is in so many */
+    struct house       *was;   /* about.was */
+    unsigned            lists; /* it is in so many, or was what others are */
 } house;
 
 struct cmif_policies {
@@ -21,8 +22,17 @@ struct cmif_policies {
 
 static house *retired;
 
+static void let_go(house *h)
+{
+    if (h && --h->lists == 0) {
+        h->next_retired = retired;
+        retired         = h;
+    }
+}
+
 static void house_free(house *h)
 {
+    let_go(h->was);
     cmif_talks_free(h->about.talks);
     cmif_guard_close(&h->guard);
     free(h);
@@ -63,13 +73,45 @@ static cmif_code house_open(const char *name, const cmif_guard_options *options,
     return rc;
 }
 
-/* Would both do the same to a text, and say so? Channels are of the options, which only a restart changes. */
+/* Would both do the same to a text, and say so? */
 static bool same(const house *a, const house *b)
 {
     return !strcmp(a->name, b->name) && a->guard.kind == b->guard.kind &&
+           a->guard.no_guarantee == b->guard.no_guarantee &&
            (!a->guard.policy || !memcmp(a->guard.policy->hash, b->guard.policy->hash, sizeof a->guard.policy->hash)) &&
            (!a->guard.table || !memcmp(a->guard.table->hash, b->guard.table->hash, sizeof a->guard.table->hash)) &&
            (!a->guard.lists || !memcmp(cmif_lists_hash(a->guard.lists), cmif_lists_hash(b->guard.lists), 32));
+}
+
+static void set_was(house *h, house *was)
+{
+    h->was       = was;
+    h->about.was = was ? &was->about : NULL;
+}
+
+/* The one that went by this name, and what that was before, as far as a conversation is left. */
+static void succeed(house *h, const cmif_policies *before)
+{
+    size_t i = 0;
+    while (before && i < before->count && strcmp(before->all[i]->name, h->name) != 0) {
+        i++;
+    }
+    if (before && i < before->count) {
+        set_was(h, before->all[i]);
+        h->was->lists++;
+    }
+    while (h->was) {
+        house *was = h->was;
+        if (cmif_talks_count(was->about.talks) > 0) {
+            h = was;
+        } else {
+            set_was(h, was->was);
+            if (h->was) {
+                h->was->lists++;
+            }
+            let_go(was);
+        }
+    }
 }
 
 static cmif_code add(cmif_policies *p, const char *name, const cmif_guard_options *options,
@@ -81,12 +123,16 @@ static cmif_code add(cmif_policies *p, const char *name, const cmif_guard_option
         cmif_err_context(err, "policy '%s'", name);
         return rc;
     }
-    for (size_t i = 0; before && i < before->count; i++) {
-        if (same(h, before->all[i])) {
+    bool kept = false;
+    for (size_t i = 0; before && i < before->count && !kept; i++) {
+        kept = same(h, before->all[i]);
+        if (kept) {
             house_free(h);
             h = before->all[i];
-            break;
         }
+    }
+    if (!kept) {
+        succeed(h, before);
     }
     h->lists++;
     p->all[p->count++] = h;
@@ -131,11 +177,7 @@ cmif_code cmif_policies_open(const cmif_gateway_config *c, const cmif_policies *
 void cmif_policies_free(cmif_policies *p)
 {
     for (size_t i = 0; p && i < p->count; i++) {
-        house *h = p->all[i];
-        if (--h->lists == 0) {
-            h->next_retired = retired;
-            retired         = h;
-        }
+        let_go(p->all[i]);
     }
     free(p);
     cmif_policies_sweep();

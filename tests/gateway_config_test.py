@@ -216,6 +216,19 @@ def a_policy_that_did_not_change_keeps_its_conversations():
 
 
 @promise
+def what_left_under_a_policy_that_is_read_again_does_not_leave_under_a_looser_one():
+    dora = {"Authorization": "Bearer k-dora"}
+    said = "Our zebra crossing is new"
+    answer = ruled.talk(said, **dora, X_CMIF_Policy="strict")[1]["choices"][0]["message"]["content"]
+    for more in ("green door", "red barn"):
+        with open(STRICT, "a", encoding="ascii") as file:
+            file.write(f'deny "{more}"\n')
+        ruled.reload("were read again")
+        status, found = ruled.talk(said, answer, f"And {more}?", **dora)  # the header was left away
+        assert status == 200 and found["cmif"]["policy"] == "strict" and "zebra" not in Upstream.bodies[0], Upstream.bodies
+
+
+@promise
 def what_cannot_be_read_again_leaves_all_as_it_was():
     for name, content, says in (("keys", "dora k-dora\n", "line 1"), ("keys", key_line("ben", "k-new", " policy=gone"), "policy of ben"),
                                 ("strict.policy", "policy lax\n", "strict"), (os.path.basename(ruled.file), "listn x\n", "listn")):
@@ -436,7 +449,7 @@ def more_connections_than_it_may_have_wait_quietly():
 
 @promise
 def books_of_several_policies_are_one_ledger_and_one_chain():
-    assert good("audit").returncode == 0 and {e["key"] for e in json.loads(good("budget", "history", "--json").out)["entries"]} >= {"anna", "ben", "dora", "local"}
+    assert good("audit").returncode == 0 and {e["key"] for e in json.loads(good("budget", "history", "-n", "1000", "--json").out)["entries"]} >= {"anna", "ben", "dora", "local"}
 
 
 end()

@@ -411,6 +411,15 @@ static bool tightens(const cmif_gateway_policy *a, const cmif_gateway_policy *b)
     return !a->policy || (b->policy && cmif_policy_tightens(a->policy, b->policy));
 }
 
+/* Whether something of the request was kept back under p, or under what p was before it was read again. */
+static bool knows(const cmif_gateway_policy *p, const char *owner, const cmif_request *request)
+{
+    while (p && !cmif_talks_knows(p->talks, owner, request)) {
+        p = p->was;
+    }
+    return p != NULL;
+}
+
 /* The key's, or a tighter one that the request asks for; and where its conversation left under a tighter one already,
  * that one: what was kept then is not let out by leaving a header away. NULL: it was answered. */
 static cmif_gateway_policy *choose_policy(exchange *x, const cmif_access_key *key)
@@ -433,7 +442,7 @@ static cmif_gateway_policy *choose_policy(exchange *x, const cmif_access_key *ke
     }
     for (size_t i = 0; i < r->policy_count; i++) {
         cmif_gateway_policy *p = r->policies[i];
-        if (p == best || !cmif_talks_knows(p->talks, owner, x->request)) {
+        if (p == best || !knows(p, owner, x->request)) {
             continue;
         }
         if (!tightens(p, best)) {

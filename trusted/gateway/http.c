@@ -263,11 +263,13 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
         evconnlistener_enable(listener);
     }
     for (size_t i = 0; i < g->options.rules.policy_count; i++) {
-        cmif_talks_tick(g->options.rules.policies[i]->talks, (int64_t) time(NULL));
-        if (cmif_books_file(g->options.rules.policies[i]->books, &err) != CMIF_OK) {
-            good = false;
-            if (!g->unfiled) { /* said once, tried every second */
-                fprintf(stderr, "cmif-gateway: receipts of the last second are not on disk: %s\n", err.text);
+        for (cmif_gateway_policy *p = g->options.rules.policies[i]; p; p = p->was) {
+            cmif_talks_tick(p->talks, (int64_t) time(NULL));
+            if (cmif_books_file(p->books, &err) != CMIF_OK) {
+                good = false;
+                if (!g->unfiled) { /* said once, tried every second */
+                    fprintf(stderr, "cmif-gateway: receipts of the last second are not on disk: %s\n", err.text);
+                }
             }
         }
     }

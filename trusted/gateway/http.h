@@ -19,6 +19,7 @@ typedef struct cmif_gateway_policy { /* its owner's, and there until it is in no
     const cmif_books  *books;     /* the talks' own: what is left today */
     const char        *guarantee; /* what it promises, one sentence, for /status */
     size_t             users;     /* exchanges; the gateway counts them */
+    struct cmif_gateway_policy *was; /* before it was read again: what left under that one does not leave under a looser one than this; NULL */
 } cmif_gateway_policy;
 
 typedef struct cmif_gateway_rules { /* what can be replaced while it runs: strings are borrowed for the call */
