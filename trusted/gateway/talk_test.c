@@ -496,7 +496,7 @@ static void a_conversation_too_long_is_refused_aloud(void)
 /* Neither one that cannot fit, which is not even looked at, nor one that turns out not to, leaves anything behind. */
 static void a_text_too_long_leaves_nothing_in_memory(void)
 {
-    enum { ROOM = 1 << 16 };
+    enum { ROOM = 1 << 17 };
     static char json[ROOM + 256];
     ask         a;
     each_bytes = 256 << 10;
