@@ -73,7 +73,7 @@ static const cmif_command command = {
     .summary      = "OpenAI's API here, in front of a server that sees sanitized text",
     .options      = options,
     .option_count = OPTION_COUNT,
-    .notes        = "Each may stand in the environment (CMIF_PEER_POLICY) or the file; flags go first.\n"
+    .notes        = "Each may be in the environment (CMIF_PEER_POLICY) or the file; flags come first.\n"
                     "Programs need base_url http://127.0.0.1:8800/v1. SIGTERM: running answers end;\n"
                     "SIGHUP: keys, certificate, policies again. Exit: 0 ended, 1 failed, 2 usage.\n"};
 
