@@ -1006,27 +1006,27 @@ static json_t *report_json(const evaluation *e)
                      facts[4], "sections", sections);
 }
 
-static cmif_code write_out(const evaluation *e, cmif_err *err)
+cmif_code cmif_eval_write(const char *json, json_t *figures, const char *report, json_t *page, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
-    if (json_path) {
-        json_t *object = evaluation_json(e);
-        if (object && e->goals) {
-            json_object_set(object, "goals", e->goals);
-        }
-        rc = object && json_dump_file(object, json_path, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) == 0
-                 ? CMIF_OK
-                 : cmif_fail(err, CMIF_E_IO, "cannot write '%.150s': is there such a folder, and room on the disk?",
-                             json_path);
-        json_decref(object);
+    if (json && (!figures || json_dump_file(figures, json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) != 0)) {
+        rc = cmif_fail(err, CMIF_E_IO, "cannot write '%.150s': is there such a folder, and room on the disk?", json);
     }
-    if (rc == CMIF_OK && report_path) {
-        json_t *document = report_json(e);
-        rc               = document ? cmif_report_write(document, report_path, err)
-                                    : cmif_fail(err, CMIF_E_MEMORY, "no memory for the report");
-        json_decref(document);
+    if (rc == CMIF_OK && report) {
+        rc = page ? cmif_report_write(page, report, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for the report");
     }
+    json_decref(figures);
+    json_decref(page);
     return rc;
+}
+
+static cmif_code write_out(const evaluation *e, cmif_err *err)
+{
+    json_t *figures = json_path ? evaluation_json(e) : NULL;
+    if (figures && e->goals) {
+        json_object_set(figures, "goals", e->goals);
+    }
+    return cmif_eval_write(json_path, figures, report_path, report_path ? report_json(e) : NULL, err);
 }
 
 static void print_time(const evaluation *e)

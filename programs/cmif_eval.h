@@ -4,6 +4,8 @@
 
 #include "tables.h"
 
+#include <jansson.h>
+
 typedef struct cmif_eval_options {
     const char *model, *data, *policies, *mechanisms, *json, *report; /* NULL: the default; for json and report: not wanted */
     const char *const *epsilon;
@@ -14,6 +16,10 @@ typedef struct cmif_eval_options {
 
 /* Whether name is in a list with commas. */
 bool cmif_eval_in_list(const char *list, const char *name);
+
+/* Write figures as JSON to the one path and page as a report to the other, where these are not NULL. Takes both, which are NULL where no memory was.
+ * Errors: IO, MEMORY. */
+CMIF_MUST_USE cmif_code cmif_eval_write(const char *json, json_t *figures, const char *report, json_t *page, cmif_err *err);
 
 /* A task of a model that generates: xsum, chat, sst2-zero-shot. */
 bool cmif_eval_is_text(const char *task);

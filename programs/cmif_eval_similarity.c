@@ -163,22 +163,8 @@ static json_t *document(const similarity *s)
 
 static cmif_code write_out(const similarity *s, cmif_err *err)
 {
-    const cmif_eval_options *o  = s->options;
-    cmif_code                rc = CMIF_OK;
-    if (o->json) {
-        json_t *object = figures(s);
-        rc             = object && json_dump_file(object, o->json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) == 0
-                             ? CMIF_OK
-                             : cmif_fail(err, CMIF_E_IO, "cannot write '%.150s': is there such a folder, and room on the disk?",
-                                         o->json);
-        json_decref(object);
-    }
-    if (rc == CMIF_OK && o->report) {
-        json_t *page = document(s);
-        rc = page ? cmif_report_write(page, o->report, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for the report");
-        json_decref(page);
-    }
-    return rc;
+    const cmif_eval_options *o = s->options;
+    return cmif_eval_write(o->json, o->json ? figures(s) : NULL, o->report, o->report ? document(s) : NULL, err);
 }
 
 int cmif_eval_similarity(const char *file, const cmif_eval_options *o)

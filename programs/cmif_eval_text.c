@@ -224,23 +224,12 @@ static void print_table(const table *t)
 
 static cmif_code write_out(const table *t, cmif_err *err)
 {
-    const cmif_eval_options *o  = t->options;
-    cmif_code                rc = CMIF_OK;
-    if (o->json) {
-        json_t *object = json_pack("{s:s, s:I, s:o, s:o}", "task", t->kind->name, "examples", (json_int_t) t->examples,
-                                   "majority", real_or_null(t->majority), "results", figures(t));
-        rc             = object && json_dump_file(object, o->json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) == 0
-                             ? CMIF_OK
-                             : cmif_fail(err, CMIF_E_IO, "cannot write '%.150s': is there such a folder, and room on the disk?",
-                                         o->json);
-        json_decref(object);
-    }
-    if (rc == CMIF_OK && o->report) {
-        json_t *page = document(t);
-        rc = page ? cmif_report_write(page, o->report, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for the report");
-        json_decref(page);
-    }
-    return rc;
+    const cmif_eval_options *o   = t->options;
+    json_t                  *all = o->json
+                                       ? json_pack("{s:s, s:I, s:o, s:o}", "task", t->kind->name, "examples", (json_int_t) t->examples,
+                                                   "majority", real_or_null(t->majority), "results", figures(t))
+                                       : NULL;
+    return cmif_eval_write(o->json, all, o->report, o->report ? document(t) : NULL, err);
 }
 
 /* The rows of the table: policies, in policies, which is cut up; then each mechanism at each epsilon. */
