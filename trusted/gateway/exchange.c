@@ -597,11 +597,12 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
                        rc == CMIF_E_BUDGET        ? 403
                        : rc == CMIF_E_RANGE       ? 400
                        : rc == CMIF_E_UNSUPPORTED ? 413
+                       : rc == CMIF_E_MEMORY      ? 503
                                                   : 500,
                        rc == CMIF_E_BUDGET || rc == CMIF_E_RANGE ? "policy_denied"
                        : rc == CMIF_E_UNSUPPORTED                ? "conversation_too_long"
                                                                  : "server_error",
-                       err.text, 0);
+                       err.text, rc == CMIF_E_MEMORY ? 5 : 0);
         return;
     }
     for (size_t c = 0; c < CMIF_SPAN_CLASSES; c++) {

@@ -238,8 +238,12 @@ cmif_code cmif_post_start(cmif_there *there, const char *path, struct evbuffer *
     evhttp_request_set_chunked_cb(p->request, on_chunk);
     evhttp_request_set_error_cb(p->request, on_error);
     struct evkeyvalq *headers = evhttp_request_get_output_headers(p->request);
-    if (evhttp_add_header(headers, "Host", there->host) != 0 ||
-        evhttp_add_header(headers, "Connection", "close") != 0 ||
+    char              host[sizeof there->host + 16], port[8] = "";
+    if (there->port != (there->tls ? 443 : 80)) {
+        snprintf(port, sizeof port, ":%u", there->port);
+    }
+    snprintf(host, sizeof host, strchr(there->host, ':') ? "[%s]%s" : "%s%s", there->host, port); /* RFC 9110, 7.2 */
+    if (evhttp_add_header(headers, "Host", host) != 0 || evhttp_add_header(headers, "Connection", "close") != 0 ||
         (body && evhttp_add_header(headers, "Content-Type", "application/json") != 0) ||
         (there->authorization && evhttp_add_header(headers, "Authorization", there->authorization) != 0) ||
         (body && evbuffer_add_buffer(evhttp_request_get_output_buffer(p->request), body) != 0)) {

@@ -523,7 +523,7 @@ static cmif_code check_size(cmif_talk *t, size_t more, cmif_err *err)
     }
     return make_room(t->all, t->owner, 0, more)
                ? CMIF_OK
-               : cmif_fail(err, CMIF_E_UNSUPPORTED,
+               : cmif_fail(err, CMIF_E_MEMORY,
                            "the gateway's memory is full of conversations in use: try again later. Nothing was sent");
 }
 

@@ -18,7 +18,8 @@
 enum {
     APPLICATION_ID = 0x434d4c31, /* "CML1" */
     VERSION        = 1,
-    BUSY_SECONDS   = 30,
+    BUSY_SECONDS   = 30,      /* how long another program may hold it; */
+    BUSY_GATHERING = 3,       /* of who gathers, while everybody that it serves waits, too */
     SMALL_SIZE     = 1 << 20, /* checked whole when opened */
     DAY            = 86400,
     CHECKSUM_SIZE  = 8,
@@ -106,6 +107,11 @@ static cmif_code full(const cmif_ledger *l, cmif_err *err)
         l->path);
 }
 
+static int busy_seconds(const cmif_ledger *l)
+{
+    return l->gathers ? BUSY_GATHERING : BUSY_SECONDS;
+}
+
 /* What SQLite's code means for a person. */
 static cmif_code failed(const cmif_ledger *l, int code, cmif_err *err)
 {
@@ -130,7 +136,7 @@ static cmif_code failed(const cmif_ledger *l, int code, cmif_err *err)
         return cmif_fail(
             err, CMIF_E_IO,
             "another program has held the ledger %s for %d seconds: end it, then try again; nothing was sent", l->path,
-            BUSY_SECONDS);
+            busy_seconds(l));
     case SQLITE_NOTADB:
         return cmif_fail(err, CMIF_E_FORMAT,
                          "%s is not a ledger, or its first page is damaged: move it away or name another file",
@@ -234,7 +240,7 @@ static cmif_code begin(cmif_ledger *l, bool to_write, cmif_err *err)
     if (l->waiting) { /* SQLite ended it */
         return full(l, err);
     }
-    l->patience = milliseconds() + BUSY_SECONDS * 1000;
+    l->patience = milliseconds() + busy_seconds(l) * 1000;
     return run(l, to_write ? "BEGIN IMMEDIATE" : "BEGIN", err);
 }
 
@@ -650,7 +656,7 @@ cmif_code cmif_ledger_open(const char *path, cmif_ledger **out, cmif_err *err)
         goto done;
     }
     l->owner    = getpid();
-    l->patience = milliseconds() + BUSY_SECONDS * 1000;
+    l->patience = milliseconds() + busy_seconds(l) * 1000;
     rc          = make_folders(path, err);
     if (rc != CMIF_OK) {
         goto done;

@@ -52,7 +52,8 @@ void                    cmif_ledger_free(cmif_ledger *ledger); /* NULL is welcom
 CMIF_MUST_USE cmif_code cmif_ledger_spend(cmif_ledger *ledger, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
                                           uint64_t *id, cmif_err *err);
 /* From here on spend only notes: entries are on disk, all together, when cmif_ledger_settle returns OK, and none of them is when it fails. Many
- * requests then share one wait for the disk. Settle soon: other programs wait for it. What is not settled is not entered. */
+ * requests then share one wait for the disk. Settle soon: other programs wait for it, and spend waits 3 seconds for them, and no longer 30. What is not
+ * settled is not entered. */
 void                    cmif_ledger_gather(cmif_ledger *ledger);
 /* Errors: IO, FORMAT, MEMORY; whatever waited must not leave. */
 CMIF_MUST_USE cmif_code cmif_ledger_settle(cmif_ledger *ledger, cmif_err *err);
