@@ -21,6 +21,7 @@ from rig import ENV, WORK, Skip, end, promise, run, skip, succeeded, within, wri
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cmif")
 CHAT, MINILM = f"{CACHE}/models/smollm2.gguf", f"{CACHE}/models/minilm.gguf"
 CAPITAL = [{"role": "user", "content": "In one sentence: which town is the capital of France?"}]
+STORY = [{"role": "user", "content": "Tell me a long story about a whale."}]  # hundreds of tokens, when the likeliest are taken
 NAME = "Marisol Lindqvist"
 TOOL = {"type": "function", "function": {"name": "send_letter", "description": "Sends a letter.", "parameters": {
     "type": "object", "properties": {"who": {"type": "string"}, "n": {"type": "integer"}}, "required": ["who"]}}}
@@ -123,7 +124,7 @@ def errors_are_the_packages_own():
     assert raised(openai.BadRequestError, gateway.chat, temperature=-1).param == "temperature"
     assert raised(openai.BadRequestError, gateway.chat, extra_body={"watermark": "x"}).param == "watermark"
     assert "tools" in raised(openai.BadRequestError, gateway.chat, tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}]).message
-    raised(openai.APITimeoutError, gateway.client.with_options(timeout=0.05).chat.completions.create, messages=CAPITAL, **{**PLAIN, "max_tokens": 400})
+    raised(openai.APITimeoutError, gateway.client.with_options(timeout=0.3).chat.completions.create, messages=STORY, **{**PLAIN, "max_tokens": 800})
     nowhere = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="none", max_retries=0)
     raised(openai.APIConnectionError, nowhere.models.list)
     assert gateway.chat().choices[0].message.content == said, "afterwards"
@@ -131,7 +132,7 @@ def errors_are_the_packages_own():
 
 @promise
 def a_stream_that_is_closed_is_cancelled():
-    stream = gateway.chat([{"role": "user", "content": "Tell me a long story about a whale."}], stream=True, max_tokens=800)
+    stream = gateway.chat(STORY, stream=True, max_tokens=800)
     next(iter(stream))
     stream.close()
     assert within(10, lambda: gateway.metric("cmif_requests_running") == 0), "it goes on"

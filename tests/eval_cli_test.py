@@ -291,8 +291,9 @@ def similarity_is_that_of_the_vectors_that_embed_gives():
     expected = sorted(sum(spearman(clean, run) for run in both) / 2 for both in runs if len(both) == 2)
     cells_ = [found["custext+", "1", rows] for rows in ("plain", "bayes")]
     assert max(abs(a - b) for a, b in zip(expected, sorted(cell["spearman"] for cell in cells_))) < 1e-6, (expected, cells_)
-    assert found["clean", None, "plain"]["spearman"] == 1 and all(cell["spearman"] < 1 for cell in cells_)
-    assert all(cell["interval"][0] <= cell["spearman"] <= cell["interval"][1] and cell["sd"] > 0 for cell in cells_)
+    assert found["clean", None, "plain"]["spearman"] == 1 and all(cell["spearman"] < 1 for cell in cells_), found
+    assert all(cell["interval"][0] <= cell["spearman"] <= cell["interval"][1] for cell in cells_), cells_
+    assert any(cell["sd"] > 0 for cell in cells_), cells_  # two runs may order sixteen pairs alike
     page = open(f"{WORK}/similarity.html").read()
     assert "<svg" in page and "<script" not in page and "custext+" in page
     again, done = evaluate(*common)
