@@ -818,22 +818,23 @@ static double overhead(const evaluation *e)
                : 0;
 }
 
-/* Accuracy against one attack: a series for ours with each kind of rows that is worth while, and one for each mechanism
- * beside it. At the first epsilon. NULL: nothing to draw. */
+/* Accuracy against one attack: a series for ours with each kind of rows that is worth while, and one for each of the
+ * mechanisms beside it that are nearest: as many as a plot can tell apart. At the first epsilon. NULL: nothing to draw.
+ */
 static json_t *frontier_json(const evaluation *e, cmif_leak_kind kind)
 {
     static const struct {
-        const char    *name, *series;
+        const char    *name, *end, *series; /* of ours K is between the two */
         cmif_rows_kind rows;
     } drawn[] = {
-        {"general-k", "general, Bayes rows", CMIF_EVAL_BAYES},
-        {"general-k", "general, rows in context, in domain", CMIF_EVAL_CONTEXT_IN},
-        {"custext+", "custext+", CMIF_EVAL_PLAIN},
-        {"paper", "paper", CMIF_EVAL_PLAIN},
-        {"rnm", "rnm, Bayes rows", CMIF_EVAL_BAYES},
-        {"subset", "subset, Bayes rows", CMIF_EVAL_BAYES},
-        {"krr", "krr, Bayes rows", CMIF_EVAL_BAYES},
-        {"full", "full, Bayes rows", CMIF_EVAL_BAYES},
+        {"general-k", "", "general, Bayes rows", CMIF_EVAL_BAYES},
+        {"general-k", "", "general, rows in context, in domain", CMIF_EVAL_CONTEXT_IN},
+        {"general-k", "-own", "general-own, Bayes rows", CMIF_EVAL_BAYES},
+        {"general-k", "-own", "general-own, rows in context, in domain", CMIF_EVAL_CONTEXT_IN},
+        {"custext+", "", "custext+", CMIF_EVAL_PLAIN},
+        {"paper", "", "paper", CMIF_EVAL_PLAIN},
+        {"rnm", "", "rnm, Bayes rows", CMIF_EVAL_BAYES},
+        {"subset", "", "subset, Bayes rows", CMIF_EVAL_BAYES},
     };
     json_t *series = json_array();
     for (size_t d = 0; d < sizeof drawn / sizeof *drawn; d++) {
@@ -841,18 +842,21 @@ static json_t *frontier_json(const evaluation *e, cmif_leak_kind kind)
         json_t    *points = json_array(), *labels = json_array(), *marked = json_array();
         for (size_t i = 0; i < e->count; i++) {
             const cmif_cell *c    = &e->lines[i].cell;
-            const char      *name = c->arm ? c->arm->name : "", *k = ours ? name + strlen("general-k") : "20";
+            const char      *name = c->arm ? c->arm->name : "";
+            int              k = 0, used = 0; /* of general-kK: all of name is used, but for the end */
             cmif_interval    in;
             double           share = named(c, kind, &in);
             if (c->rows != drawn[d].rows || (c->epsilon && c->epsilon != e->epsilon[0]) || isnan(share) ||
-                (ours ? strncmp(name, "general-k", 9) != 0 || strchr(k, '-') : strcmp(name, drawn[d].name) != 0)) {
+                (ours ? sscanf(name, "general-k%d%n", &k, &used) != 1 || strcmp(name + used, drawn[d].end) != 0
+                      : strncmp(name, drawn[d].name, strlen(drawn[d].name)) != 0 ||
+                            (name[strlen(drawn[d].name)] && strcmp(name + strlen(drawn[d].name), "-own") != 0))) {
                 continue;
             }
             if (!strcmp(name, "general-k100")) {
                 json_array_append_new(marked, json_integer((json_int_t) json_array_size(points)));
             }
             char label[16];
-            snprintf(label, sizeof label, ours ? "K %s" : "", k);
+            snprintf(label, sizeof label, ours ? "K %d" : strstr(name, "-own") ? "own" : "", k);
             json_array_append_new(labels, json_string(label));
             json_array_append_new(points, json_pack("[f, f, f, f]", share, c->accuracy, e->lines[i].interval.low,
                                                     e->lines[i].interval.high));
@@ -964,11 +968,15 @@ static json_t *report_json(const evaluation *e)
     snprintf(facts[3], sizeof facts[3], "%.0f s evaluating, %.0f s building tables", e->seconds, e->tables.seconds);
     snprintf(facts[5], sizeof facts[5], "%s%s", settings(e),
              e->bench.train ? "; a linear head over frozen vectors" : "");
-    snprintf(facts[4], sizeof facts[4],
-             "%.0f us a text for sanitizing, %.2f %% of the time of its answer (the paper: 0.6 to 0.74 %%); %.0f us "
-             "for rows",
-             1e6 * e->bench.release_seconds / (double) (e->bench.released ? e->bench.released : 1), 100 * overhead(e),
-             1e6 * n.rows_seconds / (double) (n.texts ? n.texts : 1));
+    if (n.texts) {
+        snprintf(facts[4], sizeof facts[4],
+                 "%.0f us a text for sanitizing, %.2f %% of the time of its answer (the paper: 0.6 to 0.74 %%); %.0f "
+                 "us for rows",
+                 1e6 * e->bench.release_seconds / (double) (e->bench.released ? e->bench.released : 1),
+                 100 * overhead(e), 1e6 * n.rows_seconds / (double) n.texts);
+    } else {
+        snprintf(facts[4], sizeof facts[4], "not measured: all runs are of earlier commands");
+    }
     json_t *first = json_pack(
         "{s:s, s:[s], s:{s:[s,s,s,s,s,s,s,s,s,s,s], s:s, s:o, s:s}}", "heading", "Accuracy", "text",
         "p: against the baseline (its plain rows) at the same epsilon, after Holm's correction for all that are shown; "
