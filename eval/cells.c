@@ -402,38 +402,40 @@ cmif_runner_counts cmif_bench_totals(const cmif_bench *b)
 }
 
 cmif_code cmif_cell_export(cmif_bench *b, const cmif_cell *cell, uint64_t seed, const cmif_task *texts,
-                           const uint8_t *truth, const char *folder, cmif_err *err)
+                           const uint8_t *truth, size_t releases, const char *folder, cmif_err *err)
 {
     char            path[PATH_MAX], origin[ORIGIN], status[192];
     passage         p    = {0};
     cmif_block_seed s    = {.seed = seed};
     cmif_client    *c    = cmif_runner_client(b->runner);
     cmif_export    *file = NULL;
+    const size_t    all  = releases * texts->count;
     cmif_code       rc   = cmif_cell_file(cell, seed, folder, path, err);
     rc                   = rc == CMIF_OK ? open_table(b, cell, &s, &p, err) : rc;
     rc                   = rc == CMIF_OK ? open_rows(b, cell, &p, err) : rc;
     rc                   = rc == CMIF_OK ? cmif_export_new(cmif_embed_width(c->embed), &file, err) : rc;
-    for (size_t i = 0; rc == CMIF_OK && i < texts->count; i++) {
+    for (size_t i = 0; rc == CMIF_OK && i < all; i++) {
+        const size_t   n        = i / releases;
         cmif_secret    text     = {0};
         cmif_released *released = NULL;
-        const char    *from     = texts->examples[i].text;
+        const char    *from     = texts->examples[n].text;
         float         *rows     = NULL;
         size_t         count    = 0;
         rc                      = cmif_secret_append(&text, from, strlen(from), err);
         rc                      = rc == CMIF_OK ? cmif_guard_release(&p.guard, &text, &released, NULL, err) : rc;
         rc = rc == CMIF_OK ? cmif_runner_rows(b->runner, p.bayes, released, &rows, &count, err) : rc;
-        rc = rc == CMIF_OK ? cmif_export_put(file, rows, count, truth[i], err) : rc;
+        rc = rc == CMIF_OK ? cmif_export_put(file, rows, count, truth[n], err) : rc;
         free(rows);
         cmif_released_free(released);
         cmif_secret_wipe(&text);
         if (rc == CMIF_OK && cmif_interrupted) {
             rc = cmif_fail(err, CMIF_E_CANCELLED, "stopped");
         } else if (rc != CMIF_OK) {
-            cmif_err_context(err, "example %zu", i + 1);
+            cmif_err_context(err, "example %zu", n + 1);
         }
         if (i % 256 == 0) {
             snprintf(status, sizeof status, "%s, %s: %zu of %zu", cell->arm ? cell->arm->name : "clean",
-                     cmif_rows_kinds[cell->rows], i, texts->count);
+                     cmif_rows_kinds[cell->rows], i, all);
             cmif_status(status);
         }
     }
@@ -441,7 +443,7 @@ cmif_code cmif_cell_export(cmif_bench *b, const cmif_cell *cell, uint64_t seed, 
     rc = rc == CMIF_OK ? cmif_export_write(file, c->model_id, origin, path, err) : rc;
     cmif_status(NULL);
     if (rc == CMIF_OK && !cmif_quiet) {
-        printf("%s: %zu texts, %zu different rows\n", path, texts->count, cmif_export_rows(file));
+        printf("%s: %zu texts, %zu different rows\n", path, all, cmif_export_rows(file));
     }
     cmif_export_free(file);
     close_passage(&p);

@@ -75,9 +75,10 @@ CMIF_MUST_USE cmif_code cmif_cell_run(cmif_bench *bench, cmif_cell *cell, size_t
 /* FOLDER/MECHANISM[-EPSILON]-ROWS[-SEED].gguf, the seed where it is not 1: what a cell exports, and a model trained on it. Errors: RANGE. */
 CMIF_MUST_USE cmif_code cmif_cell_file(const cmif_cell *cell, uint64_t seed, const char *folder, char path[static PATH_MAX], cmif_err *err);
 /* Send texts through a cell's table as cmif_cell_run does, and write the rows that the server would get to that file (export.h).
- *   truth  [texts] as the model counts its labels */
+ *   truth     [texts] as the model counts its labels
+ *   releases  of each text, one behind the other; the same again where nothing is drawn, so that all cells train as long */
 CMIF_MUST_USE cmif_code cmif_cell_export(cmif_bench *bench, const cmif_cell *cell, uint64_t seed, const cmif_task *texts,
-                                         const uint8_t *truth, const char *folder, cmif_err *err);
+                                         const uint8_t *truth, size_t releases, const char *folder, cmif_err *err);
 CMIF_MUST_USE cmif_code cmif_cell_sum(const cmif_bench *bench, cmif_cell *cell, cmif_err *err);
 void                    cmif_cell_wipe(cmif_cell *cell);
 

@@ -137,8 +137,8 @@ const cmif_arm cmif_arms[] = {
      .in_doubt  = true,
      .rows      = PLAIN | BAYES,
      .about =
-         "full with two classes: words commoner in positive training phrases of SST-2 than in others, and the rest; in "
-         "domain, by labels"},
+         "full with two classes: words commoner in positive training phrases of SST-2 than in negative ones, and the "
+         "rest; in domain, by labels"},
     {"general-k5", {BLOCKS, "-k", "5"}, .blocks = true, .in_doubt = true, .rows = BAYES, .about = "ours, K 5"},
     {"general-k10", {BLOCKS, "-k", "10"}, .blocks = true, .in_doubt = true, .rows = BAYES, .about = "ours, K 10"},
     {"general-k20",
@@ -423,8 +423,10 @@ static size_t next_word(const char **at)
     return size;
 }
 
-/* "word polarity" for each word of SST-2's training phrases: log of its share of the words of positive ones over that
- * of negative ones, one added to each count. No phrase that is tested on is read. */
+/* "word polarity" for each word of SST-2's training phrases: log of its share of the words of negative ones over that
+ * of positive ones, one added to each count. By that formula a word that no phrase has is commoner in negative ones
+ * (their words are fewer), and so are words outside of the lexicon: both go with those that are not below 0, as the
+ * builder has it for what is not known. No phrase that is tested on is read. */
 static cmif_code in_domain_polarity(cmif_tables *t, char path[static PATH_MAX], cmif_err *err)
 {
     char       phrases[PATH_MAX], dev[PATH_MAX], part[PATH_MAX];
@@ -432,7 +434,7 @@ static cmif_code in_domain_polarity(cmif_tables *t, char path[static PATH_MAX], 
     word_seen *words = NULL;
     size_t     count = 0, room = 0, of[2] = {1, 1};
     FILE      *to = NULL;
-    cmif_code  rc = path_in(path, t->folder, "polarity-sst2-1", ".txt", err);
+    cmif_code  rc = path_in(path, t->folder, "polarity-sst2-2", ".txt", err);
     if (rc != CMIF_OK || access(path, R_OK) == 0) {
         return rc;
     }
@@ -467,7 +469,7 @@ static cmif_code in_domain_polarity(cmif_tables *t, char path[static PATH_MAX], 
             seen[words[next].label]++;
         }
         fprintf(to, "%.*s %.6f\n", (int) words[i].size, words[i].text,
-                log((double) seen[1] * (double) of[0] / ((double) seen[0] * (double) of[1])));
+                log((double) seen[0] * (double) of[1] / ((double) seen[1] * (double) of[0])));
     }
     if (to && (fclose(to) != 0 || rc != CMIF_OK || rename(part, path) != 0)) {
         unlink(part);

@@ -24,7 +24,7 @@ enum {
 
 static const char *model, *data, *mechanisms, *epsilons = "1,2,3", *setting = "I", *train_path, *policies, *json_path,
                                               *report_path, *final_path, *export_path, *tuned;
-static uint32_t seeds = 5, block_seeds = 1, limit, threads;
+static uint32_t seeds, block_seeds = 1, limit, threads;
 static bool     again, goals, attacks;
 
 static const cmif_option options[] = {
@@ -32,7 +32,7 @@ static const cmif_option options[] = {
     {0, "data", "FOLDER", CMIF_OPTION_TEXT, &data, 0, 0, "of the data sets (default: CMIF_DATA, ../shared/data)"},
     {0, "mechanisms", "LIST", CMIF_OPTION_TEXT, &mechanisms, 0, 0, "only these, a comma between two; 'all'; see below"},
     {'e', "epsilon", "LIST", CMIF_OPTION_TEXT, &epsilons, 0, 0, "asked of those that have one (default 1,2,3)"},
-    {0, "seeds", "N", CMIF_OPTION_COUNT, &seeds, 1, 1000, "runs of what draws noise (default 5)"},
+    {0, "seeds", "N", CMIF_OPTION_COUNT, &seeds, 1, 1000, "runs of what draws noise (default 5; --export: 1)"},
     {0, "block-seeds", "N", CMIF_OPTION_COUNT, &block_seeds, 1, 100, "searches for blocks, averaged (default 1)"},
     {0, "setting", "I|A", CMIF_OPTION_TEXT, &setting, 0, 0, "I: trained on clean text (default); A: on what leaves"},
     {0, "train", "FILE", CMIF_OPTION_TEXT, &train_path, 0, 0, "examples for a linear head, where the model has none"},
@@ -486,7 +486,7 @@ static cmif_code export_rows(evaluation *e, const char *name, cmif_err *err)
     for (size_t i = 0; rc == CMIF_OK && i < e->count; i++) {
         const cmif_cell *c = &e->lines[i].cell;
         for (uint32_t seed = 1; rc == CMIF_OK && seed <= (c->arm && c->arm->blocks ? block_seeds : 1); seed++) {
-            rc = cmif_cell_export(&e->bench, c, seed, &texts, truth, export_path, err);
+            rc = cmif_cell_export(&e->bench, c, seed, &texts, truth, seeds, export_path, err);
         }
     }
     free(truth);
@@ -1129,6 +1129,7 @@ int cmif_eval(int argc, char **argv)
     }
     cmif_code rc = cmif_options_parse(&command, argc, argv, &rest, &err);
     rc           = rc == CMIF_OK ? check_arguments(&e, rest, argv, &err) : rc;
+    seeds        = seeds ? seeds : export_path ? 1 : 5; /* releases of each text that is exported */
     if (rc != CMIF_OK) {
         exit_code = cmif_report_usage(&err);
         goto done;
