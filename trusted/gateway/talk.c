@@ -27,30 +27,38 @@ typedef struct mark {
     uint32_t       message; /* of this message */
 } mark;
 
+typedef struct holder { /* there as long as a conversation of theirs is */
+    struct holder *next;
+    char           name[OWNER_SIZE];
+    size_t         count, bytes;       /* of all their conversations */
+    cmif_talk     *longest, *shortest; /* idle, of those that are: a list */
+} holder;
+
 struct cmif_talk {
     cmif_talks        *all;
-    cmif_talk         *next;
-    char               owner[OWNER_SIZE];
-    cmif_conversation *conversation; /* NULL where there is no policy: then */
-    cmif_vault        *empty;        /* nothing is ever put back */
+    holder            *of;
+    cmif_talk         *before, *next; /* in its owner's list, while it is idle */
+    cmif_conversation *conversation;  /* NULL where there is no policy: then */
+    cmif_vault        *empty;         /* nothing is ever put back */
     cmif_tab           tab;
     bool               begun; /* a request of it was released */
     bool               holds; /* texts were released that no entry has yet: the next one is theirs, too */
     mark              *marks, *newest;
-    size_t             marks_size, names_size, counted; /* bytes; of all of it as it is counted in all->bytes */
+    size_t             marks_size, names_size, counted; /* bytes; of all of it as it is counted in the sums */
     bool               drawn;                           /* some word was */
     uint32_t           bare_to;      /* of the request being released: the first message by which something had been */
     json_t            *made, *meant; /* names: as they came to as they leave, and back */
     uint32_t           users;
-    int64_t            used;
+    int64_t            used; /* until then */
 };
 
 struct cmif_talks {
     cmif_talks_options options;
     cmif_division     *division;
     EVP_MAC_CTX       *mac; /* of all hashes, under a key: they are of a person's words */
-    cmif_talk         *first;
+    holder            *owners;
     size_t             count, bytes;
+    int64_t            now; /* as we were told last */
     mark             **buckets;
     size_t             bucket_count, mark_count;
 };
@@ -219,10 +227,53 @@ static bool is_bare(const cmif_talk *t)
 
 /* ---- life ---- */
 
+/* Bytes of memory; the sums are brought up to date. */
+static size_t size_of(cmif_talk *t)
+{
+    const size_t size =
+        sizeof *t + t->marks_size + t->names_size + (t->conversation ? cmif_conversation_size(t->conversation) : 0);
+    t->all->bytes += size - t->counted;
+    t->of->bytes += size - t->counted;
+    t->counted = size;
+    return size;
+}
+
+/* The owner of this name, new if need be. NULL: no memory. */
+static holder *holder_of(cmif_talks *all, const char *name)
+{
+    holder *o = all->owners;
+    while (o && strcmp(o->name, name) != 0) {
+        o = o->next;
+    }
+    if (!o && (o = calloc(1, sizeof *o))) {
+        strcpy(o->name, name);
+        o->next     = all->owners;
+        all->owners = o;
+    }
+    return o;
+}
+
+static void begin_idling(cmif_talk *t)
+{
+    t->used                                           = t->all->now;
+    t->before                                         = t->of->shortest;
+    t->next                                           = NULL;
+    *(t->before ? &t->before->next : &t->of->longest) = t;
+    t->of->shortest                                   = t;
+}
+
+static void end_idling(cmif_talk *t)
+{
+    *(t->before ? &t->before->next : &t->of->longest) = t->next;
+    *(t->next ? &t->next->before : &t->of->shortest)  = t->before;
+}
+
+/* In no list. */
 static void talk_free(cmif_talk *t)
 {
     drop_marks(t);
     t->all->bytes -= t->counted;
+    t->of->bytes -= t->counted;
     cmif_tab_close(&t->tab);
     cmif_conversation_free(t->conversation);
     cmif_vault_free(t->empty);
@@ -232,62 +283,77 @@ static void talk_free(cmif_talk *t)
     free(t);
 }
 
-static void forget(cmif_talks *all, cmif_talk *t)
+/* It is in no list. */
+static void forget(cmif_talk *t)
 {
-    cmif_talk **at = &all->first;
-    while (*at != t) {
-        at = &(*at)->next;
-    }
-    *at = t->next;
-    all->count--;
+    t->all->count--;
+    t->of->count--;
     talk_free(t);
 }
 
-/* Bytes of memory; the sum of all is brought up to date. */
-static size_t size_of(cmif_talk *t)
+static void forget_longest(holder *o)
 {
-    const size_t size =
-        sizeof *t + t->marks_size + t->names_size + (t->conversation ? cmif_conversation_size(t->conversation) : 0);
-    t->all->bytes += size - t->counted;
-    t->counted = size;
-    return size;
+    cmif_talk *t = o->longest;
+    end_idling(t);
+    forget(t);
 }
 
-/* owner: of theirs alone, so that nobody's budget pays again for what somebody else asks; NULL: of anybody's. */
-static cmif_talk *idle_longest(const cmif_talks *all, const char *owner)
+static size_t uses(const holder *o, bool bytes)
 {
-    cmif_talk *oldest = NULL;
-    for (cmif_talk *t = all->first; t; t = t->next) {
-        const bool theirs = !owner || strcmp(t->owner, owner) == 0;
-        oldest            = theirs && t->users == 0 && (!oldest || t->used < oldest->used) ? t : oldest;
+    return bytes ? o->bytes : o->count;
+}
+
+/* Who uses most pays for room: whose idle conversation goes when `of` wants `more` bytes, or conversations. Nobody
+ * who then uses less than `of` does: what one asks for costs nobody else. NULL: there is none. */
+static holder *who_pays(const cmif_talks *all, holder *of, bool bytes, size_t more)
+{
+    size_t  most = uses(of, bytes) + more;
+    holder *best = of->longest ? of : NULL;
+    for (holder *o = all->owners; o; o = o->next) {
+        const size_t theirs = uses(o, bytes);
+        if (o != of && o->longest && (theirs > most || (theirs == most && !best))) {
+            best = o;
+            most = theirs;
+        }
     }
-    return oldest;
+    return best;
 }
 
-/* For more of this owner's conversations and bytes: the oldest go, theirs first. */
-static bool make_room(cmif_talks *all, const char *owner, size_t talks, size_t bytes)
+/* For more of this owner's conversations and bytes: each one that goes makes room for one that had come, so that this
+ * is one look at the owners for each request, and now and then some more. */
+static bool make_room(cmif_talks *all, holder *of, size_t talks, size_t bytes)
 {
     const cmif_talks_options *o = &all->options;
-    while (all->count + talks > o->most || all->bytes > o->all_bytes || bytes > o->all_bytes - all->bytes) {
-        cmif_talk *oldest = idle_longest(all, owner);
-        oldest            = oldest ? oldest : idle_longest(all, NULL);
-        if (!oldest) {
+    for (;;) {
+        const bool too_large = all->bytes > o->all_bytes || bytes > o->all_bytes - all->bytes;
+        if (all->count + talks <= o->most && !too_large) {
+            return true;
+        }
+        holder *payer = who_pays(all, of, too_large, too_large ? bytes : talks);
+        if (!payer) {
             return false;
         }
-        forget(all, oldest);
+        forget_longest(payer);
     }
-    return true;
 }
 
 void cmif_talks_tick(cmif_talks *all, int64_t now)
 {
-    for (cmif_talk *t = idle_longest(all, NULL); t && now - t->used > (int64_t) all->options.idle_seconds;
-         t            = idle_longest(all, NULL)) {
-        forget(all, t);
+    all->now = now;
+    for (holder **at = &all->owners, *o; (o = *at);) {
+        while (o->longest && now - o->longest->used > (int64_t) all->options.idle_seconds) {
+            forget_longest(o);
+        }
+        if (o->count == 0) {
+            *at = o->next;
+            free(o);
+        } else {
+            at = &o->next;
+        }
     }
 }
 
-static cmif_code talk_new(cmif_talks *all, const char *owner, cmif_talk **out, cmif_err *err)
+static cmif_code talk_new(cmif_talks *all, const char *name, cmif_talk **out, cmif_err *err)
 {
     const cmif_talks_options *o     = &all->options;
     cmif_conversation_options about = {.policy       = o->policy,
@@ -296,37 +362,40 @@ static cmif_code talk_new(cmif_talks *all, const char *owner, cmif_talk **out, c
                                        .no_guarantee = o->no_guarantee,
                                        .division     = all->division};
     cmif_talk                *t     = NULL;
+    holder                   *of    = NULL;
     cmif_code                 rc    = CMIF_OK;
-    if (strlen(owner) >= OWNER_SIZE) {
+    if (strlen(name) >= OWNER_SIZE) {
         return cmif_fail(err, CMIF_E_RANGE, "the name of a key has at most %d bytes", CMIF_LEDGER_KEY_MAX);
     }
-    if (!make_room(all, owner, 1, 0)) {
-        return cmif_fail(err, CMIF_E_RANGE, "all %zu conversations are in use: try again later", all->count);
+    of = holder_of(all, name);
+    if (of && !make_room(all, of, 1, 0)) {
+        return cmif_fail(err, CMIF_E_RANGE,
+                         "%zu conversations are kept, and none is idle that would make room for one more of this "
+                         "key's: try again later",
+                         all->count);
     }
-    t = calloc(1, sizeof *t);
+    t = of ? calloc(1, sizeof *t) : NULL;
     if (!t) {
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
     }
     t->all = all;
+    t->of  = of;
     if (!(t->made = json_object()) || !(t->meant = json_object())) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a conversation");
     }
     if (rc == CMIF_OK) {
-        strcpy(t->owner, owner);
         rc = o->policy ? cmif_conversation_new(&about, &t->conversation, err) : cmif_vault_new(NULL, &t->empty, err);
     }
     if (rc == CMIF_OK) {
-        rc = cmif_tab_open(&t->tab, o->books, t->owner, err);
+        rc = cmif_tab_open(&t->tab, o->books, of->name, err);
     }
     if (rc != CMIF_OK) {
-        if (t) {
-            talk_free(t);
-        }
+        talk_free(t);
         return rc;
     }
-    t->next    = all->first;
-    all->first = t;
     all->count++;
+    of->count++;
+    begin_idling(t);
     (void) size_of(t);
     *out = t;
     return CMIF_OK;
@@ -359,8 +428,12 @@ cmif_code cmif_talks_new(const cmif_talks_options *options, cmif_talks **out, cm
 
 void cmif_talks_free(cmif_talks *all)
 {
-    while (all && all->first) {
-        forget(all, all->first);
+    for (holder *o = all ? all->owners : NULL, *next; o; o = next) {
+        next = o->next;
+        while (o->longest) {
+            forget_longest(o);
+        }
+        free(o);
     }
     if (all) {
         cmif_division_free(all->division);
@@ -388,6 +461,7 @@ cmif_code cmif_talks_find(cmif_talks *all, const char *owner, const cmif_request
     cmif_talk *found = NULL;
     cmif_code  rc    = hash_request(all, owner, r, &hashes, &count, &from, err);
 
+    all->now = now;
     size_t i = rc == CMIF_OK ? count : 0;
     while (i > from && !(found = goes_on(all, hashes[i - 1]))) { /* the longest beginning that is known */
         i--;
@@ -410,9 +484,10 @@ cmif_code cmif_talks_find(cmif_talks *all, const char *owner, const cmif_request
         }
     }
     if (rc == CMIF_OK) {
-        found->users++;
-        found->used = now;
-        *out        = found;
+        if (found->users++ == 0) {
+            end_idling(found);
+        }
+        *out = found;
     }
     free(hashes);
     return rc;
@@ -439,8 +514,13 @@ bool cmif_talks_knows(const cmif_talks *all, const char *owner, const cmif_reque
 
 void cmif_talk_end(cmif_talk *t)
 {
-    if (--t->users == 0 && !t->begun && size_of(t) > t->all->options.each_bytes) {
-        forget(t->all, t); /* all that it holds is of what was refused */
+    if (--t->users > 0) {
+        return;
+    }
+    if (!t->begun && size_of(t) > t->all->options.each_bytes) {
+        forget(t); /* all that it holds is of what was refused */
+    } else {
+        begin_idling(t);
     }
 }
 
@@ -521,10 +601,11 @@ static cmif_code check_size(cmif_talk *t, size_t more, cmif_err *err)
                          "KiB is the most; begin a new one. Nothing was sent",
                          (size + more) >> 10, most >> 10);
     }
-    return make_room(t->all, t->owner, 0, more)
+    return make_room(t->all, t->of, 0, more)
                ? CMIF_OK
                : cmif_fail(err, CMIF_E_MEMORY,
-                           "the gateway's memory is full of conversations in use: try again later. Nothing was sent");
+                           "the gateway's memory is full, and no conversation is idle that would make room for this "
+                           "key's: try again later. Nothing was sent");
 }
 
 /* A name as it leaves: itself, or name_N, the same each time in this conversation. */
@@ -724,7 +805,7 @@ static cmif_code release_all(cmif_talk *t, cmif_request *r, cmif_talk_counts *co
 cmif_code cmif_talk_release(cmif_talk *t, cmif_request *r, cmif_tab *entry, cmif_talk_counts *counts, cmif_err *err)
 {
     cmif_tab  next = {0};
-    cmif_code rc   = cmif_tab_open(&next, t->all->options.books, t->owner, err);
+    cmif_code rc   = cmif_tab_open(&next, t->all->options.books, t->of->name, err);
 
     *counts    = (cmif_talk_counts){0};
     t->bare_to = is_bare(t) ? UINT32_MAX : 0;

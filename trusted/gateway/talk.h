@@ -3,8 +3,9 @@
  * Clients re-send the whole history with every request. A request whose first messages (a user's among them) are those of a conversation that is known
  * goes on with it: what was released once is released again byte for byte, costs nothing again, and the server's cache still fits. Answers come back as
  * the client saw them, with originals put back, and leave again as the server wrote them. Nothing is told by an id that a client would have to send.
- * Memory is bounded, in conversations and in bytes: the conversation that was idle longest goes first, and one that is idle for too long. A single one that
- * grows beyond its own bound takes no new text: forgotten in part it would be drawn anew and pay twice, and nobody would notice.
+ * Memory is bounded, in conversations and in bytes, and who uses most of it pays first: of that owner's conversations the one that was idle longest goes; and
+ * anybody's that is idle for too long. What an owner asks for costs nobody who uses less: it is refused where there is no other room. A single one that grows
+ * beyond its own bound takes no new text: forgotten in part it would be drawn anew and pay twice, and nobody would notice.
  *
  * Sees    plaintext. */
 #ifndef CMIF_GATEWAY_TALK_H
@@ -23,7 +24,7 @@ typedef struct cmif_talks_options { /* all must outlive the talks */
     bool               no_guarantee;
     cmif_books        *books;
     uint32_t           most;         /* conversations kept */
-    uint32_t           idle_seconds; /* one that is idle for longer is forgotten */
+    uint32_t           idle_seconds; /* one that nobody has used for longer is forgotten */
     size_t             each_bytes, all_bytes; /* of memory; 0: 64 MiB for each, 512 MiB for all together */
 } cmif_talks_options;
 
@@ -37,7 +38,7 @@ size_t                  cmif_talks_bytes(const cmif_talks *talks); /* of memory 
 void                    cmif_talks_tick(cmif_talks *talks, int64_t now_seconds); /* forget what was idle for too long */
 
 /* The conversation that the request goes on with, or a new one; in use until cmif_talk_end. owner: whose budget it is (books.h, a copy is kept): other
- * owners' conversations are never found. Several requests may use one talk. Errors: IO, MEMORY, RANGE (all are in use). */
+ * owners' conversations are never found. Several requests may use one talk. Errors: IO, MEMORY, RANGE (no room). */
 CMIF_MUST_USE cmif_code cmif_talks_find(cmif_talks *talks, const char *owner, const cmif_request *request, int64_t now_seconds, cmif_talk **out,
                                         cmif_err *err);
 void                    cmif_talk_end(cmif_talk *talk);

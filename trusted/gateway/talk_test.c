@@ -235,12 +235,12 @@ static void two_that_begin_alike_are_two(void)
     end();
 }
 
-static bool knows(const char *json)
+static bool knows(const char *owner, const char *json)
 {
     cmif_request        *request = NULL;
     cmif_request_problem problem;
     CHECK(cmif_request_parse(CMIF_ENDPOINT_CHAT, json, strlen(json), &request, &problem, NULL) == CMIF_OK);
-    const bool yes = cmif_talks_knows(talks, "local", request);
+    const bool yes = cmif_talks_knows(talks, owner, request);
     cmif_request_free(request);
     return yes;
 }
@@ -252,9 +252,10 @@ static void a_history_at_once_is_known_from_its_first_name(void)
     ask a, b;
     begin(8);
     CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(HISTORY ", " USER("so?"))) == CMIF_OK);
-    CHECK(knows(CHAT(HISTORY ", " USER("what?"))) && knows(CHAT(HISTORY ", " USER("so?"))));
-    CHECK(knows(CHAT(USER("hello") ", " ASSISTANT("hi") ", " USER("I am Maria Lopez."))));
-    CHECK(!knows(CHAT(USER("hello"))) && !knows(CHAT(USER("hello") ", " ASSISTANT("hi") ", " USER("so?"))));
+    CHECK(knows("local", CHAT(HISTORY ", " USER("what?"))) && knows("local", CHAT(HISTORY ", " USER("so?"))));
+    CHECK(knows("local", CHAT(USER("hello") ", " ASSISTANT("hi") ", " USER("I am Maria Lopez."))));
+    CHECK(!knows("local", CHAT(USER("hello"))) &&
+          !knows("local", CHAT(USER("hello") ", " ASSISTANT("hi") ", " USER("so?"))));
     CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(HISTORY ", " USER("what?"))) == CMIF_OK && b.talk == a.talk);
     done(&b);
     CHECK(ask_for(&b, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("hello"))) == CMIF_OK && b.talk != a.talk);
@@ -306,6 +307,82 @@ static void one_owner_does_not_push_out_another(void)
     CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "anna", CHAT(USER("I am Maria Lopez."))) == CMIF_OK && a.talk == hers);
     done(&a);
     end();
+}
+
+/* Conversation n of this owner, which stays in use. */
+static cmif_code talk_of(const char *owner, int n, ask *a)
+{
+    char json[128];
+    snprintf(json, sizeof json, CHAT(USER("I am Maria Lopez, visit %d")), n);
+    return ask_for(a, CMIF_ENDPOINT_CHAT, owner, json);
+}
+
+static bool keeps(const char *owner, int n)
+{
+    char json[128];
+    snprintf(json, sizeof json, CHAT(USER("I am Maria Lopez, visit %d")), n);
+    return knows(owner, json);
+}
+
+static void who_has_most_conversations_pays_first(void)
+{
+    ask a, b[4], c;
+    begin(5);
+    CHECK(talk_of("anna", 0, &a) == CMIF_OK);
+    done(&a); /* hers is idle longest from here on */
+    for (int i = 0; i < 4; i++) {
+        CHECK(talk_of("ben", i, &b[i]) == CMIF_OK);
+    }
+    CHECK(talk_of("ben", 4, &a) == CMIF_E_RANGE && keeps("anna", 0)); /* all of his are in use */
+    done(&a);
+    done(&b[1]);
+    done(&b[0]);
+    CHECK(talk_of("anna", 1, &a) == CMIF_OK && keeps("anna", 0) && !keeps("ben", 1) && keeps("ben", 0));
+    CHECK(talk_of("cleo", 0, &c) == CMIF_OK && keeps("anna", 0) && !keeps("ben", 0));
+    CHECK(talk_of("ben", 4, &b[0]) == CMIF_E_RANGE && keeps("anna", 0)); /* he would have more than anna */
+    CHECK(talk_of("dora", 0, &b[1]) == CMIF_OK && !keeps("anna", 0) && keeps("anna", 1));
+    CHECK(cmif_talks_count(talks) == 5);
+    done(&a);
+    for (size_t i = 0; i < 4; i++) {
+        done(&b[i]);
+    }
+    done(&c);
+    cmif_talks_tick(talks, 1061); /* of nobody anything is left */
+    CHECK(cmif_talks_count(talks) == 0 && cmif_talks_bytes(talks) == 0);
+    end();
+}
+
+static void who_has_most_bytes_pays_first(void)
+{
+    enum { LONG = 120 << 10 };
+    static char json[LONG + 256];
+    ask         a;
+    all_bytes = 1 << 20;
+    begin(100000);
+    for (int i = 0; i < 2; i++) {
+        CHECK(talk_of("anna", i, &a) == CMIF_OK);
+        done(&a);
+    }
+    for (int i = 0; i < 40; i++) { /* as many as there is room for, and more */
+        CHECK(talk_of("ben", i, &a) == CMIF_OK);
+        done(&a);
+    }
+    CHECK(keeps("ben", 39) && !keeps("ben", 0));
+    CHECK(talk_of("cleo", 0, &a) == CMIF_OK && keeps("anna", 0) && keeps("anna", 1));
+    done(&a);
+    for (size_t most = LONG / 4; most <= LONG; most *= 4) { /* the longer one would be more than anybody has */
+        size_t size = (size_t) sprintf(json, "{\"model\": \"m\", \"messages\": [{\"role\": \"user\", \"content\": \"");
+        while (size < most) {
+            size += (size_t) sprintf(json + size, "house ");
+        }
+        strcpy(json + size, "\"}]}");
+        CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "dora", json) == (most < LONG ? CMIF_OK : CMIF_E_MEMORY));
+        CHECK(keeps("anna", 0) && keeps("anna", 1) && keeps("cleo", 0) && keeps("ben", 39));
+        CHECK(!*a.body == (most == LONG));
+        done(&a);
+    }
+    end();
+    all_bytes = 0;
 }
 
 static void what_fails_is_not_entered(void)
@@ -370,9 +447,11 @@ static void memory_is_bounded(void)
     CHECK(ask_for(&c, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("three"))) == CMIF_OK && cmif_talks_count(talks) == 2);
     done(&b);
     cmif_talks_tick(talks, 1061);
-    CHECK(cmif_talks_count(talks) == 1); /* what is in use stays */
+    CHECK(cmif_talks_count(talks) == 1); /* what is in use stays, */
     done(&c);
-    cmif_talks_tick(talks, 1061);
+    cmif_talks_tick(talks, 1121);
+    CHECK(cmif_talks_count(talks) == 1); /* and is idle from its end on */
+    cmif_talks_tick(talks, 1122);
     CHECK(cmif_talks_count(talks) == 0);
     end();
 }
@@ -822,6 +901,8 @@ int main(void)
     RUN(a_history_at_once_is_known_from_its_first_name);
     RUN(names_of_tools_tell_nothing_of_anybody);
     RUN(one_owner_does_not_push_out_another);
+    RUN(who_has_most_conversations_pays_first);
+    RUN(who_has_most_bytes_pays_first);
     RUN(what_fails_is_not_entered);
     RUN(what_did_not_get_to_the_disk_counts_with_the_next);
     RUN(memory_is_bounded);
