@@ -43,14 +43,10 @@ struct cmif_call {
 
 /* ---- which member: weighted rendezvous ---- */
 
-/* The begin of the conversation as it leaves: all up to the first message of a user, which stays the same from turn to
- * turn. Of what has no messages, the first bytes. */
-static bool is_head(const cmif_request *request, const cmif_request_text *text)
+/* Of the begin of the conversation as it leaves: all up to the first message of a user (`first`), which stays the same
+ * from turn to turn. Of what has no messages, the first bytes. */
+static bool is_head(const cmif_request *request, const cmif_request_text *text, size_t first)
 {
-    uint32_t first = 0;
-    while (first + 1 < request->message_count && request->messages[first].speaker != CMIF_SPEAKER_USER) {
-        first++;
-    }
     return text->released && (request->message_count ? text->message <= first : text == request->texts);
 }
 
@@ -58,10 +54,14 @@ static cmif_code conversation(const cmif_request *request, uint64_t *key, cmif_e
 {
     EVP_MD_CTX *hash = EVP_MD_CTX_new();
     uint8_t     digest[EVP_MAX_MD_SIZE];
-    bool        good = hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1;
+    bool        good  = hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1;
+    size_t      first = 0;
+    while (first + 1 < request->message_count && request->messages[first].speaker != CMIF_SPEAKER_USER) {
+        first++;
+    }
     for (size_t i = 0; i < request->text_count && good; i++) {
         size_t size;
-        if (is_head(request, &request->texts[i])) {
+        if (is_head(request, &request->texts[i], first)) {
             const uint8_t *bytes = cmif_released_bytes(request->texts[i].released, &size);
             size                 = !request->message_count && size > HEAD_MAX ? HEAD_MAX : size;
             good = EVP_DigestUpdate(hash, &size, sizeof size) == 1 && EVP_DigestUpdate(hash, bytes, size) == 1;

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -272,7 +273,7 @@ static cmif_request *request_of(cmif_endpoint endpoint, const char *json)
     return request;
 }
 
-static cmif_code ask_json(client *c, cmif_endpoint endpoint, const char *json)
+static cmif_code ask_with(client *c, cmif_request *request)
 {
     const cmif_call_hooks hooks = {.on_text     = on_text,
                                    .on_refusal  = on_text,
@@ -284,12 +285,17 @@ static cmif_code ask_json(client *c, cmif_endpoint endpoint, const char *json)
                                    .on_end      = on_end,
                                    .context     = c};
     cmif_err              err   = {0};
-    *c                          = (client){.request = request_of(endpoint, json)};
+    *c                          = (client){.request = request};
     in_start                    = true;
     const cmif_code rc          = cmif_upstream_start(pool, c->request, &hooks, &c->call, &err);
     in_start                    = false;
     snprintf(c->sentence, sizeof c->sentence, "%s", err.text);
     return rc;
+}
+
+static cmif_code ask_json(client *c, cmif_endpoint endpoint, const char *json)
+{
+    return ask_with(c, request_of(endpoint, json));
 }
 
 static cmif_code ask(client *c, int conversation)
@@ -352,6 +358,34 @@ static int talk_of(size_t member)
 }
 
 /* ---- promises ---- */
+
+/* Where many messages of the system come before the first of a user, each is looked at once: in a request of the most
+ * texts that there may be, to choose a member takes a part of the time that it takes to read it. */
+static void a_long_begin_is_looked_at_once(void)
+{
+    enum { TURN = 64, COUNT = CMIF_REQUEST_TEXTS_MAX - 1 };
+    char   *json = malloc(COUNT * TURN + 256);
+    size_t  size = (size_t) sprintf(json, "{\"model\": \"m\", \"messages\": [");
+    client  c;
+    clock_t at[3];
+    for (int i = 0; i < COUNT; i++) {
+        size += (size_t) sprintf(json + size, "{\"role\": \"system\", \"content\": \"be kind\"}, ");
+    }
+    strcpy(json + size, "{\"role\": \"user\", \"content\": \"well\"}]}");
+    begin(MEMBERS);
+    at[0]                 = clock();
+    cmif_request *request = request_of(CMIF_ENDPOINT_CHAT, json);
+    at[1]                 = clock();
+    CHECK(ask_with(&c, request) == CMIF_OK);
+    at[2] = clock();
+    printf("       %d messages: read in %.0f ms, a member chosen in %.0f ms\n", COUNT,
+           1e3 * (double) (at[1] - at[0]) / CLOCKS_PER_SEC, 1e3 * (double) (at[2] - at[1]) / CLOCKS_PER_SEC);
+    CHECK(at[2] - at[1] < (at[1] - at[0]) / 10);
+    pump();
+    done(&c);
+    end();
+    free(json);
+}
 
 static void conversations_are_shared_out_by_weight(void)
 {
@@ -765,6 +799,7 @@ int main(void)
     base = event_base_new();
     RUN(conversations_are_shared_out_by_weight);
     RUN(a_conversation_stays_where_it_is);
+    RUN(a_long_begin_is_looked_at_once);
     RUN(a_prompt_stays_where_it_is);
     RUN(when_a_member_goes_only_its_conversations_move);
     RUN(what_fails_before_the_first_event_is_tried_elsewhere);

@@ -682,19 +682,20 @@ static void add(cmif_talk_counts *sum, const cmif_sanitized *what, uint64_t micr
     sum->epsilon_micro += what->draws * micro;
 }
 
-/* Is it of what the person adds now: content behind the last message of an assistant, or of a request without messages?
- */
-static bool is_new(const cmif_request *r, const cmif_request_text *text)
+/* The first message behind the last one of an assistant: what the person adds now begins there. */
+static size_t first_new(const cmif_request *r)
 {
-    if (text->message == UINT32_MAX) {
-        return r->message_count == 0;
+    size_t i = r->message_count;
+    while (i > 0 && r->messages[i - 1].speaker != CMIF_SPEAKER_ASSISTANT) {
+        i--;
     }
-    for (size_t i = text->message; i < r->message_count; i++) {
-        if (r->messages[i].speaker == CMIF_SPEAKER_ASSISTANT) {
-            return false;
-        }
-    }
-    return text->content;
+    return i;
+}
+
+/* Does the person want to see what leaves of it? Content from message `from` on, or of a request without messages. */
+static bool is_shown(const cmif_request *r, const cmif_request_text *text, size_t from)
+{
+    return r->show && (text->message == UINT32_MAX ? r->message_count == 0 : text->message >= from && text->content);
 }
 
 /* What left of a text, for the person's own eyes. Without memory for it, it is not shown. */
@@ -723,7 +724,7 @@ static void show(cmif_request *r, const cmif_request_text *text, const cmif_rele
 }
 
 /* One text through the conversation. last: its request is entered before it is given out. */
-static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *text, bool last,
+static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *text, bool last, bool shown,
                               cmif_talk_counts *counts, cmif_err *err)
 {
     const cmif_released_span *spans = NULL;
@@ -732,7 +733,7 @@ static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *
     cmif_counts               entry;
     if (!t->conversation) {
         cmif_code rc = cmif_dp_release_identity(text->text.data, text->text.size, &text->released, err);
-        if (rc == CMIF_OK && r->show && is_new(r, text)) {
+        if (rc == CMIF_OK && shown) {
             show(r, text, NULL, 0);
         }
         return rc;
@@ -755,7 +756,7 @@ static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *
         return rc;
     }
     text->released = cmif_conversation_take(t->conversation, &spans, &count);
-    if (r->show && is_new(r, text)) {
+    if (shown) {
         show(r, text, spans, count);
     }
     if (last) {
@@ -771,8 +772,9 @@ static cmif_code release_text(cmif_talk *t, cmif_request *r, cmif_request_text *
 
 static cmif_code release_all(cmif_talk *t, cmif_request *r, cmif_talk_counts *counts, cmif_err *err)
 {
-    cmif_code rc   = CMIF_OK;
-    size_t    last = SIZE_MAX;
+    const size_t from = first_new(r);
+    cmif_code    rc   = CMIF_OK;
+    size_t       last = SIZE_MAX;
 
     for (size_t i = 0; i < r->text_count && rc == CMIF_OK; i++) { /* first what needs no entry of its own */
         cmif_request_text *text = &r->texts[i];
@@ -789,7 +791,7 @@ static cmif_code release_all(cmif_talk *t, cmif_request *r, cmif_talk_counts *co
     }
     for (size_t i = 0; i < r->text_count && rc == CMIF_OK; i++) {
         if (!r->texts[i].released) {
-            rc = release_text(t, r, &r->texts[i], i == last, counts, err);
+            rc = release_text(t, r, &r->texts[i], i == last, is_shown(r, &r->texts[i], from), counts, err);
         }
         if (t->bare_to == UINT32_MAX && !is_bare(t)) {
             t->bare_to = r->texts[i].message;
