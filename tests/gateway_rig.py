@@ -89,6 +89,7 @@ class Upstream(BaseHTTPRequestHandler):
             if lie == "silence":
                 time.sleep(6)
             if lie == "broken" and i:
+                self.close_connection = True
                 return
             if lie == "junk" and i:
                 self.event("{no json: " + text)

@@ -151,7 +151,7 @@ cmif_code cmif_tab_enter(cmif_tab *b, const cmif_counts *counts, cmif_err *err)
     int64_t      when    = (int64_t) time(NULL);
     cmif_code    rc      = price(b->books, &s, err);
     if (rc == CMIF_OK) {
-        rc = cmif_ledger_spend(b->books->ledger, &s, p ? &budgets : NULL, when, &b->id, err);
+        rc = cmif_ledger_spend(b->books->ledger, &s, p ? &budgets : NULL, when, &b->id, &b->left_day, err);
     }
     if (rc == CMIF_OK) {
         b->counts  = all;

@@ -48,6 +48,7 @@ typedef struct cmif_tab { /* of a conversation */
     cmif_counts counts;   /* of it */
     cmif_spend  spend;
     uint64_t    id;       /* of the entry */
+    double      left_day; /* what the key may still spend on its day, after it; INFINITY: no daily budget */
     int64_t     when;
 } cmif_tab;
 

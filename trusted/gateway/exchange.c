@@ -18,8 +18,8 @@
 enum { PING_SECONDS = 10, UNREAD_MAX = 16 << 20 };
 
 struct cmif_exchange { /* one POST, from its release to its last byte */
-    cmif_gateway          *of;
-    struct cmif_exchange  *next;
+    cmif_gateway *of;
+    TAILQ_ENTRY(cmif_exchange) all, wait;
     struct evhttp_request *http; /* NULL: the client went away */
     cmif_request          *request;
     cmif_gateway_policy   *policy; /* it leaves under */
@@ -35,19 +35,24 @@ struct cmif_exchange { /* one POST, from its release to its last byte */
     struct evbuffer       *out;     /* what is not with libevent yet */
     cmif_err               fault;   /* what a hook met; it is dealt with outside of it */
     bool                   begun;   /* the client has the headers of a stream */
+    bool                   ended;   /* it is answered, and counted */
     int64_t                started_us;
 };
 typedef struct cmif_exchange exchange;
-static void                  exchange_free(exchange *x)
+
+static void stop_waiting(exchange *x)
 {
-    exchange **at = &x->of->exchanges;
-    while (*at && *at != x) {
-        at = &(*at)->next;
+    if (x->waits) {
+        TAILQ_REMOVE(&x->of->waiting, x, wait);
     }
-    if (*at) {
-        *at = x->next;
-        x->of->busy--;
-    }
+    x->waits = false;
+}
+
+static void exchange_free(exchange *x)
+{
+    TAILQ_REMOVE(&x->of->exchanges, x, all);
+    x->of->busy--;
+    stop_waiting(x);
     if (x->call) {
         x->upstream->kind->cancel(x->call);
     }
@@ -234,12 +239,14 @@ static void flush(exchange *x)
     }
 }
 
-/* Outside of the hooks: the client went away, or a hook met something. */
+/* Outside of the hooks: the answer is on its way, the client went away, or a hook met something. */
 static void on_later(evutil_socket_t fd, short what, void *context)
 {
     exchange *x = context;
     (void) fd, (void) what;
-    if (x->http && x->fault.code != CMIF_OK) {
+    if (x->ended) {
+        exchange_free(x);
+    } else if (x->http && x->fault.code != CMIF_OK) {
         const bool lied = x->fault.code == CMIF_E_PEER;
         end_with_error(x, lied ? 502 : 500, lied ? "upstream_unavailable" : "server_error", x->fault.text, 0);
     } else {
@@ -326,21 +333,24 @@ static void on_usage(void *context, const cmif_call_usage *usage)
     cmif_reply_usage(x->reply, usage);
 }
 
-/* What a key may still spend today; INFINITY: as much as it likes. */
-static double left_today(const cmif_books *books, const char *owner)
+/* What its key may still spend today; INFINITY: as much as it likes. */
+static double left_today(const exchange *x)
 {
     double spent = 0, budget = INFINITY;
-    return cmif_books_today(books, owner, &spent, &budget, NULL) == CMIF_OK ? fmax(0, budget - spent) : 0;
+    return x->entry.entered ? x->entry.left_day
+           : cmif_books_today(x->policy->books, x->entry.spend.key, &spent, &budget, NULL) == CMIF_OK
+               ? fmax(0, budget - spent)
+               : 0;
 }
 
 static void end_well(exchange *x)
 {
-    cmif_reply_extension extension = {.counts           = &x->counts,
-                                      .policy           = x->policy->name,
-                                      .epsilon_left_day = left_today(x->policy->books, x->entry.spend.key)};
-    size_t               size;
-    const void          *came = cmif_reply_came(x->reply, &size);
-    cmif_err             err  = {0};
+    static const struct timeval soon      = {0};
+    cmif_reply_extension        extension = {
+               .counts = &x->counts, .policy = x->policy->name, .epsilon_left_day = left_today(x)};
+    size_t      size;
+    const void *came = cmif_reply_came(x->reply, &size);
+    cmif_err    err  = {0};
     if (cmif_tab_receipt(&x->entry, x->upstream->model_id, came, size, &extension.receipt, &err) != CMIF_OK) {
         fprintf(stderr, "cmif-gateway: no receipt was written: %s\n", err.text);
     }
@@ -360,7 +370,11 @@ static void end_well(exchange *x)
         x->of->sent += evbuffer_get_length(x->out);
         evhttp_send_reply(http, 200, "OK", x->out);
     }
-    exchange_free(x);
+    x->ended = true;
+    event_del(x->ping);
+    if (event_add(x->later, &soon) != 0) { /* behind the answer's last bytes */
+        exchange_free(x);
+    }
 }
 
 static void on_end(void *context, cmif_call_end end, const char *sentence, uint32_t retry)
@@ -482,17 +496,14 @@ static void send_on(exchange *x)
     }
 }
 
-/* Requests that came together wait for the disk together: one write for all their entries, then they are sent. */
+/* Requests that came together wait for the disk together: one write for all their entries, then they are sent. All who
+ * wait have the same books. */
 static void settle(cmif_gateway *g, cmif_books *books)
 {
     cmif_err        err = {0};
     const cmif_code rc  = cmif_books_settle(books, &err);
-    for (exchange *x = g->exchanges, *next; x; x = next) {
-        next = x->next; /* what is done to x frees no other */
-        if (!x->waits || cmif_talk_books(x->talk) != books) {
-            continue;
-        }
-        x->waits = false;
+    for (exchange *x = TAILQ_FIRST(&g->waiting); x; x = TAILQ_FIRST(&g->waiting)) {
+        stop_waiting(x);
         if (rc != CMIF_OK) {
             cmif_talk_unsettled(x->talk, &x->entry);
             end_with_error(x, 500, "server_error", err.text, 0);
@@ -514,12 +525,9 @@ static void on_settle(evutil_socket_t fd, short what, void *context)
 /* Other books write the same ledger, which would wait for us. */
 static void settle_others(cmif_gateway *g, const cmif_books *books)
 {
-    exchange *x = g->exchanges;
-    while (x && !(x->waits && cmif_talk_books(x->talk) != books)) {
-        x = x->next;
-    }
-    if (x) {
-        settle(g, cmif_talk_books(x->talk)); /* there are no third ones: they would have been settled before */
+    const exchange *x = TAILQ_FIRST(&g->waiting);
+    if (x && cmif_talk_books(x->talk) != books) {
+        settle(g, cmif_talk_books(x->talk));
     }
 }
 
@@ -552,11 +560,7 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
     *x = (exchange){.of = g, .http = http, .request = request, .started_us = cmif_front_now_us(), .watched = -1};
     const char *show = evhttp_find_header(evhttp_request_get_input_headers(http), "X-CMIF-Show");
     request->show    = show && !strcmp(show, "left");
-    exchange **last  = &g->exchanges; /* oldest first: so they are sent on */
-    while (*last) {
-        last = &(*last)->next;
-    }
-    *last = x;
+    TAILQ_INSERT_TAIL(&g->exchanges, x, all);
     g->busy++;
     x->upstream = upstream_of(g, request->model);
     if (!x->upstream) {
@@ -626,13 +630,14 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
     }
     evhttp_connection_set_closecb(evhttp_request_get_connection(http), on_closed, x);
     x->waits = true;
+    TAILQ_INSERT_TAIL(&g->waiting, x, wait);
     event_active(x->settle, 0, 0); /* behind the requests that are there already */
 }
 
 void cmif_front_end(cmif_gateway *g)
 {
-    while (g->exchanges) {
-        (void) let_go(g->exchanges);
-        exchange_free(g->exchanges);
+    for (exchange *x = TAILQ_FIRST(&g->exchanges); x; x = TAILQ_FIRST(&g->exchanges)) {
+        (void) let_go(x);
+        exchange_free(x);
     }
 }

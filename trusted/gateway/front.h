@@ -11,8 +11,9 @@
 
 #include <event2/http.h>
 #include <openssl/ssl.h>
+#include <sys/queue.h>
 
-typedef struct cmif_exchange cmif_exchange;
+TAILQ_HEAD(cmif_exchanges, cmif_exchange);
 
 struct cmif_gateway {
     cmif_gateway_options        options; /* with the rules of now, but for their strings */
@@ -22,7 +23,7 @@ struct cmif_gateway {
     struct evhttp_bound_socket *socket;
     uint16_t                    port;
     cmif_access                *access;
-    cmif_exchange              *exchanges;
+    struct cmif_exchanges       exchanges, waiting; /* all; those whose entry is not on disk, oldest first */
     size_t                      busy, unsent; /* exchanges; answers that are made and not yet with the kernel */
     uint64_t                    number;
     bool                        draining;

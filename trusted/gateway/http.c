@@ -373,6 +373,8 @@ cmif_code cmif_gateway_new(const cmif_gateway_options *options, cmif_gateway **o
     cmif_gateway        *g      = calloc(1, sizeof *g);
     cmif_code            rc     = g ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a gateway");
     if (rc == CMIF_OK) {
+        TAILQ_INIT(&g->exchanges);
+        TAILQ_INIT(&g->waiting);
         g->options                 = *options;
         g->options.body_max        = options->body_max ? options->body_max : BODY_MAX;
         g->options.request_seconds = options->request_seconds ? options->request_seconds : REQUEST_SECONDS;

@@ -5,6 +5,7 @@
 #include "secret/secret.h"
 
 #include <arpa/inet.h>
+#include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/dns.h>
 #include <event2/http.h>
@@ -14,10 +15,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SILENCE = 120, KEY_MAX = 4096 };
+/* A connection is kept for less than the 5 seconds after which common servers close one. */
+enum { SILENCE = 120, KEY_MAX = 4096, IDLE_SECONDS = 4, IDLE_MAX = 32 };
+
+typedef struct link { /* a connection: a post's, idle, or dead */
+    struct link              *next;
+    cmif_there               *there;
+    struct evhttp_connection *connection;
+    SSL                      *ssl; /* the connection's; NULL: http */
+} link;
 
 struct cmif_there {
     struct event_base *base;
+    link              *idle, *dead; /* the one used last first; freed outside of libevent's callbacks, by */
+    struct event      *sweep;
+    size_t             idle_count;
     struct evdns_base *dns;
     SSL_CTX           *tls; /* NULL: http */
     bool               pinned;
@@ -29,23 +41,111 @@ struct cmif_there {
 };
 
 struct cmif_post {
-    cmif_there               *there;
-    cmif_post_hooks           hooks;
-    struct evhttp_connection *connection;
-    struct evhttp_request    *request;
-    SSL                      *ssl; /* the connection's */
-    int                       status;
-    bool                      over;   /* on_end was called, or nobody listens any more */
-    bool                      inside; /* libevent is at the request, and must not lose it */
+    cmif_there            *there;
+    cmif_post_hooks        hooks;
+    char                  *path;
+    struct evbuffer       *body; /* NULL: a GET */
+    uint32_t               seconds;
+    link                  *link; /* NULL: given back */
+    struct evhttp_request *request;
+    int                    status;
+    bool                   used;   /* the connection was not new: it may have been closed just then */
+    bool                   over;   /* on_end was called, or nobody listens any more */
+    bool                   inside; /* libevent is at the request, and must not lose it */
     bool doomed, gone; /* a cancel is due, as soon as libevent is done with us; it is done with the request */
 };
+
+/* ---- connections ---- */
+
+static void on_sweep(evutil_socket_t fd, short what, void *context)
+{
+    cmif_there *there = context;
+    (void) fd, (void) what;
+    for (link *l = there->dead, *next; l; l = next) {
+        next = l->next;
+        evhttp_connection_free(l->connection);
+        free(l);
+    }
+    there->dead = NULL;
+}
+
+static void drop(link *l)
+{
+    cmif_there *there = l->there;
+    link      **at    = &there->idle;
+    while (*at && *at != l) {
+        at = &(*at)->next;
+    }
+    if (*at) {
+        *at = l->next;
+        there->idle_count--;
+    }
+    evhttp_connection_set_closecb(l->connection, NULL, NULL);
+    l->next     = there->dead;
+    there->dead = l;
+    event_active(there->sweep, 0, 0);
+}
+
+static void on_idle_closed(struct evhttp_connection *connection, void *context)
+{
+    (void) connection;
+    drop(context);
+}
+
+/* The end of an answer: is the connection good for another one? */
+static bool is_whole(const link *l, struct evhttp_request *request)
+{
+    const struct evkeyvalq *headers = evhttp_request_get_input_headers(request);
+    struct bufferevent     *bev     = evhttp_connection_get_bufferevent(l->connection);
+    return (evhttp_find_header(headers, "Content-Length") || evhttp_find_header(headers, "Transfer-Encoding")) &&
+           bufferevent_getfd(bev) >= 0 &&                        /* "Connection: close" has closed it */
+           evbuffer_get_length(bufferevent_get_input(bev)) == 0; /* nothing that nobody asked for */
+}
+
+static void keep(link *l)
+{
+    static const struct timeval most  = {.tv_sec = IDLE_SECONDS};
+    cmif_there                 *there = l->there;
+    if (there->idle_count == IDLE_MAX) {
+        drop(l);
+        return;
+    }
+    bufferevent_set_timeouts(evhttp_connection_get_bufferevent(l->connection), &most, NULL);
+    evhttp_connection_set_closecb(l->connection, on_idle_closed, l);
+    l->next     = there->idle;
+    there->idle = l;
+    there->idle_count++;
+}
+
+/* NULL: there is none. */
+static link *take_idle(cmif_there *there, uint32_t seconds)
+{
+    const struct timeval most = {.tv_sec = seconds};
+    link                *l    = there->idle;
+    if (l) {
+        there->idle = l->next;
+        there->idle_count--;
+        evhttp_connection_set_closecb(l->connection, NULL, NULL);
+        bufferevent_set_timeouts(evhttp_connection_get_bufferevent(l->connection), &most, &most);
+    }
+    return l;
+}
 
 /* ---- the end ---- */
 
 static void post_free(cmif_post *p)
 {
-    p->hooks.on_gone(p->hooks.context);
+    if (p->body) {
+        evbuffer_free(p->body);
+    }
+    free(p->path);
     free(p);
+}
+
+static void let_go(cmif_post *p)
+{
+    p->hooks.on_gone(p->hooks.context);
+    post_free(p);
 }
 
 static void finish(cmif_post *p, cmif_call_end end, const char *sentence, uint32_t retry)
@@ -91,9 +191,10 @@ static void cancel_later(evutil_socket_t fd, short what, void *context)
     cmif_post *p = context;
     (void) fd, (void) what;
     if (!p->gone) {
-        evhttp_cancel_request(p->request); /* on_done does not come any more, and the connection frees itself */
+        evhttp_cancel_request(p->request); /* on_done does not come any more */
+        drop(p->link);
     }
-    post_free(p);
+    let_go(p);
 }
 
 /* What comes now is not worth waiting for; inside of libevent's own callback nothing of it may be freed. */
@@ -133,18 +234,25 @@ static void on_error(enum evhttp_request_error error, void *context)
     }
 }
 
-static void free_connection(evutil_socket_t fd, short what, void *connection)
-{
-    (void) fd, (void) what;
-    evhttp_connection_free(connection);
-}
+static cmif_code transmit(cmif_post *p, cmif_err *err);
 
 /* Comes last, whatever happened, but for a cancel; request is NULL when there was no answer. */
 static void on_done(struct evhttp_request *request, void *context)
 {
-    cmif_post *p = context;
+    cmif_post *p     = context;
+    link      *l     = p->link;
+    const bool whole = request && p->status != 0 && is_whole(l, request);
+    p->gone          = true;
     if (!request || p->status == 0) {
-        const bool refused = p->ssl && SSL_get_verify_result(p->ssl) != X509_V_OK;
+        const bool refused = l->ssl && SSL_get_verify_result(l->ssl) != X509_V_OK;
+        if (p->used && p->status == 0 && !p->over && !p->doomed) { /* RFC 9112, 9.3.1: closed while we wrote */
+            drop(l);
+            p->gone = transmit(p, NULL) != CMIF_OK;
+            if (!p->gone) {
+                return;
+            }
+            l = NULL;
+        }
         finish(p, refused ? CMIF_CALL_UNTRUSTED : CMIF_CALL_UNREACHABLE,
                refused          ? "the upstream's certificate is refused: look at its pin or CA"
                : p->status == 0 ? "the upstream cannot be reached"
@@ -156,13 +264,13 @@ static void on_done(struct evhttp_request *request, void *context)
         on_chunk(request, p); /* what came since */
         finish(p, CMIF_CALL_DONE, "", 0);
     }
-    if (request && p->status == 0) { /* never made: libevent 2.1 forgets to free such a one */
-        static const struct timeval now = {0};
-        (void) event_base_once(p->there->base, -1, EV_TIMEOUT, free_connection, p->connection, &now);
+    if (l && whole) {
+        keep(l);
+    } else if (l) {
+        drop(l);
     }
-    p->gone = true; /* and the connection frees itself */
     if (!p->doomed) {
-        post_free(p);
+        let_go(p);
     }
 }
 
@@ -184,86 +292,113 @@ static bool name_server(const cmif_there *there, SSL *ssl)
                      (there->pinned || SSL_set1_host(ssl, there->host) == 1);
 }
 
-static cmif_code connect_to(cmif_there *there, cmif_post *p, uint32_t seconds, cmif_err *err)
+static cmif_code connect_to(cmif_there *there, uint32_t seconds, link **out, cmif_err *err)
 {
     struct bufferevent *bev = NULL;
+    link               *l   = calloc(1, sizeof *l);
+    if (!l) {
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a connection");
+    }
+    l->there = there;
     if (there->tls) {
-        p->ssl = SSL_new(there->tls);
-        if (!p->ssl || !name_server(there, p->ssl)) {
-            SSL_free(p->ssl);
-            return cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
-        }
-        bev =
-            bufferevent_openssl_socket_new(there->base, -1, p->ssl, BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE);
+        l->ssl = SSL_new(there->tls);
+        bev    = l->ssl && name_server(there, l->ssl)
+                     ? bufferevent_openssl_socket_new(there->base, -1, l->ssl, BUFFEREVENT_SSL_CONNECTING,
+                                                      BEV_OPT_CLOSE_ON_FREE)
+                     : NULL;
         if (!bev) {
-            SSL_free(p->ssl);
+            SSL_free(l->ssl);
+            free(l);
             return cmif_fail(err, CMIF_E_MEMORY, "no memory for TLS");
         }
         bufferevent_openssl_set_allow_dirty_shutdown(bev, 0);
     }
-    p->connection = evhttp_connection_base_bufferevent_new(there->base, there->dns, bev, there->host, there->port);
-    if (!p->connection) {
+    l->connection = evhttp_connection_base_bufferevent_new(there->base, there->dns, bev, there->host, there->port);
+    if (!l->connection) {
         if (bev) {
             bufferevent_free(bev);
         }
+        free(l);
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a connection");
     }
-    evhttp_connection_set_timeout(p->connection, (int) (seconds ? seconds : there->silence));
-    evhttp_connection_set_max_headers_size(p->connection, 65536);
-    evhttp_connection_free_on_completion(p->connection);
+    evhttp_connection_set_timeout(l->connection, (int) seconds);
+    evhttp_connection_set_max_headers_size(l->connection, 65536);
+    *out = l;
     return CMIF_OK;
 }
 
-cmif_code cmif_post_start(cmif_there *there, const char *path, struct evbuffer *body, uint32_t seconds,
-                          const cmif_post_hooks *hooks, cmif_post **out, cmif_err *err)
+/* The request on a connection that is there, and once more on a new one. On an error the post is as it was. */
+static cmif_code transmit(cmif_post *p, cmif_err *err)
 {
-    cmif_post *p    = calloc(1, sizeof *p);
-    bool       made = false;
-    cmif_code  rc   = p ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
-    if (rc != CMIF_OK) {
-        goto done;
-    }
-    p->there = there;
-    p->hooks = *hooks;
-    rc       = connect_to(there, p, seconds, err);
-    if (rc != CMIF_OK) {
-        goto done;
-    }
+    cmif_there      *there = p->there;
+    struct evbuffer *body  = p->body;
+    cmif_code        rc    = CMIF_OK;
+
+    p->link    = p->used ? NULL : take_idle(there, p->seconds);
+    p->used    = p->link != NULL;
     p->request = evhttp_request_new(on_done, p);
     if (!p->request) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
+    } else if (!p->link) {
+        rc = connect_to(there, p->seconds, &p->link, err);
+    }
+    if (rc != CMIF_OK) {
         goto done;
     }
     evhttp_request_set_header_cb(p->request, on_header);
     evhttp_request_set_chunked_cb(p->request, on_chunk);
     evhttp_request_set_error_cb(p->request, on_error);
     struct evkeyvalq *headers = evhttp_request_get_output_headers(p->request);
+    struct evbuffer  *out     = evhttp_request_get_output_buffer(p->request);
     char              host[sizeof there->host + 16], port[8] = "";
     if (there->port != (there->tls ? 443 : 80)) {
         snprintf(port, sizeof port, ":%u", there->port);
     }
     snprintf(host, sizeof host, strchr(there->host, ':') ? "[%s]%s" : "%s%s", there->host, port); /* RFC 9110, 7.2 */
-    if (evhttp_add_header(headers, "Host", host) != 0 || evhttp_add_header(headers, "Connection", "close") != 0 ||
+    if (evhttp_add_header(headers, "Host", host) != 0 ||
         (body && evhttp_add_header(headers, "Content-Type", "application/json") != 0) ||
         (there->authorization && evhttp_add_header(headers, "Authorization", there->authorization) != 0) ||
-        (body && evbuffer_add_buffer(evhttp_request_get_output_buffer(p->request), body) != 0)) {
-        evhttp_request_free(p->request);
+        (body && (p->used ? evbuffer_add_buffer_reference(out, body) : evbuffer_add_buffer(out, body)) != 0)) {
         rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
         goto done;
     }
-    /* where this fails, it has freed the request */
-    if (evhttp_make_request(p->connection, p->request, body ? EVHTTP_REQ_POST : EVHTTP_REQ_GET, path) != 0) {
+    struct evhttp_request *request = p->request;
+    p->request                     = NULL; /* where this fails, it has freed it */
+    if (evhttp_make_request(p->link->connection, request, body ? EVHTTP_REQ_POST : EVHTTP_REQ_GET, p->path) != 0) {
         rc = cmif_fail(err, CMIF_E_IO, "the upstream cannot be asked");
         goto done;
     }
-    made = true;
-    *out = p;
+    p->request = request;
 done:
-    if (p && !made && p->connection) {
-        evhttp_connection_free(p->connection);
+    if (rc != CMIF_OK && p->request) {
+        evhttp_request_free(p->request);
     }
-    if (!made) {
-        free(p);
+    if (rc != CMIF_OK && p->link) {
+        drop(p->link);
+        p->link = NULL;
+    }
+    return rc;
+}
+
+cmif_code cmif_post_start(cmif_there *there, const char *path, struct evbuffer *body, uint32_t seconds,
+                          const cmif_post_hooks *hooks, cmif_post **out, cmif_err *err)
+{
+    cmif_post *p  = calloc(1, sizeof *p);
+    cmif_code  rc = CMIF_OK;
+    if (!p || !(p->path = strdup(path)) ||
+        (body && (!(p->body = evbuffer_new()) || evbuffer_add_buffer(p->body, body) != 0))) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for a call");
+    }
+    if (rc == CMIF_OK) {
+        p->there   = there;
+        p->hooks   = *hooks;
+        p->seconds = seconds ? seconds : there->silence;
+        rc         = transmit(p, err);
+    }
+    if (rc == CMIF_OK) {
+        *out = p;
+    } else if (p) {
+        post_free(p);
     }
     return rc;
 }
@@ -274,10 +409,12 @@ void cmif_post_cancel(cmif_post *p)
     if (p->inside) {
         doom(p);
     } else if (!p->doomed) {
-        evhttp_cancel_request(p->request); /* on_done does not come any more, and the connection frees itself */
-        post_free(p);
+        evhttp_cancel_request(p->request); /* on_done does not come any more */
+        drop(p->link);
+        let_go(p);
     }
 }
+
 /* ---- opening ---- */
 
 static bool is_loopback(const char *host)
@@ -371,6 +508,13 @@ void cmif_there_free(cmif_there *there)
     if (!there) {
         return;
     }
+    while (there->idle) {
+        drop(there->idle);
+    }
+    on_sweep(-1, 0, there);
+    if (there->sweep) {
+        event_free(there->sweep);
+    }
     if (there->dns) {
         evdns_base_free(there->dns, 0);
     }
@@ -398,6 +542,11 @@ cmif_code cmif_there_new(struct event_base *base, const cmif_openai_options *opt
     }
     there->base    = base;
     there->silence = options->silence_seconds ? options->silence_seconds : SILENCE;
+    there->sweep   = event_new(base, -1, 0, on_sweep, there);
+    if (!there->sweep) {
+        rc = cmif_fail(err, CMIF_E_MEMORY, "no memory for an upstream");
+        goto done;
+    }
     if (tls) {
         rc = take_tls(there, options, err);
     } else if (options->pin || options->ca) {

@@ -801,6 +801,19 @@ static cmif_code check_budgets(const total *t, const cmif_budgets *budgets, int6
                          : rc;
 }
 
+/* Of a total whose day is the present one. */
+static double left_of_day(const total *t, const cmif_budgets *budgets)
+{
+    int64_t day = NO_BUDGET;
+    if (budgets && to_micro(budgets->day, &day, NULL) != CMIF_OK) {
+        return 0;
+    }
+    day = smaller(day, t->at[TOTAL_BUDGET_DAY]);
+    return day == NO_BUDGET                 ? (double) INFINITY
+           : day > t->at[TOTAL_DAY_EPSILON] ? (double) (day - t->at[TOTAL_DAY_EPSILON]) / 1e6
+                                            : 0;
+}
+
 static cmif_code add_to_total(total *t, const entry *e, cmif_err *err)
 {
     static const struct {
@@ -850,7 +863,7 @@ static cmif_code enter(cmif_ledger *l, const cmif_spend *what, total *t, int64_t
 }
 
 cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
-                            uint64_t *id, cmif_err *err)
+                            uint64_t *id, double *left, cmif_err *err)
 {
     total     t;
     uint64_t  number = 0;
@@ -877,6 +890,9 @@ cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_b
     rc = l->gathers ? CMIF_OK : commit(l, err);
     if (rc == CMIF_OK) {
         *id = number;
+        if (left) {
+            *left = left_of_day(&t, budgets);
+        }
     }
 done:
     roll_back(l);

@@ -47,10 +47,11 @@ CMIF_MUST_USE cmif_code cmif_ledger_open(const char *path, cmif_ledger **out, cm
 void                    cmif_ledger_free(cmif_ledger *ledger); /* NULL is welcome */
 /* Enter a request, if its budgets allow; on disk when this returns OK. *id names the entry.
  *   budgets  beside those that the ledger keeps for the key: the smaller of the two counts; may be NULL
+ *   left     what the key may still spend on that day, after this; INFINITY: it has no daily budget. NULL: not asked
  * A day is one of UTC. A clock that went back counts on the latest day seen for the key.
  * Errors: BUDGET (which budget, what is left, what was asked, when it renews), IO (disk full, read-only), FORMAT (damaged), RANGE. */
 CMIF_MUST_USE cmif_code cmif_ledger_spend(cmif_ledger *ledger, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
-                                          uint64_t *id, cmif_err *err);
+                                          uint64_t *id, double *left, cmif_err *err);
 /* From here on spend only notes: entries are on disk, all together, when cmif_ledger_settle returns OK, and none of them is when it fails. Many
  * requests then share one wait for the disk. Settle soon: other programs wait for it, and spend waits 3 seconds for them, and no longer 30. What is not
  * settled is not entered. */

@@ -61,7 +61,7 @@ static cmif_code spend(cmif_ledger *l, const char *key, double epsilon, const cm
 {
     cmif_spend what = spend_of(key, (uint64_t) llround(epsilon * 1e6));
     uint64_t   id   = 0;
-    return cmif_ledger_spend(l, &what, budgets, now, &id, err);
+    return cmif_ledger_spend(l, &what, budgets, now, &id, NULL, err);
 }
 
 static bool says(const cmif_err *err, const char *text)
@@ -96,7 +96,7 @@ static void entries_are_there_when_it_is_opened_again(void)
     for (uint64_t i = 1; i <= 5 && l; i++) {
         cmif_spend what = spend_of("local", 1000 * i);
         uint64_t   id   = 0;
-        CHECK(cmif_ledger_spend(l, &what, NULL, NOON + (int64_t) i, &id, NULL) == CMIF_OK && id == i);
+        CHECK(cmif_ledger_spend(l, &what, NULL, NOON + (int64_t) i, &id, NULL, NULL) == CMIF_OK && id == i);
     }
     cmif_ledger_free(l);
     CHECK(stat(path, &info) == 0 && (info.st_mode & 07777) == 0600);
@@ -119,7 +119,7 @@ static void entries_are_there_when_it_is_opened_again(void)
     for (uint64_t i = 1; i <= 5; i++) {
         cmif_spend what = spend_of("local", 1000 * i);
         uint64_t   id   = 0;
-        CHECK(cmif_ledger_spend(l, &what, NULL, NOON + (int64_t) i, &id, NULL) == CMIF_OK);
+        CHECK(cmif_ledger_spend(l, &what, NULL, NOON + (int64_t) i, &id, NULL, NULL) == CMIF_OK);
     }
     CHECK(cmif_ledger_history(l, 100, see, &next, NULL) == CMIF_OK && next == 2); /* see() stopped it */
     next = 5;
@@ -232,13 +232,13 @@ static void nonsense_is_refused_and_not_entered(void)
     CHECK(cmif_ledger_set(l, "local", &bad, NULL) == CMIF_E_RANGE);
     CHECK(spend(l, "local", 1, NULL, -1, NULL) == CMIF_E_RANGE);
     cmif_spend what = spend_of("local", UINT64_MAX);
-    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL) == CMIF_E_RANGE && id == 77);
+    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL, NULL) == CMIF_E_RANGE && id == 77);
     what.epsilon_micro = INT64_MAX;
-    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL) == CMIF_OK);
-    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL) == CMIF_E_RANGE); /* sums do not wrap */
+    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL, NULL) == CMIF_E_RANGE); /* sums do not wrap */
     what       = spend_of("local", 1);
     what.delta = NAN;
-    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL) == CMIF_E_RANGE);
+    CHECK(cmif_ledger_spend(l, &what, NULL, NOON, &id, NULL, NULL) == CMIF_E_RANGE);
     CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 1 && sum.epsilon_micro == INT64_MAX);
     cmif_ledger_free(l);
     forget();
@@ -533,9 +533,10 @@ static void what_waits_beside_one_that_fails_is_lost_and_told(void)
     cmif_spent   sum  = {0};
     cmif_err     err  = {0};
     cmif_ledger_gather(l);
-    CHECK(cmif_ledger_spend(l, &most, NULL, NOON, &id, NULL) == CMIF_OK && cmif_ledger_settle(l, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_spend(l, &most, NULL, NOON, &id, NULL, NULL) == CMIF_OK &&
+          cmif_ledger_settle(l, NULL) == CMIF_OK);
     CHECK(spend(l, "local", 1, NULL, NOON, NULL) == CMIF_OK);
-    CHECK(cmif_ledger_spend(l, &most, NULL, NOON, &id, NULL) == CMIF_E_RANGE);
+    CHECK(cmif_ledger_spend(l, &most, NULL, NOON, &id, NULL, NULL) == CMIF_E_RANGE);
     CHECK(spend(l, "local", 1, NULL, NOON, &err) == CMIF_E_RANGE && says(&err, "2^63"));
     CHECK(cmif_ledger_settle(l, &err) == CMIF_E_RANGE && says(&err, "2^63"));
     CHECK(cmif_ledger_sum(l, "local", 0, &sum, NULL) == CMIF_OK && sum.requests == 0);
