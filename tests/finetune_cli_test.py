@@ -151,6 +151,22 @@ def what_would_leave_is_what_is_exported():
 
 
 @promise
+def each_text_is_released_as_often_as_is_asked():
+    """Drawn anew each time, one behind the other; without --seeds once. What is not drawn leaves as often, so that all train as long."""
+    path = rig.write("twice.tsv", "".join(f"{text}\t{label}\n" for text, label in train))
+    export = lambda folder, *more: good("eval", TESTED, "--data", DATA, "-e", "1", "--train", path, "--export", f"{WORK}/{folder}", *more,
+                                        "--mechanisms", "custext+", timeout=250)
+    export("twice", "--seeds", "2")
+    export("once")
+    for name in ("clean-plain", "custext+-1-plain", "custext+-1-bayes"):
+        texts, labels, _ = exported(name, "twice")
+        once = exported(name, "once")[0]
+        assert len(once) == len(train) and labels == tuple(int(label) for _, label in train for _ in range(2))
+        same = sum(a == b for a, b in zip(texts[::2], texts[1::2]))
+        assert same == len(train) if name == "clean-plain" else same < 5, f"{name}: {same} of {len(train)} texts leave the same twice"
+
+
+@promise
 def rows_tell_which_table_made_them():
     found, _ = evaluate(TESTED, *COMMON, "--mechanisms", "custext+")
     table = found["custext+", "plain"]["tables"][0]["sha256"]
