@@ -146,6 +146,16 @@ static void on_reload(evutil_socket_t fd, short what, void *context)
     cmif_systemd_say("READY=1");
 }
 
+/* Told to read again before there is what would, or while it ends, it waits, and does not end the program. Children
+ * do not inherit that (cmif_child.c). */
+static void hold_reloads(bool hold)
+{
+    sigset_t hangup;
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    (void) sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &hangup, NULL);
+}
+
 /* ---- the start ---- */
 
 static cmif_code split_address(char *text, const char **host, uint16_t *port, cmif_err *err)
@@ -208,6 +218,7 @@ static cmif_code listen_and_serve(cmif_gateway_options *about, cmif_err *err)
         add_event(-1, on_watchdog, watchdog / 3 + 1, &rc, err);
     }
     if (rc == CMIF_OK) {
+        hold_reloads(false);
         print_ready();
         cmif_systemd_say("READY=1");
         if (event_base_dispatch(the.base) < 0) {
@@ -272,6 +283,7 @@ static cmif_code run(cmif_err *err)
 
 static void end(void)
 {
+    hold_reloads(true);
     cmif_gateway_free(the.gateway);
     cmif_models_free(the.models);
     cmif_policies_free(the.policies);
@@ -293,6 +305,7 @@ int main(int argc, char **argv)
 {
     cmif_err err = {0};
 
+    hold_reloads(true);
     cmif_secret_harden_process();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a disk with a limit is a full one */

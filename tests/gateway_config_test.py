@@ -182,6 +182,15 @@ def a_key_may_ask_as_often_as_its_line_says():
     assert [status for status, _ in asked] == [200, 200, 429] and asked[2][1]["error"]["code"] == "rate_limit_exceeded", asked
     status, headers, _ = ruled.ask("/v1/chat/completions", {"model": "here", "messages": [{"role": "user", "content": "x"}]}, Authorization="Bearer k-cleo")
     assert status == 429 and 1 <= int(headers["Retry-After"]) <= 30, headers
+    with open(KEYS, encoding="ascii") as file:
+        was = file.read()
+    for more in ("", key_line("cleo", "k-new", " rate=2"), key_line("cleo", "k-new", " rate=3")):  # to read keys again gives nobody more, nor does a new one
+        write("keys", was + more)
+        ruled.reload("were read again")
+        for key in ("k-cleo", "k-new")[:1 + bool(more)]:
+            assert ruled.talk("hello", Authorization=f"Bearer {key}")[0] == 429, f"{key} after a reload of {more}"
+    write("keys", was)
+    ruled.reload("were read again")
     assert ruled.talk("hello", **ANNA)[0] == 200 and ruled.ask("/v1/models", Authorization="Bearer k-cleo")[0] == 200
 
 
@@ -226,6 +235,28 @@ def what_left_under_a_policy_that_is_read_again_does_not_leave_under_a_looser_on
         ruled.reload("were read again")
         status, found = ruled.talk(said, answer, f"And {more}?", **dora)  # the header was left away
         assert status == 200 and found["cmif"]["policy"] == "strict" and "zebra" not in Upstream.bodies[0], Upstream.bodies
+
+
+@promise
+def a_reload_that_comes_before_it_is_ready_waits():
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        path = f"{WORK}/early.conf"
+        os.mkfifo(path)
+        with open(f"{WORK}/early.log", "wb") as log, \
+                subprocess.Popen([GATEWAY, "--config", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=ENV) as early:
+            atexit.register(early.kill)
+            with open(path, "w", encoding="ascii") as file:  # it reads what it is told
+                os.rename(write("early", f"listen 127.0.0.1:0\npolicy names\n{UPSTREAM}"), path)  # a file, when it reads again
+                early.send_signal(number)
+                assert within(1, lambda: early.poll() is not None) == (number != signal.SIGHUP), f"signal {number}: exit {early.returncode}"
+                if number == signal.SIGHUP:
+                    file.write(f"listen 127.0.0.1:0\npolicy names\n{UPSTREAM}")
+            if number == signal.SIGHUP:
+                assert early.stdout.readline().startswith(b"ready ")
+                assert within(5, lambda: b"were read again" in open(log.name, "rb").read()), "what it was told meanwhile is forgotten"
+                early.terminate()
+            assert early.wait(10) == (0 if number == signal.SIGHUP else -signal.SIGTERM), early.returncode
+        os.remove(path)
 
 
 @promise

@@ -165,6 +165,25 @@ cmif_access_answer cmif_access_check(cmif_access *a, const char *authorization, 
     return *key ? CMIF_ACCESS_YES : CMIF_ACCESS_NO;
 }
 
+void cmif_access_succeed(cmif_access *a, const cmif_access *before)
+{
+    a->wrong       = before->wrong;
+    a->wrong_since = before->wrong_since;
+    for (size_t i = 0; i < a->count; i++) {
+        cmif_access_key *key = &a->keys[i];
+        for (size_t k = 0; k < before->count; k++) {
+            const cmif_access_key *was = &before->keys[k];
+            if (!strcmp(was->name, key->name)) {
+                key->next = was->next > key->next ? was->next : key->next;
+            }
+            if (!strcmp(was->name, key->name) && !memcmp(was->hash, key->hash, sizeof key->hash)) {
+                key->next = was->next;
+                break;
+            }
+        }
+    }
+}
+
 uint32_t cmif_access_rate(cmif_access_key *key, int64_t now)
 {
     enum { MINUTE = 60000000, SECOND = 1000000 };

@@ -36,6 +36,8 @@ typedef struct cmif_access_key { /* until the access is freed */
 /* Headers as they came, NULL where there was none. *key: whose; NULL where none is needed. */
 cmif_access_answer cmif_access_check(cmif_access *access, const char *authorization, const char *host, const char *origin, int64_t now_us,
                                      cmif_access_key **key);
+/* Keys that were read again: what those of their names had used up stays used up (of the very same key what that one had), and so do wrong keys. */
+void cmif_access_succeed(cmif_access *access, const cmif_access *before);
 /* One more request of this key: 0, or the seconds until it may. A minute's worth may come at once. NULL is welcome. */
 uint32_t cmif_access_rate(cmif_access_key *key, int64_t now_us);
 /* The first key whose policy is not one of these names; NULL: there is none. */

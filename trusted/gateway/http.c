@@ -307,6 +307,9 @@ cmif_code cmif_gateway_reload(cmif_gateway *g, const cmif_gateway_rules *rules, 
         cmif_access_free(access);
         return rc;
     }
+    if (g->access) {
+        cmif_access_succeed(access, g->access);
+    }
     cmif_access_free(g->access);
     SSL_CTX_free(g->tls); /* connections have it, too */
     g->access                  = access;
