@@ -187,6 +187,84 @@ def an_upstream_that_falls_silent_is_given_up():
     assert silent.end() == 0
 
 
+class Wire(threading.Thread):
+    """An upstream by hand: what it does with the N-th request of the M-th connection is for `answer` to say."""
+
+    def __init__(self, answer):
+        super().__init__(daemon=True)
+        self.listener, self.answer, self.came, self.closed = socket.create_server(("127.0.0.1", 0)), answer, [], 0
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/v1"
+        self.start()
+
+    def run(self):
+        for m in range(99):
+            client, _ = self.listener.accept()
+            threading.Thread(target=self.talk, args=(client, m), daemon=True).start()
+
+    def talk(self, client, m):
+        file = client.makefile("rb")
+        for n in range(99):
+            head = b""
+            while not head.endswith(b"\r\n\r\n") and (line := file.readline()):
+                head += line
+            if not head:
+                self.closed += 1
+                break
+            body = file.read(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))
+            self.came.append((m, n, body))
+            said = self.answer(m, n)
+            if not said:
+                break
+            client.sendall(said)
+        client.shutdown(socket.SHUT_RDWR)
+        client.close()
+
+
+def whole(text="well", more=b"", **headers):
+    event = json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]})
+    body = f"data: {event}\n\ndata: [DONE]\n\n".encode()
+    head = "".join(f"{name}: {value}\r\n" for name, value in {"Content-Type": "text/event-stream", "Content-Length": len(body), **headers}.items())
+    return f"HTTP/1.1 200 OK\r\n{head}\r\n".encode() + body + more
+
+
+def asked_three_times(answer, statuses=(200, 200, 200)):
+    """Connection and number of each request that came."""
+    wire = Wire(answer)
+    there = Gateway("--upstream", wire.url)
+    found = tuple(there.chat(("user", "hello"))[0] for _ in statuses)
+    assert found == statuses, f"{found}: {[came[:2] for came in wire.came]}"
+    assert len({body for _, _, body in wire.came}) == 1, "what is sent once more is the same"
+    assert there.end() == 0
+    return [came[:2] for came in wire.came]
+
+
+@promise
+def a_connection_to_an_upstream_is_kept():
+    assert asked_three_times(lambda m, n: whole()) == [(0, 0), (0, 1), (0, 2)], "one for each"
+
+
+@promise
+def a_kept_connection_that_the_upstream_closes_is_not_missed():
+    assert asked_three_times(lambda m, n: whole(Connection="close")) == [(0, 0), (1, 0), (2, 0)]
+    assert asked_three_times(lambda m, n: whole() if n == 0 else b"") == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)], "closed while we wrote: once more"
+    assert asked_three_times(lambda m, n: whole() if m == 0 and n == 0 else b"", (200, 502, 502)) == [(0, 0), (0, 1), (1, 0), (2, 0)], "and not for ever"
+
+
+@promise
+def nobody_gets_what_came_before_it_was_asked_for():
+    for more in (whole("nobody asked"), b"HTTP"):
+        assert asked_three_times(lambda m, n, more=more: whole(more=more)) == [(0, 0), (1, 0), (2, 0)], more
+
+
+@promise
+def a_kept_connection_is_closed_before_the_upstream_tires_of_it():
+    wire = Wire(lambda m, n: whole())
+    there = Gateway("--upstream", wire.url)
+    assert there.chat(("user", "hello"))[0] == 200 and wire.closed == 0
+    assert within(5, lambda: wire.closed == 1), "still there after 5 seconds"
+    assert there.chat(("user", "hello"))[0] == 200 and there.end() == 0
+
+
 @promise
 def a_client_that_goes_away_takes_its_call_with_it():
     Upstream.lie = "slow"
