@@ -72,7 +72,7 @@ static void on_child(evutil_socket_t fd, short what, void *context)
 static void on_second(evutil_socket_t fd, short what, void *context)
 {
     (void) fd, (void) what, (void) context;
-    cmif_policies_sweep();
+    cmif_policies_sweep(the.policies);
 }
 
 static void on_watchdog(evutil_socket_t fd, short what, void *context)
@@ -115,7 +115,8 @@ static cmif_code reload(const char **waits, cmif_err *err)
         rc = cmif_gateway_reload(the.gateway, &rules, err);
     }
     if (rc == CMIF_OK) {
-        *waits            = cmif_gateway_config_fixed(&the.config, &config);
+        *waits = cmif_gateway_config_fixed(&the.config, &config);
+        cmif_policies_succeed(policies, the.policies);
         cmif_policies *of = the.policies;
         the.policies      = policies;
         policies          = of;
@@ -287,6 +288,7 @@ static void end(void)
     cmif_gateway_free(the.gateway);
     cmif_models_free(the.models);
     cmif_policies_free(the.policies);
+    cmif_policies_sweep(NULL);
     for (size_t i = 0; i < the.event_count; i++) {
         if (the.events[i]) {
             event_free(the.events[i]);

@@ -20,7 +20,13 @@ struct cmif_policies {
     size_t count;
 };
 
-static house *retired;
+static house *retired, gone; /* gone.was is the first one */
+
+static void set_was(house *h, house *was)
+{
+    h->was       = was;
+    h->about.was = was ? &was->about : NULL;
+}
 
 static void let_go(house *h)
 {
@@ -36,6 +42,20 @@ static void house_free(house *h)
     cmif_talks_free(h->about.talks);
     cmif_guard_close(&h->guard);
     free(h);
+}
+
+/* Of those that are in no list any more what nobody uses. */
+static void free_unused(void)
+{
+    for (house **at = &retired; *at;) {
+        house *h = *at;
+        if (h->about.users == 0) {
+            *at = h->next_retired;
+            house_free(h);
+        } else {
+            at = &h->next_retired;
+        }
+    }
 }
 
 static cmif_code house_open(const char *name, const cmif_guard_options *options, const cmif_gateway_config *c,
@@ -83,23 +103,18 @@ static bool same(const house *a, const house *b)
            (!a->guard.lists || !memcmp(cmif_lists_hash(a->guard.lists), cmif_lists_hash(b->guard.lists), 32));
 }
 
-static void set_was(house *h, house *was)
-{
-    h->was       = was;
-    h->about.was = was ? &was->about : NULL;
-}
-
-/* The one that went by this name, and what that was before, as far as a conversation is left. */
-static void succeed(house *h, const cmif_policies *before)
+static house *find(const cmif_policies *p, const char *name)
 {
     size_t i = 0;
-    while (before && i < before->count && strcmp(before->all[i]->name, h->name) != 0) {
+    while (p && i < p->count && strcmp(p->all[i]->name, name) != 0) {
         i++;
     }
-    if (before && i < before->count) {
-        set_was(h, before->all[i]);
-        h->was->lists++;
-    }
+    return p && i < p->count ? p->all[i] : NULL;
+}
+
+/* Of what it was before, what no conversation is left of. */
+static void prune(house *h)
+{
     while (h->was) {
         house *was = h->was;
         if (cmif_talks_count(was->about.talks) > 0) {
@@ -131,8 +146,10 @@ static cmif_code add(cmif_policies *p, const char *name, const cmif_guard_option
             h = before->all[i];
         }
     }
-    if (!kept) {
-        succeed(h, before);
+    house *was = kept ? NULL : find(before, h->name);
+    if (was) {
+        set_was(h, was);
+        was->lists++;
     }
     h->lists++;
     p->all[p->count++] = h;
@@ -180,20 +197,36 @@ void cmif_policies_free(cmif_policies *p)
         let_go(p->all[i]);
     }
     free(p);
-    cmif_policies_sweep();
+    free_unused();
 }
 
-void cmif_policies_sweep(void)
+void cmif_policies_succeed(const cmif_policies *now, const cmif_policies *before)
 {
-    for (house **at = &retired; *at;) {
-        house *h = *at;
-        if (h->about.users == 0) {
-            *at = h->next_retired;
-            house_free(h);
-        } else {
-            at = &h->next_retired;
+    for (size_t i = 0; i < before->count; i++) {
+        house *h = before->all[i], *last = h;
+        if (!find(now, h->name)) {
+            while (last->was) {
+                last = last->was;
+            }
+            set_was(last, gone.was);
+            set_was(&gone, h);
+            h->lists++;
         }
     }
+}
+
+void cmif_policies_sweep(const cmif_policies *p)
+{
+    for (size_t i = 0; p && i < p->count; i++) {
+        prune(p->all[i]);
+    }
+    if (p) {
+        prune(&gone);
+    } else {
+        let_go(gone.was);
+        set_was(&gone, NULL);
+    }
+    free_unused();
 }
 
 void cmif_policies_rules(cmif_policies *p, cmif_gateway_rules *rules)
@@ -202,6 +235,7 @@ void cmif_policies_rules(cmif_policies *p, cmif_gateway_rules *rules)
         rules->policies[i] = &p->all[i]->about;
     }
     rules->policy_count = p->count;
+    rules->gone         = &gone.about;
 }
 
 void cmif_policies_print(const cmif_policies *p)

@@ -238,6 +238,45 @@ def what_left_under_a_policy_that_is_read_again_does_not_leave_under_a_looser_on
 
 
 @promise
+def what_left_under_a_policy_that_is_gone_does_not_leave_under_a_looser_one():
+    start = "listen 127.0.0.1:0\nidle 4\npolicy names\n"
+    strict = f"policy strict {write('gone.policy', open(STRICT, 'rb').read())}\n"
+    short = Told(start + strict + UPSTREAM)
+
+    def policies():
+        fds = f"/proc/{short.process.pid}/fd"  # each has receipts open
+        return sum(os.readlink(f"{fds}/{fd}").endswith("/receipts") for fd in os.listdir(fds))
+
+    def read_again(text):
+        write(os.path.basename(short.file), text + UPSTREAM)
+        short.reload("were read again")
+
+    said = "Our zebra crossing is gone"
+    answer = short.talk(said, X_CMIF_Policy="strict")[1]["choices"][0]["message"]["content"]
+    assert policies() == 2
+    read_again(start)
+    for more in ({}, {"X_CMIF_Policy": "names"}):
+        status, found = short.talk(said, answer, "And now?", **more)
+        assert status == 403 and found["error"]["code"] == "policy_denied" and "begin a new one" in found["error"]["message"] and not Upstream.bodies, found
+    assert short.talk(said, X_CMIF_Policy="strict")[0] == 400 and short.talk("Something else")[0] == 200, "it is still there"
+    read_again(f"{start}policy other {OTHER}\n")
+    status, found = short.talk(said, answer, "And now?", X_CMIF_Policy="other")
+    assert status == 403 and not Upstream.bodies, found
+    read_again(f"{start}policy other {OTHER}\n" + strict.replace("strict", "hard", 1))  # it comes back by another name
+    status, found = short.talk(said, answer, "And now?")
+    assert status == 200 and found["cmif"]["policy"] == "hard" and "zebra" not in Upstream.bodies[0], Upstream.bodies
+    for more in ("green door", "red barn"):
+        with open(f"{WORK}/gone.policy", "a", encoding="ascii") as file:
+            file.write(f'deny "{more}"\n')
+        short.reload("were read again")
+    read_again(start)
+    assert short.talk(said, answer, "And now?")[0] == 403 and policies() > 1
+    assert within(30, lambda: policies() == 1), f"{policies()} policies are open: what nobody uses any more is kept"
+    assert short.talk(said, answer, "And now?")[1]["cmif"]["policy"] == "names"  # as after any conversation that was idle
+    assert short.end() == 0, short.said()
+
+
+@promise
 def a_reload_that_comes_before_it_is_ready_waits():
     for number in (signal.SIGHUP, signal.SIGTERM):
         path = f"{WORK}/early.conf"

@@ -434,8 +434,21 @@ static bool knows(const cmif_gateway_policy *p, const char *owner, const cmif_re
     return p != NULL;
 }
 
+/* Of those that let out nothing that a or b keeps one that keeps no more than the others do. NULL: there is none. */
+static cmif_gateway_policy *tighter_than_both(const cmif_gateway_rules *r, const cmif_gateway_policy *a,
+                                              const cmif_gateway_policy *b)
+{
+    cmif_gateway_policy *best = NULL;
+    for (size_t i = 0; i < r->policy_count; i++) {
+        cmif_gateway_policy *p = r->policies[i];
+        best                   = tightens(a, p) && tightens(b, p) && (!best || tightens(p, best)) ? p : best;
+    }
+    return best;
+}
+
 /* The key's, or a tighter one that the request asks for; and where its conversation left under a tighter one already,
- * that one: what was kept then is not let out by leaving a header away. NULL: it was answered. */
+ * that one: what was kept then is not let out by leaving a header away. Where that one is gone, one that is as tight.
+ * NULL: it was answered. */
 static cmif_gateway_policy *choose_policy(exchange *x, const cmif_access_key *key)
 {
     const cmif_gateway_rules *r      = &x->of->options.rules;
@@ -454,21 +467,22 @@ static cmif_gateway_policy *choose_policy(exchange *x, const cmif_access_key *ke
                        0);
         return NULL;
     }
-    for (size_t i = 0; i < r->policy_count; i++) {
+    for (size_t i = 0; i < r->policy_count && best; i++) {
         cmif_gateway_policy *p = r->policies[i];
-        if (p == best || !knows(p, owner, x->request)) {
-            continue;
-        }
-        if (!tightens(p, best)) {
+        if (p != best && knows(p, owner, x->request) && !tightens(p, best)) {
             best = tightens(best, p) ? p : NULL;
         }
-        if (!best) {
-            end_with_error(x, 403, "policy_denied",
-                           "this conversation left under another policy, and neither keeps all that the other does: "
-                           "begin a new one",
-                           0);
-            return NULL;
+    }
+    for (const cmif_gateway_policy *p = r->gone ? r->gone->was : NULL; p && best; p = p->was) {
+        if (cmif_talks_knows(p->talks, owner, x->request) && !tightens(p, best)) {
+            best = tighter_than_both(r, p, best);
         }
+    }
+    if (!best) {
+        end_with_error(x, 403, "policy_denied",
+                       "this conversation left under another policy, and neither keeps all that the other does: "
+                       "begin a new one",
+                       0);
     }
     return best;
 }

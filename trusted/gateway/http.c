@@ -262,8 +262,10 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
         crowded                         = false; /* until the next error, which says so again */
         evconnlistener_enable(listener);
     }
-    for (size_t i = 0; i < g->options.rules.policy_count; i++) {
-        for (cmif_gateway_policy *p = g->options.rules.policies[i]; p; p = p->was) {
+    const cmif_gateway_rules *r = &g->options.rules;
+    for (size_t i = 0; i <= r->policy_count; i++) {
+        cmif_gateway_policy *first = i < r->policy_count ? r->policies[i] : r->gone ? r->gone->was : NULL;
+        for (cmif_gateway_policy *p = first; p; p = p->was) {
             cmif_talks_tick(p->talks, (int64_t) time(NULL));
             if (cmif_books_file(p->books, &err) != CMIF_OK) {
                 good = false;
