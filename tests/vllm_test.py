@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """vllm_test: cmif-gateway in front of a real vLLM: greedy answers to rows are those to the text. See rig.py.
 
-CMIF_VLLM names the python of a vLLM that runs here (docs/operations.md, "vLLM, NIM, SGLang behind the gateway"). It takes about 5 GiB of memory and two minutes."""
+CMIF_VLLM names the python of a vLLM that runs here (docs/operations.md, "vLLM, NIM, SGLang behind the gateway"). It takes about 5 GiB of memory and two minutes.
+Behind the same gateway are our own server and, where `tools/engine --server` has built it, the engine's llama-server."""
 
+import glob
 import http.client
 import json
 import os
@@ -13,10 +15,12 @@ import subprocess
 import sys
 import time
 
-from rig import BUILD, ENV, WORK, end, good, promise, skip
+from rig import BUILD, ENV, WORK, Skip, end, good, promise, skip
 
 GATEWAY = f"{BUILD}/bin/cmif-gateway"
-CHAT = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cmif", "models", "smollm2.gguf")
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "cmif")
+CHAT = f"{CACHE}/models/smollm2.gguf"
+LLAMA = max(glob.glob(f"{CACHE}/engine-*/server/bin/llama-server"), key=os.path.getmtime, default=None)
 VLLM = os.environ.get("CMIF_VLLM")
 PROMPTS = ["The capital of France is", "Once upon a time, in a small village by the sea, there lived", "def add(a, b):\n    return",
            "Question: Which planet is the largest of the solar system, and how many moons does it have?\nAnswer:"]
@@ -74,7 +78,15 @@ server = subprocess.Popen([VLLM, "-m", "vllm.entrypoints.openai.api_server", "--
                           env={**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "1"})
 
 
+TEXT = free_port()
+llama = LLAMA and subprocess.Popen([LLAMA, "-m", CHAT, "--host", "127.0.0.1", "--port", str(TEXT), "-t", "1", "-c", "2048", "-np", "1", "--jinja", "--alias", "smol"],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def stop():
+    if llama:
+        llama.kill()
+        llama.wait()
     if server.poll() is None:
         server.send_signal(signal.SIGTERM)
         try:
@@ -100,8 +112,10 @@ try:
             sys.exit("vLLM does not start")
         time.sleep(1)
     print(f"vLLM {json.loads(ask(THERE, '/version')[1])['version']} is up after {time.monotonic() - begin:.0f} s")
-    gateway = subprocess.Popen([GATEWAY, "--upstream", f"http://127.0.0.1:{THERE}", "--kind", "vllm", "--served", "smol", "-m", f"{WORK}/half", "--name", "here",
-                                "--listen", "127.0.0.1:0", "--policy", "none"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=open(f"{WORK}/gateway.log", "wb"), env=ENV)
+    with open(f"{WORK}/gateway.conf", "w") as file:
+        file.write(f"listen 127.0.0.1:0\npolicy none\nupstream here\n  kind vllm\n  url http://127.0.0.1:{THERE}\n  served smol\n  model {WORK}/half\n"
+                   f"upstream text\n  url http://127.0.0.1:{TEXT}/v1\n  model smol\nupstream own\n  model {CHAT}\n  threads 1\n")
+    gateway = subprocess.Popen([GATEWAY, "--config", f"{WORK}/gateway.conf"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=open(f"{WORK}/gateway.log", "wb"), env=ENV)
     HERE = int(re.search(r":(\d+)/v1", gateway.stdout.readline().decode())[1])
 
     @promise
@@ -121,6 +135,18 @@ try:
         assert rows["choices"][0]["message"]["content"] == text["choices"][0]["message"]["content"], f"{rows['choices']} {text['choices']}"
         assert rows["usage"]["prompt_tokens"] == text["usage"]["prompt_tokens"]
         print(f"       {rows['choices'][0]['message']['content']!r}")
+
+    @promise
+    def three_upstreams_of_one_gateway_say_what_they_say_to_the_text():
+        if not llama:
+            raise Skip("no llama-server: `tools/engine --server` builds it")
+        asked = {"messages": CONVERSATION, "max_tokens": 32, "temperature": 0}
+        plain = {name: answered(port, "/v1/chat/completions", {"model": "smol", **asked})["choices"][0]["message"]["content"] for name, port in (("here", THERE), ("text", TEXT))}
+        plain["own"] = plain["text"]  # the same weights by the same engine
+        for name, text in plain.items():
+            made = answered(HERE, "/v1/chat/completions", {"model": name, **asked})["choices"][0]["message"]["content"]
+            assert made == text, f"{name}: {made!r} in place of {text!r}"
+            print(f"       {name:4} {made!r}")
 
     @promise
     def streams_and_stops_and_seeds_work():
