@@ -43,7 +43,7 @@ void cmif_wipe(void *memory, size_t size)
 
 /* ---- small ones are kept for the next: mapping and locking takes longer than most of what is done with them ---- */
 
-enum { SPARE_PAGES = 8, SPARE_MOST = 128 }; /* so many pages each; of each size so many pages in all */
+enum { SPARE_PAGES = 8, SPARE_MOST = 512 }; /* so many pages each; so many of one page, and of more a part */
 
 static _Atomic(uint8_t *) spare[SPARE_PAGES][SPARE_MOST]; /* by their pages; wiped, and locked still */
 static atomic_int         spare_owner;                    /* a child's pages are not locked: it keeps none */
@@ -61,7 +61,7 @@ static uint8_t *take_spare(size_t pages)
     if (pages > SPARE_PAGES || !is_owner()) {
         return NULL;
     }
-    for (size_t i = 0; i < SPARE_MOST / pages && !data; i++) {
+    for (size_t i = 0; i < SPARE_MOST / (pages * pages) && !data; i++) {
         data = spare[pages - 1][i] ? atomic_exchange(&spare[pages - 1][i], NULL) : NULL;
     }
     return data;
@@ -72,7 +72,7 @@ static bool keep_spare(uint8_t *data, size_t pages)
     if (pages > SPARE_PAGES || !is_owner()) {
         return false;
     }
-    for (size_t i = 0; i < SPARE_MOST / pages; i++) {
+    for (size_t i = 0; i < SPARE_MOST / (pages * pages); i++) {
         uint8_t *none = NULL;
         if (!spare[pages - 1][i] && atomic_compare_exchange_strong(&spare[pages - 1][i], &none, data)) {
             return true;
