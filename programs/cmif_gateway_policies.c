@@ -13,6 +13,7 @@ typedef struct house { /* a policy's, with all that it needs */
     cmif_guard          guard;
     struct house       *was;   /* about.was */
     unsigned            lists; /* it is in so many, or was what others are */
+    bool                emptied;
 } house;
 
 struct cmif_policies {
@@ -112,11 +113,25 @@ static house *find(const cmif_policies *p, const char *name)
     return p && i < p->count ? p->all[i] : NULL;
 }
 
-/* Of what it was before, what no conversation is left of. */
+/* Of one that was before what tells it from others, and by what its conversations are known. */
+static void empty(house *h)
+{
+    cmif_policy *policy = h->guard.policy;
+    h->guard.policy     = NULL; /* about.policy */
+    cmif_talks_close(h->about.talks);
+    cmif_guard_close(&h->guard);
+    h->guard.policy = policy;
+    h->emptied      = true;
+}
+
+/* What it was before is emptied once nobody uses it, and goes with its last conversation. */
 static void prune(house *h)
 {
     while (h->was) {
         house *was = h->was;
+        if (was->about.users == 0 && !was->emptied) {
+            empty(was);
+        }
         if (cmif_talks_count(was->about.talks) > 0) {
             h = was;
         } else {

@@ -17,7 +17,8 @@ CMIF_MUST_USE cmif_code cmif_policies_open(const cmif_gateway_config *config, co
 void                    cmif_policies_succeed(const cmif_policies *now, const cmif_policies *before);
 /* What requests still use is kept until cmif_policies_sweep finds it unused. NULL is welcome. */
 void                    cmif_policies_free(cmif_policies *policies);
-/* Frees what was before, or is gone, once nobody uses it and it has no conversation. NULL: nothing is there any more, and all of it is freed. */
+/* Of what was before, or is gone, keeps no more than by what its conversations are known, once nobody uses it; and frees it when there are none. NULL: nothing
+ * is there any more, and all of it is freed. */
 void                    cmif_policies_sweep(const cmif_policies *policies);
 void                    cmif_policies_rules(cmif_policies *policies, cmif_gateway_rules *rules); /* the list, borrowed */
 void                    cmif_policies_print(const cmif_policies *policies);

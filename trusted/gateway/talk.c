@@ -193,20 +193,28 @@ static mark *put_mark(cmif_talk *t, const uint8_t *hash, cmif_released *came)
     return m;
 }
 
-static void drop_marks(cmif_talk *t)
+/* known: but for those by which it is known. */
+static void drop_marks(cmif_talk *t, bool known)
 {
-    for (mark *m = t->marks, *also; m; m = also) {
+    mark *also, *left = NULL;
+    for (mark *m = t->marks; m; m = also) {
         mark **at = bucket_of(t->all, m->hash);
         also      = m->also;
+        if (known && !m->came && !m->bare) {
+            m->also = left;
+            left    = m;
+            continue;
+        }
         while (*at != m) {
             at = &(*at)->next;
         }
         *at = m->next;
         t->all->mark_count--;
+        t->marks_size -= mark_size(m);
         cmif_released_free(m->came);
         free(m);
     }
-    t->marks = t->newest = NULL;
+    t->marks = t->newest = left;
 }
 
 /* Does a request that begins so go on with this one? What begins with nothing of anybody ("Hi") may be somebody else's:
@@ -268,17 +276,27 @@ static void end_idling(cmif_talk *t)
     *(t->next ? &t->next->before : &t->of->shortest)  = t->before;
 }
 
-/* In no list. */
-static void talk_free(cmif_talk *t)
+/* All but its marks. */
+static void empty(cmif_talk *t)
 {
-    drop_marks(t);
-    t->all->bytes -= t->counted;
-    t->of->bytes -= t->counted;
     cmif_tab_close(&t->tab);
     cmif_conversation_free(t->conversation);
     cmif_vault_free(t->empty);
     json_decref(t->made);
     json_decref(t->meant);
+    t->conversation = NULL;
+    t->empty        = NULL;
+    t->made = t->meant = NULL;
+    t->names_size      = 0;
+}
+
+/* In no list. */
+static void talk_free(cmif_talk *t)
+{
+    drop_marks(t, /* known= */ false);
+    empty(t);
+    t->all->bytes -= t->counted;
+    t->of->bytes -= t->counted;
     cmif_wipe(t, sizeof *t);
     free(t);
 }
@@ -349,6 +367,22 @@ void cmif_talks_tick(cmif_talks *all, int64_t now)
             free(o);
         } else {
             at = &o->next;
+        }
+    }
+}
+
+void cmif_talks_close(cmif_talks *all)
+{
+    for (holder *o = all->owners; o; o = o->next) {
+        for (cmif_talk *t = o->longest, *next; t; t = next) {
+            next = t->next;
+            drop_marks(t, /* known= */ true);
+            empty(t);
+            (void) size_of(t);
+            if (!t->marks) {
+                end_idling(t);
+                forget(t);
+            }
         }
     }
 }

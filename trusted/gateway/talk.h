@@ -36,6 +36,9 @@ void                    cmif_talks_free(cmif_talks *talks); /* NULL is welcome; 
 size_t                  cmif_talks_count(const cmif_talks *talks);
 size_t                  cmif_talks_bytes(const cmif_talks *talks); /* of memory */
 void                    cmif_talks_tick(cmif_talks *talks, int64_t now_seconds); /* forget what was idle for too long */
+/* Nothing new comes, and no talk may be in use: by what they are known is all that is left of conversations (cmif_talks_knows), until they have been idle for too
+ * long; what the options named is not needed any more. */
+void                    cmif_talks_close(cmif_talks *talks);
 
 /* The conversation that the request goes on with, or a new one; in use until cmif_talk_end. owner: whose budget it is (books.h, a copy is kept): other
  * owners' conversations are never found. Several requests may use one talk. Errors: IO, MEMORY, RANGE (no room). */

@@ -264,6 +264,36 @@ static void a_history_at_once_is_known_from_its_first_name(void)
     end();
 }
 
+/* Of talks that are closed nothing is left but by what they are known; not even the policy that they were made for. */
+static void closed_talks_are_known_and_nothing_else(void)
+{
+    ask          a;
+    cmif_policy *usual = policy;
+    char         long_[2048];
+    CHECK(cmif_policy_named("names", &policy, NULL) == CMIF_OK);
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local",
+                  CHAT(USER("hello") ", " ASSISTANT("hi") ", " USER("I am Maria Lopez."))) == CMIF_OK);
+    memset(long_, 'x', sizeof long_);
+    cmif_talk_answered(a.talk, long_, sizeof long_, long_, sizeof long_);
+    done(&a);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local", CHAT(USER("people"))) == CMIF_OK);
+    done(&a);
+    CHECK(cmif_talks_count(talks) == 2 && cmif_talks_bytes(talks) > sizeof long_);
+    cmif_talks_close(talks);
+    cmif_policy_free(policy);
+    policy = usual;
+    CHECK(cmif_talks_count(talks) == 1 && cmif_talks_bytes(talks) < sizeof long_);
+    CHECK(knows("local", CHAT(USER("hello") ", " ASSISTANT("hi") ", " USER("I am Maria Lopez.") ", " ASSISTANT(
+                             "so?") ", " USER("and?"))));
+    CHECK(!knows("local", CHAT(USER("hello"))) && !knows("local", CHAT(USER("people"))));
+    cmif_talks_close(talks);
+    CHECK(cmif_talks_count(talks) == 1);
+    cmif_talks_tick(talks, 1061);
+    CHECK(cmif_talks_count(talks) == 0 && cmif_talks_bytes(talks) == 0);
+    end();
+}
+
 static void names_of_tools_tell_nothing_of_anybody(void)
 {
     static const char *const made[] = {"call_rose", "my mother is old", "table account", "m_a_r_k", "callWanjiru",
@@ -899,6 +929,7 @@ int main(void)
     RUN(names_are_words_or_made_up_and_come_back);
     RUN(two_that_begin_alike_are_two);
     RUN(a_history_at_once_is_known_from_its_first_name);
+    RUN(closed_talks_are_known_and_nothing_else);
     RUN(names_of_tools_tell_nothing_of_anybody);
     RUN(one_owner_does_not_push_out_another);
     RUN(who_has_most_conversations_pays_first);
