@@ -26,7 +26,7 @@ enum {
     NO_BUDGET      = -1
 };
 
-enum { READ_TOTAL, WRITE_TOTAL, WRITE_ENTRY, NEWEST, KEPT }; /* statements of every request */
+enum { BEGIN_READ, BEGIN_WRITE, COMMIT, READ_TOTAL, WRITE_TOTAL, WRITE_ENTRY, KEPT }; /* statements of every request */
 
 struct cmif_ledger {
     sqlite3      *db;
@@ -228,6 +228,16 @@ static void put_back(sqlite3_stmt *statement)
     }
 }
 
+static cmif_code run_kept(cmif_ledger *l, size_t which, const char *sql, cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    cmif_code     rc        = take_kept(l, which, sql, &statement, err);
+    rc                      = rc == CMIF_OK ? step(l, statement, &there, err) : rc;
+    put_back(statement);
+    return rc;
+}
+
 static cmif_code begin(cmif_ledger *l, bool to_write, cmif_err *err)
 {
     if (l->owner != getpid()) {
@@ -241,7 +251,7 @@ static cmif_code begin(cmif_ledger *l, bool to_write, cmif_err *err)
         return full(l, err);
     }
     l->patience = milliseconds() + busy_seconds(l) * 1000;
-    return run(l, to_write ? "BEGIN IMMEDIATE" : "BEGIN", err);
+    return to_write ? run_kept(l, BEGIN_WRITE, "BEGIN IMMEDIATE", err) : run_kept(l, BEGIN_READ, "BEGIN", err);
 }
 
 static void roll_back_all(cmif_ledger *l)
@@ -272,7 +282,7 @@ static cmif_code lose(cmif_ledger *l, const cmif_err *why)
 static cmif_code commit(cmif_ledger *l, cmif_err *err)
 {
     cmif_err  why = {0};
-    cmif_code rc  = run(l, "COMMIT", &why);
+    cmif_code rc  = run_kept(l, COMMIT, "COMMIT", &why);
     if (rc == CMIF_OK) {
         l->waiting = 0;
     } else {
@@ -378,9 +388,9 @@ static cmif_code take_entry(cmif_ledger *l, sqlite3_stmt *statement, entry *e, c
     return rc;
 }
 
-/* The row of key, or zeros and no budgets. What stands beside it must agree: an entry without a row, or a row without
- * its newest entry, is a page that was lost. */
-static cmif_code read_total(cmif_ledger *l, const char *key, total *t, cmif_err *err)
+/* The row of key, or zeros and no budgets; and the newest entry of all keys (NULL: not asked). What stands beside it
+ * must agree: an entry without a row, or a row without its newest entry, is a page that was lost. */
+static cmif_code read_total(cmif_ledger *l, const char *key, total *t, int64_t *newest, cmif_err *err)
 {
     sqlite3_stmt *statement = NULL;
     bool          there     = false;
@@ -388,7 +398,8 @@ static cmif_code read_total(cmif_ledger *l, const char *key, total *t, cmif_err 
     cmif_code     rc = take_kept(l, READ_TOTAL,
                                  "SELECT first, last, newest, requests, draws, epsilon, day_epsilon, surrogates, passed,"
                                      " budget_request, budget_day, budget_key, checksum,"
-                                     " (SELECT max(id) FROM entry WHERE key = ?1) FROM (SELECT 1) LEFT JOIN total ON key = ?1",
+                                     " (SELECT max(id) FROM entry WHERE key = ?1), (SELECT max(id) FROM entry)"
+                                     " FROM (SELECT 1) LEFT JOIN total ON key = ?1",
                                  &statement, err);
 
     *t = (total){.at = {[TOTAL_BUDGET_REQUEST] = NO_BUDGET, NO_BUDGET, NO_BUDGET}};
@@ -411,6 +422,9 @@ static cmif_code read_total(cmif_ledger *l, const char *key, total *t, cmif_err 
     }
     if (rc == CMIF_OK && sqlite3_column_int64(statement, TOTAL_FIELDS + 1) != t->at[TOTAL_NEWEST]) {
         rc = damaged(l, "entries or sums are lost", err);
+    }
+    if (newest) {
+        *newest = sqlite3_column_int64(statement, TOTAL_FIELDS + 2);
     }
 done:
     put_back(statement);
@@ -461,17 +475,6 @@ static cmif_code write_entry(cmif_ledger *l, const entry *e, cmif_err *err)
         sqlite3_bind_blob(statement, 13, sum, sizeof sum, SQLITE_STATIC);
         rc = step(l, statement, &there, err);
     }
-    put_back(statement);
-    return rc;
-}
-
-static cmif_code newest_entry(cmif_ledger *l, int64_t *out, cmif_err *err)
-{
-    sqlite3_stmt *statement = NULL;
-    bool          there     = false;
-    cmif_code     rc        = take_kept(l, NEWEST, "SELECT max(id) FROM entry", &statement, err);
-    rc                      = rc == CMIF_OK ? step(l, statement, &there, err) : rc;
-    *out                    = rc == CMIF_OK && there ? sqlite3_column_int64(statement, 0) : 0;
     put_back(statement);
     return rc;
 }
@@ -840,40 +843,35 @@ static cmif_code add_to_total(total *t, const entry *e, cmif_err *err)
     return CMIF_OK;
 }
 
-/* The row, its sum; *id is its number. */
-static cmif_code enter(cmif_ledger *l, const cmif_spend *what, total *t, int64_t time, uint64_t *id, cmif_err *err)
+/* The row number `id`, its sum. */
+static cmif_code enter(cmif_ledger *l, const cmif_spend *what, total *t, int64_t time, int64_t id, cmif_err *err)
 {
-    entry     e      = {.what = *what};
-    int64_t   newest = 0;
-    cmif_code rc     = newest_entry(l, &newest, err);
-
+    entry e = {.what = *what};
     snprintf(e.key, sizeof e.key, "%s", what->key);
-    e.at[ENTRY_ID]         = newest + 1;
+    e.at[ENTRY_ID]         = id;
     e.at[ENTRY_TIME]       = time;
     e.at[ENTRY_DRAWS]      = (int64_t) what->draws;
     e.at[ENTRY_EPSILON]    = (int64_t) what->epsilon_micro;
     e.at[ENTRY_SURROGATES] = (int64_t) what->surrogates;
     e.at[ENTRY_PASSED]     = (int64_t) what->passed;
 
-    rc  = rc == CMIF_OK ? add_to_total(t, &e, err) : rc;
-    rc  = rc == CMIF_OK ? write_entry(l, &e, err) : rc;
-    rc  = rc == CMIF_OK ? write_total(l, e.key, t, err) : rc;
-    *id = (uint64_t) e.at[ENTRY_ID];
-    return rc;
+    cmif_code rc = add_to_total(t, &e, err);
+    rc           = rc == CMIF_OK ? write_entry(l, &e, err) : rc;
+    return rc == CMIF_OK ? write_total(l, e.key, t, err) : rc;
 }
 
 cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
                             uint64_t *id, double *left, cmif_err *err)
 {
     total     t;
-    uint64_t  number = 0;
+    int64_t   newest = 0;
     cmif_err  why    = {0};
     cmif_code rc     = check_spend(what, now, err);
     if (rc == CMIF_OK && l->lost.code != CMIF_OK) { /* until those who wait have been told */
         rc = cmif_err_set(err, l->lost.code, l->lost.where, "%s", l->lost.text);
     }
     rc = rc == CMIF_OK ? begin(l, true, err) : rc;
-    rc = rc == CMIF_OK ? read_total(l, what->key, &t, err) : rc;
+    rc = rc == CMIF_OK ? read_total(l, what->key, &t, &newest, err) : rc;
     if (rc != CMIF_OK) {
         goto done;
     }
@@ -882,14 +880,14 @@ cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_b
     if (rc != CMIF_OK) {
         goto done; /* nothing was written */
     }
-    if (enter(l, what, &t, time, &number, &why) != CMIF_OK) {
+    if (enter(l, what, &t, time, newest + 1, &why) != CMIF_OK) {
         rc = cmif_err_set(err, lose(l, &why), why.where, "%s", why.text);
         goto done;
     }
     l->waiting += l->gathers;
     rc = l->gathers ? CMIF_OK : commit(l, err);
     if (rc == CMIF_OK) {
-        *id = number;
+        *id = (uint64_t) newest + 1;
         if (left) {
             *left = left_of_day(&t, budgets);
         }
@@ -938,7 +936,7 @@ static cmif_code sum_since(cmif_ledger *l, const char *key, int64_t since, cmif_
     bool          there     = false;
     entry         e;
     total         t;
-    cmif_code     rc = read_total(l, key, &t, err);
+    cmif_code     rc = read_total(l, key, &t, NULL, err);
 
     t = (total){0};
     snprintf(sql, sizeof sql, "SELECT %s FROM entry WHERE key = ? ORDER BY id DESC", entry_columns);
@@ -970,7 +968,7 @@ static cmif_code sum_key(cmif_ledger *l, const char *key, int64_t since, cmif_sp
     if (since > 0) {
         return sum_since(l, key, since, sum, err);
     }
-    cmif_code rc = read_total(l, key, &t, err);
+    cmif_code rc = read_total(l, key, &t, NULL, err);
     if (rc == CMIF_OK) {
         add_spent(sum, &t);
         sum->day_epsilon_micro = (uint64_t) t.at[TOTAL_DAY_EPSILON];
@@ -1020,7 +1018,7 @@ cmif_code cmif_ledger_set(cmif_ledger *l, const char *key, const cmif_budgets *b
         return rc;
     }
     rc = begin(l, true, err);
-    rc = rc == CMIF_OK ? read_total(l, key, &t, err) : rc;
+    rc = rc == CMIF_OK ? read_total(l, key, &t, NULL, err) : rc;
     if (rc == CMIF_OK) {
         memcpy(&t.at[TOTAL_BUDGET_REQUEST], micro, sizeof micro);
         rc = write_total(l, key, &t, err);
@@ -1039,7 +1037,7 @@ cmif_code cmif_ledger_get(cmif_ledger *l, const char *key, cmif_budgets *out, cm
         return rc;
     }
     rc = begin(l, false, err);
-    rc = rc == CMIF_OK ? read_total(l, key, &t, err) : rc;
+    rc = rc == CMIF_OK ? read_total(l, key, &t, NULL, err) : rc;
     roll_back(l);
     if (rc == CMIF_OK) {
         for (size_t i = 0; i < 3; i++) {
@@ -1112,7 +1110,7 @@ static cmif_code check_pages(cmif_ledger *l, cmif_err *err)
 static cmif_code check_total(cmif_ledger *l, const char *key, total *right, cmif_err *err)
 {
     total     kept;
-    cmif_code rc = read_total(l, key, &kept, err);
+    cmif_code rc = read_total(l, key, &kept, NULL, err);
     if (rc == CMIF_OK) {
         memcpy(&right->at[TOTAL_BUDGET_REQUEST], &kept.at[TOTAL_BUDGET_REQUEST], 3 * sizeof kept.at[0]);
         rc = memcmp(&kept, right, sizeof kept) == 0 ? CMIF_OK : damaged(l, "sums are not those of the entries", err);
