@@ -19,7 +19,8 @@ typedef struct cmif_gateway_policy { /* its owner's, and there until it is in no
     const cmif_books  *books;     /* the talks' own: what is left today */
     const char        *guarantee; /* what it promises, one sentence, for /status */
     size_t             users;     /* exchanges; the gateway counts them */
-    struct cmif_gateway_policy *was; /* before it was read again: what left under that one does not leave under a looser one than this; NULL. It may change between requests */
+    /* Before it was read again: what left under that one does not leave under a looser one than this; NULL. It may change between requests. */
+    struct cmif_gateway_policy *was;
 } cmif_gateway_policy;
 
 typedef struct cmif_gateway_rules { /* what can be replaced while it runs: strings are borrowed for the call */
@@ -27,7 +28,8 @@ typedef struct cmif_gateway_rules { /* what can be replaced while it runs: strin
     const char          *tls_cert, *tls_key; /* PEM; NULL: plain HTTP */
     cmif_gateway_policy *policies[CMIF_GATEWAY_POLICIES_MAX]; /* the first is that of keys that name none */
     size_t               policy_count;
-    const cmif_gateway_policy *gone; /* its was, that one's and so on were taken away: nobody can ask for one, and what left under it does not leave under a looser one; NULL */
+    /* Its was, that one's and so on were taken away: nobody can ask for one, and what left under it does not leave under a looser one; NULL. */
+    const cmif_gateway_policy *gone;
 } cmif_gateway_rules;
 
 typedef struct cmif_gateway_options { /* all must outlive the gateway */
