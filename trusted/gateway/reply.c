@@ -21,8 +21,8 @@ typedef struct choice {
     cmif_secret   came, shown, refused;    /* content as it came, and as it is shown; the refusal as it is shown */
     tool         *tools;
     size_t        tool_count;
-    json_t       *logprobs;
-    bool          placed; /* of a completion's tokens: where the next one stands */
+    json_t       *logprobs; /* in a stream the last ones that came: they wait for what they still hold */
+    bool          placed;   /* of a completion's tokens: where the next one stands */
     json_int_t    place;
 } choice;
 
@@ -339,7 +339,9 @@ cmif_code cmif_reply_logprobs(cmif_reply *r, uint32_t index, const json_t *logpr
         return no_memory(err);
     }
     if (streams(r)) {
-        return restore(r, index, c->text, "content", "", 0, false, &c->shown, tokens, err);
+        json_t *before = c->logprobs;
+        c->logprobs    = tokens;
+        return before ? restore(r, index, c->text, "content", "", 0, false, &c->shown, before, err) : CMIF_OK;
     }
     if (!c->logprobs) {
         c->logprobs = tokens;
@@ -606,21 +608,25 @@ static json_t *tools_json(const cmif_reply *r, uint32_t index, cmif_err *err)
 /* What was held back of a choice; the talk is told. */
 static cmif_code end_choice(cmif_reply *r, uint32_t index, cmif_err *err)
 {
-    choice   *c  = &r->choices[index];
-    cmif_code rc = CMIF_OK;
-    if (r->whole) {
+    choice   *c      = &r->choices[index];
+    json_t   *tokens = NULL;
+    cmif_code rc     = c->tokens && c->logprobs ? end_tokens(c, err) : CMIF_OK;
+    if (streams(r)) {
+        tokens      = c->logprobs;
+        c->logprobs = NULL;
+    }
+    if (rc == CMIF_OK && r->whole) {
         rc = restore_json(r, &c->came, &c->shown, err);
-        if (rc == CMIF_OK && streams(r)) {
-            rc = send_text(r, index, "content", c->shown.data, c->shown.size, NULL, err);
-        }
+    }
+    if (rc == CMIF_OK && !r->whole) {
+        rc = restore(r, index, c->text, "content", "", 0, true, &c->shown, tokens, err);
+    } else if (rc == CMIF_OK && streams(r)) {
+        rc = send_text(r, index, "content", c->shown.data, c->shown.size, tokens, err);
     } else {
-        rc = restore(r, index, c->text, "content", "", 0, true, &c->shown, NULL, err);
+        json_decref(tokens);
     }
     if (rc == CMIF_OK && c->refusal) {
         rc = restore(r, index, c->refusal, "refusal", "", 0, true, &c->refused, NULL, err);
-    }
-    if (rc == CMIF_OK && c->tokens && c->logprobs) {
-        rc = end_tokens(c, err);
     }
     if (rc == CMIF_OK && c->came.size) {
         cmif_talk_answered(r->o.talk, c->came.data, c->came.size, c->shown.data, c->shown.size);

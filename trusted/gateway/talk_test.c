@@ -858,6 +858,44 @@ static void tokens_of_logprobs_make_up_the_text(void)
     end();
 }
 
+/* Also where the answer ends with a name: what its last token holds is said with it. */
+static void tokens_of_a_stream_make_up_the_text(void)
+{
+    ask    a;
+    char   first[64], content[512], text[256] = "";
+    size_t count, tokens = 0;
+    begin(8);
+    CHECK(ask_for(&a, CMIF_ENDPOINT_CHAT, "local",
+                  "{\"model\": \"m\", \"logprobs\": true, \"stream\": true, \"messages\": [" USER(
+                      "I am Maria Lopez.") "]}") == CMIF_OK);
+    surrogate_of(a.body, "I am ", first);
+    cmif_reply *reply    = reply_to(&a);
+    const char *pieces[] = {"To ", first, first + piece(first)};
+    for (size_t i = 0; i < 3; i++) {
+        const size_t size = i == 1 ? piece(first) : strlen(pieces[i]);
+        json_t      *one  = json_pack("{s:[{s:s%, s:f}]}", "content", "token", pieces[i], size, "logprob", -0.1);
+        CHECK(cmif_reply_text(reply, 0, pieces[i], size, NULL) == CMIF_OK &&
+              cmif_reply_logprobs(reply, 0, one, NULL) == CMIF_OK);
+        json_decref(one);
+    }
+    CHECK(cmif_reply_finish(reply, 0, CMIF_FINISH_STOP, NULL) == CMIF_OK &&
+          cmif_reply_end(reply, NULL, NULL) == CMIF_OK);
+    for (const char *at = said; (at = strstr(at, "data: {")); at++) {
+        json_t       *all = json_loadb(at + 6, (size_t) (strstr(at, "\n\n") - at) - 6, 0, NULL);
+        const json_t *list =
+            json_object_get(json_object_get(json_array_get(json_object_get(all, "choices"), 0), "logprobs"), "content");
+        for (size_t i = 0; i < json_array_size(list); i++, tokens++) {
+            strcat(text, json_string_value(json_object_get(json_array_get(list, i), "token")));
+        }
+        json_decref(all);
+    }
+    json_decref(events(content, sizeof content, &count));
+    CHECK(strcmp(text, "To Maria Lopez") == 0 && strcmp(content, text) == 0 && tokens == 3);
+    cmif_reply_free(reply);
+    done(&a);
+    end();
+}
+
 /* Completions have lists side by side; and a name at the very end is held back until the end. */
 static void tokens_of_a_completion_make_up_the_text(void)
 {
@@ -946,6 +984,7 @@ int main(void)
     RUN(a_whole_answer_has_the_shape_that_clients_expect);
     RUN(vectors_come_as_numbers_or_in_base64);
     RUN(tokens_of_logprobs_make_up_the_text);
+    RUN(tokens_of_a_stream_make_up_the_text);
     RUN(tokens_of_a_completion_make_up_the_text);
     RUN(an_error_is_an_error_object);
     cmif_books_close(&books);
