@@ -175,6 +175,11 @@ def an_upstream_that_is_not_there_is_told_of():
     assert alone.ask("/ready")[0] == 503 and alone.ask("/health")[0] == 200
     assert within(10, lambda: alone.ask("/ready")[0] == 200), "who asks only when it is ready never asks again"
     assert alone.end() == 0, "with a sanitizer: connections that were never made are not given back"
+    nowhere = Gateway("--upstream", "https://255.255.255.255")  # the kernel says no before there is anything to wait for
+    for _ in range(2):
+        status, _, text = nowhere.chat(("user", SAID))
+        assert status == 502 and json.loads(text)["error"]["code"] == "upstream_unavailable", text
+    assert nowhere.ask("/ready")[0] == 503 and nowhere.end() == 0
 
 
 @promise
@@ -216,6 +221,8 @@ class Wire(threading.Thread):
             if not said:
                 break
             client.sendall(said)
+            if b"\r\n\r\n" not in said:
+                break
         client.shutdown(socket.SHUT_RDWR)
         client.close()
 
@@ -251,9 +258,17 @@ def a_kept_connection_that_the_upstream_closes_is_not_missed():
 
 
 @promise
+def what_an_upstream_may_have_begun_is_not_sent_once_more():
+    assert asked_three_times(lambda m, n: b"HTTP/1.1 2" if n else whole(), (200, 502, 200)) == [(0, 0), (0, 1), (1, 0)], "an answer began"
+    assert asked_three_times(lambda m, n: (time.sleep(4.5) or b"") if n else whole(), (200, 502, 200)) == [(0, 0), (0, 1), (1, 0)], "it worked for a while"
+
+
+@promise
 def nobody_gets_what_came_before_it_was_asked_for():
     for more in (whole("nobody asked"), b"HTTP"):
         assert asked_three_times(lambda m, n, more=more: whole(more=more)) == [(0, 0), (1, 0), (2, 0)], more
+    early = b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\n"
+    assert asked_three_times(lambda m, n: early, (502, 502, 502)) == [(0, 0), (1, 0), (2, 0)], "its answer is still to come"
 
 
 @promise

@@ -70,7 +70,8 @@ static cmif_code openai_start(cmif_upstream *upstream, const cmif_request *reque
                                             .hooks    = &c->hooks};
         snprintf(path, sizeof path, "%s%s", *root ? root : "/v1",
                  cmif_endpoint_path(request->endpoint) + 3); /* without "/v1" */
-        rc = cmif_post_start(o->there, path, body, 0, &ours, &c->post, err);
+        rc           = cmif_post_start(o->there, path, body, 0, &ours, &c->post, err);
+        o->failed_us = rc == CMIF_E_IO ? cmif_now_us() : o->failed_us; /* there is no way there */
     }
     if (rc == CMIF_OK) {
         *out = c;

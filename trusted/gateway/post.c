@@ -5,6 +5,7 @@
 #include "secret/secret.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/dns.h>
@@ -14,6 +15,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* A connection is kept for less than the 5 seconds after which common servers close one. */
 enum { SILENCE = 120, KEY_MAX = 4096, IDLE_SECONDS = 4, IDLE_MAX = 32 };
@@ -22,7 +24,8 @@ typedef struct link { /* a connection: a post's, idle, or dead */
     struct link              *next;
     cmif_there               *there;
     struct evhttp_connection *connection;
-    SSL                      *ssl; /* the connection's; NULL: http */
+    SSL                      *ssl;   /* the connection's; NULL: http */
+    bool                      heard; /* something came since it was last taken */
 } link;
 
 struct cmif_there {
@@ -49,7 +52,9 @@ struct cmif_post {
     link                  *link; /* NULL: given back */
     struct evhttp_request *request;
     int                    status;
+    int64_t                sent_us;
     bool                   used;   /* the connection was not new: it may have been closed just then */
+    bool                   asking; /* libevent has not taken the request yet */
     bool                   over;   /* on_end was called, or nobody listens any more */
     bool                   inside; /* libevent is at the request, and must not lose it */
     bool doomed, gone; /* a cancel is due, as soon as libevent is done with us; it is done with the request */
@@ -57,12 +62,20 @@ struct cmif_post {
 
 /* ---- connections ---- */
 
+static void on_came(struct evbuffer *in, const struct evbuffer_cb_info *info, void *context)
+{
+    link *l = context;
+    (void) in;
+    l->heard = l->heard || info->n_added > 0;
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *context)
 {
     cmif_there *there = context;
     (void) fd, (void) what;
     for (link *l = there->dead, *next; l; l = next) {
         next = l->next;
+        evbuffer_remove_cb(bufferevent_get_input(evhttp_connection_get_bufferevent(l->connection)), on_came, l);
         evhttp_connection_free(l->connection);
         free(l);
     }
@@ -97,7 +110,8 @@ static bool is_whole(const link *l, struct evhttp_request *request)
 {
     const struct evkeyvalq *headers = evhttp_request_get_input_headers(request);
     struct bufferevent     *bev     = evhttp_connection_get_bufferevent(l->connection);
-    return (evhttp_find_header(headers, "Content-Length") || evhttp_find_header(headers, "Transfer-Encoding")) &&
+    return evhttp_request_get_response_code(request) >= 200 && /* 103: the answer itself is still to come */
+           (evhttp_find_header(headers, "Content-Length") || evhttp_find_header(headers, "Transfer-Encoding")) &&
            bufferevent_getfd(bev) >= 0 &&                        /* "Connection: close" has closed it */
            evbuffer_get_length(bufferevent_get_input(bev)) == 0; /* nothing that nobody asked for */
 }
@@ -117,12 +131,25 @@ static void keep(link *l)
     there->idle_count++;
 }
 
+/* What came, or closed, since the loop last looked: nothing of it is for the next request. */
+static bool is_quiet(const link *l)
+{
+    char byte;
+    return recv(bufferevent_getfd(evhttp_connection_get_bufferevent(l->connection)), &byte, 1,
+                MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           errno == EAGAIN;
+}
+
 /* NULL: there is none. */
 static link *take_idle(cmif_there *there, uint32_t seconds)
 {
     const struct timeval most = {.tv_sec = seconds};
-    link                *l    = there->idle;
+    while (there->idle && !is_quiet(there->idle)) {
+        drop(there->idle);
+    }
+    link *l = there->idle;
     if (l) {
+        l->heard    = false;
         there->idle = l->next;
         there->idle_count--;
         evhttp_connection_set_closecb(l->connection, NULL, NULL);
@@ -236,16 +263,27 @@ static void on_error(enum evhttp_request_error error, void *context)
 
 static cmif_code transmit(cmif_post *p, cmif_err *err);
 
+/* RFC 9112, 9.3.1: an upstream that closed while we wrote has not begun. Who said something has, and who took its time
+ * may have. */
+static bool met_a_close(const cmif_post *p)
+{
+    return p->used && !p->link->heard && cmif_now_us() - p->sent_us < (int64_t) IDLE_SECONDS * 1000000;
+}
+
 /* Comes last, whatever happened, but for a cancel; request is NULL when there was no answer. */
 static void on_done(struct evhttp_request *request, void *context)
 {
     cmif_post *p     = context;
     link      *l     = p->link;
     const bool whole = request && p->status != 0 && is_whole(l, request);
-    p->gone          = true;
+    if (p->asking) { /* there is not even a way: who asks is told by transmit */
+        p->asking = false;
+        return;
+    }
+    p->gone = true;
     if (!request || p->status == 0) {
         const bool refused = l->ssl && SSL_get_verify_result(l->ssl) != X509_V_OK;
-        if (p->used && p->status == 0 && !p->over && !p->doomed) { /* RFC 9112, 9.3.1: closed while we wrote */
+        if (met_a_close(p) && !p->over && !p->doomed) {
             drop(l);
             p->gone = transmit(p, NULL) != CMIF_OK;
             if (!p->gone) {
@@ -321,6 +359,12 @@ static cmif_code connect_to(cmif_there *there, uint32_t seconds, link **out, cmi
         free(l);
         return cmif_fail(err, CMIF_E_MEMORY, "no memory for a connection");
     }
+    struct bufferevent *made = evhttp_connection_get_bufferevent(l->connection);
+    if (!evbuffer_add_cb(bufferevent_get_input(made), on_came, l)) {
+        evhttp_connection_free(l->connection);
+        free(l);
+        return cmif_fail(err, CMIF_E_MEMORY, "no memory for a connection");
+    }
     evhttp_connection_set_timeout(l->connection, (int) seconds);
     evhttp_connection_set_max_headers_size(l->connection, 65536);
     *out = l;
@@ -364,14 +408,19 @@ static cmif_code transmit(cmif_post *p, cmif_err *err)
     }
     struct evhttp_request *request = p->request;
     p->request                     = NULL; /* where this fails, it has freed it */
-    if (evhttp_make_request(p->link->connection, request, body ? EVHTTP_REQ_POST : EVHTTP_REQ_GET, p->path) != 0) {
-        rc = cmif_fail(err, CMIF_E_IO, "the upstream cannot be asked");
+    p->sent_us                     = cmif_now_us();
+    p->asking                      = true;
+    if (evhttp_make_request(p->link->connection, request, body ? EVHTTP_REQ_POST : EVHTTP_REQ_GET, p->path) != 0 ||
+        !p->asking) {
+        rc = cmif_fail(err, CMIF_E_IO, "the upstream cannot be reached");
         goto done;
     }
+    p->asking  = false;
     p->request = request;
 done:
     if (rc != CMIF_OK && p->request) {
         evhttp_request_free(p->request);
+        p->request = NULL;
     }
     if (rc != CMIF_OK && p->link) {
         drop(p->link);
