@@ -43,7 +43,7 @@ void cmif_wipe(void *memory, size_t size)
 
 /* ---- small ones are kept for the next: mapping and locking takes longer than most of what is done with them ---- */
 
-enum { SPARE_PAGES = 8, SPARE_MOST = 512 }; /* so many pages each; so many of one page, and of more a part */
+enum { SPARE_PAGES = 8, SPARE_MOST = 256 }; /* so many pages each; so many of one page, and of more a part */
 
 static _Atomic(uint8_t *) spare[SPARE_PAGES][SPARE_MOST]; /* by their pages; wiped, and locked still */
 static atomic_int         spare_owner;                    /* a child's pages are not locked: it keeps none */
@@ -69,7 +69,7 @@ static uint8_t *take_spare(size_t pages)
 
 static bool keep_spare(uint8_t *data, size_t pages)
 {
-    if (pages > SPARE_PAGES || !is_owner()) {
+    if (pages > SPARE_PAGES || unlocked || !is_owner()) { /* the limit is for what is in use */
         return false;
     }
     for (size_t i = 0; i < SPARE_MOST / (pages * pages); i++) {
