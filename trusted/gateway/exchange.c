@@ -1,8 +1,9 @@
 #include "gateway/front.h"
 
+#include "gateway/post.h"
+
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/keyvalq_struct.h>
 #include <fcntl.h>
 #include <math.h>
@@ -361,6 +362,8 @@ static void end_well(exchange *x)
     }
     flush(x);
     struct evhttp_request *http = let_go(x);
+    struct bufferevent    *bev  = evhttp_connection_get_bufferevent(evhttp_request_get_connection(http));
+    const size_t           mine = x->of->unsent;
     count(x, 200);
     if (x->begun) {
         evhttp_send_reply_end(http);
@@ -369,6 +372,9 @@ static void end_well(exchange *x)
         cmif_front_header(http, "Content-Type", cmif_reply_type(x->reply));
         x->of->sent += evbuffer_get_length(x->out);
         evhttp_send_reply(http, 200, "OK", x->out);
+    }
+    if (x->of->unsent == mine) { /* else it was sent, and its connection may have ended with it */
+        cmif_write_now(bev);
     }
     x->ended = true;
     event_del(x->ping);

@@ -6,7 +6,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/dns.h>
 #include <event2/http.h>
@@ -417,6 +416,9 @@ static cmif_code transmit(cmif_post *p, cmif_err *err)
     }
     p->asking  = false;
     p->request = request;
+    if (p->used) {
+        cmif_write_now(evhttp_connection_get_bufferevent(p->link->connection));
+    }
 done:
     if (rc != CMIF_OK && p->request) {
         evhttp_request_free(p->request);
@@ -450,6 +452,15 @@ cmif_code cmif_post_start(cmif_there *there, const char *path, struct evbuffer *
         post_free(p);
     }
     return rc;
+}
+
+void cmif_write_now(struct bufferevent *bev)
+{
+    struct evbuffer *out = bufferevent_get_output(bev);
+    if (!bufferevent_openssl_get_ssl(bev) && evbuffer_get_length(out) && evbuffer_unfreeze(out, 1) == 0) {
+        (void) evbuffer_write(out, bufferevent_getfd(bev)); /* what is left, or fails, is for the loop */
+        (void) evbuffer_freeze(out, 1);
+    }
 }
 
 void cmif_post_cancel(cmif_post *p)

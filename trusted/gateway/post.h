@@ -10,6 +10,7 @@
 #include "gateway/upstream.h"
 
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 
 typedef struct cmif_there cmif_there; /* an address */
 typedef struct cmif_post  cmif_post;  /* a request */
@@ -31,5 +32,9 @@ typedef struct cmif_post_hooks { /* all on the loop, none inside of cmif_post_st
 CMIF_MUST_USE cmif_code cmif_post_start(cmif_there *there, const char *path, struct evbuffer *body, uint32_t seconds, const cmif_post_hooks *hooks, cmif_post **out,
                                         cmif_err *err);
 void                    cmif_post_cancel(cmif_post *post);
+
+/* What bev has to write goes to the kernel now, as far as that takes it, and not when the loop comes round, behind what others are waiting for. TLS: nothing
+ * is done. bev must be connected. */
+void cmif_write_now(struct bufferevent *bev);
 
 #endif
