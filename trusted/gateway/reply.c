@@ -7,7 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHOICES_MAX = 64, TOOLS_MAX = 128, CHUNK_UNIT = 64 }; /* the last: sizes of padded chunks are multiples of it */
+enum {
+    CHOICES_MAX = 64,
+    TOOLS_MAX   = 128,
+    CHUNK_UNIT  = 64,
+    PADDING_MAX = 32 + CHUNK_UNIT
+}; /* sizes of padded chunks are multiples of the unit */
 
 typedef struct tool { /* arguments are held until they are whole, so that keys that were renamed come back, too */
     char       *name;
@@ -80,43 +85,43 @@ static bool chats(const cmif_reply *r)
     return r->o.request->endpoint == CMIF_ENDPOINT_CHAT;
 }
 
-/* "obfuscation": the size of what is sent then tells sizes of words in steps only. */
-static bool pad(json_t *object, size_t size)
+/* In place of the "}" of an object of size bytes: its size then tells sizes of words in steps only. Its own size; 0: no
+ * randomness. */
+static size_t pad(char out[static PADDING_MAX], size_t size)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    static const char before[] = ",\"obfuscation\":\"", after[] = "\"}";
     unsigned char     random[CHUNK_UNIT];
-    char              text[CHUNK_UNIT + 1];
-    const size_t      member = sizeof ",\"obfuscation\":\"\"" - 1;
-    const size_t      n      = CHUNK_UNIT - (size + member) % CHUNK_UNIT;
+    char             *end = stpcpy(out, before);
+    const size_t      n   = CHUNK_UNIT - (size + sizeof before - 1 + sizeof after - 2) % CHUNK_UNIT;
     if (RAND_bytes(random, (int) n) != 1) {
-        return false;
+        return 0;
     }
     for (size_t i = 0; i < n; i++) {
-        text[i] = letters[random[i] % 64];
+        *end++ = letters[random[i] % 64];
     }
-    return put(object, "obfuscation", json_stringn(text, n));
+    return (size_t) (stpcpy(end, after) - out);
 }
 
 /* Send object, and drop it: as an event of a stream, or as the whole answer. NULL: no memory was left for it. */
 static cmif_code send_object(cmif_reply *r, json_t *object, cmif_err *err)
 {
-    char     *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
-    cmif_code rc   = CMIF_OK;
-    if (text && streams(r) && r->o.request->obfuscation) {
-        const size_t size = strlen(text);
-        free(text);
-        text = pad(object, size) ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
-    }
-    if (!text) {
-        rc = no_memory(err);
-    }
-    if (rc == CMIF_OK && streams(r)) {
+    const bool   event = streams(r), pads = event && r->o.request->obfuscation;
+    char         padding[PADDING_MAX];
+    char        *text   = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+    const size_t size   = text ? strlen(text) : 0;
+    const size_t padded = text && pads ? pad(padding, size) : 0;
+    cmif_code    rc     = text && (padded || !pads) ? CMIF_OK : no_memory(err);
+    if (rc == CMIF_OK && event) {
         rc = r->o.sink(r->o.context, "data: ", 6, err);
     }
     if (rc == CMIF_OK) {
-        rc = r->o.sink(r->o.context, text, strlen(text), err);
+        rc = r->o.sink(r->o.context, text, size - pads, err);
     }
-    if (rc == CMIF_OK && streams(r)) {
+    if (rc == CMIF_OK && pads) {
+        rc = r->o.sink(r->o.context, padding, padded, err);
+    }
+    if (rc == CMIF_OK && event) {
         rc = r->o.sink(r->o.context, "\n\n", 2, err);
     }
     free(text);
