@@ -15,7 +15,7 @@ _Static_assert(CMIF_SPAN_CLASSES <= CMIF_RECEIPT_CLASSES, "a receipt has room fo
 cmif_code cmif_tab_renew(cmif_tab *b, cmif_err *err)
 {
     memset(&b->counts, 0, sizeof b->counts);
-    b->entered = false;
+    b->entered = b->waits = false;
     if (!b->books) {
         return CMIF_OK;
     }
@@ -83,7 +83,7 @@ static void add(cmif_counts *sum, const cmif_counts *more)
 static void begin(cmif_tab *b)
 {
     if (b->entered) {
-        b->entered = false;
+        b->entered = b->waits = false;
         memset(&b->counts, 0, sizeof b->counts);
         EVP_DigestInit_ex(b->released, EVP_sha256(), NULL);
     }
@@ -150,6 +150,7 @@ cmif_code cmif_tab_enter(cmif_tab *b, const cmif_counts *counts, cmif_err *err)
     cmif_budgets budgets = p ? (cmif_budgets){p->budget_request, p->budget_day, p->budget_key} : (cmif_budgets){0};
     int64_t      when    = (int64_t) time(NULL);
     cmif_code    rc      = price(b->books, &s, err);
+    const size_t waiting = cmif_ledger_waiting(b->books->ledger);
     if (rc == CMIF_OK) {
         rc = cmif_ledger_spend(b->books->ledger, &s, p ? &budgets : NULL, when, &b->id, &b->left_day, err);
     }
@@ -158,6 +159,7 @@ cmif_code cmif_tab_enter(cmif_tab *b, const cmif_counts *counts, cmif_err *err)
         b->spend   = s;
         b->when    = when;
         b->entered = true;
+        b->waits   = cmif_ledger_waiting(b->books->ledger) > waiting;
     }
     return rc;
 }
@@ -181,6 +183,11 @@ void cmif_books_gather(cmif_books *b)
 cmif_code cmif_books_settle(cmif_books *b, cmif_err *err)
 {
     return b->ledger ? cmif_ledger_settle(b->ledger, err) : CMIF_OK;
+}
+
+cmif_code cmif_books_look_ahead(const cmif_books *b, cmif_err *err)
+{
+    return b->ledger ? cmif_ledger_look_ahead(b->ledger, err) : CMIF_OK;
 }
 
 cmif_code cmif_books_file(const cmif_books *b, cmif_err *err)

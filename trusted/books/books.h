@@ -34,10 +34,12 @@ CMIF_MUST_USE cmif_code cmif_books_open(cmif_books *books, const char *folder, c
                                         const cmif_policy *policy, cmif_err *err);
 void                    cmif_books_close(cmif_books *books); /* {0} is welcome */
 
-/* From here on entries wait for cmif_books_settle, which puts all of them on disk with one write (ledger.h): nothing of theirs may be sent before that
- * has returned OK. When it fails none is there: cmif_tab_return for each. Errors: IO, FORMAT, MEMORY. */
+/* From here on entries wait (cmif_tab.waits) for cmif_books_settle, which puts all of them on disk with one write (ledger.h): nothing of theirs may be sent
+ * before that has returned OK. When it fails none is there: cmif_tab_return for each. Errors: IO, FORMAT, MEMORY. */
 void                    cmif_books_gather(cmif_books *books);
 CMIF_MUST_USE cmif_code cmif_books_settle(cmif_books *books, cmif_err *err);
+/* A few times a second: under load entries are made ahead, for which nobody waits (cmif_ledger_look_ahead). Errors: IO, FORMAT, MEMORY. */
+CMIF_MUST_USE cmif_code cmif_books_look_ahead(const cmif_books *books, cmif_err *err);
 /* Receipts are gathered then, too: this brings them to disk, and cmif_books_close does (receipt.h). Call it now and then. Errors: IO, FORMAT, TRUST. */
 CMIF_MUST_USE cmif_code cmif_books_file(const cmif_books *books, cmif_err *err);
 
@@ -45,6 +47,7 @@ typedef struct cmif_tab { /* of a conversation */
     cmif_books *books;    /* NULL: nothing is entered */
     EVP_MD_CTX *released; /* of what was released for the next or the present request */
     bool        entered;  /* that request is in the ledger: what is noted next begins a new one */
+    bool        waits;    /* and not on disk before cmif_books_settle */
     cmif_counts counts;   /* of it */
     cmif_spend  spend;
     uint64_t    id;       /* of the entry */

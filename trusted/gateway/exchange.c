@@ -542,13 +542,18 @@ static void on_settle(evutil_socket_t fd, short what, void *context)
     }
 }
 
-/* Other books write the same ledger, which would wait for us. */
+/* Other books than these write the same ledger, which would wait for us. */
 static void settle_others(cmif_gateway *g, const cmif_books *books)
 {
     const exchange *x = TAILQ_FIRST(&g->waiting);
     if (x && cmif_talk_books(x->talk) != books) {
         settle(g, cmif_talk_books(x->talk));
     }
+}
+
+void cmif_front_settle(cmif_gateway *g)
+{
+    settle_others(g, NULL);
 }
 
 void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, cmif_access_key *key)
@@ -649,6 +654,10 @@ void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint
         return;
     }
     evhttp_connection_set_closecb(evhttp_request_get_connection(http), on_closed, x);
+    if (!x->entry.waits) {
+        send_on(x);
+        return;
+    }
     x->waits = true;
     TAILQ_INSERT_TAIL(&g->waiting, x, wait);
     event_active(x->settle, 0, 0); /* behind the requests that are there already */

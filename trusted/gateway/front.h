@@ -29,6 +29,7 @@ struct cmif_gateway {
     bool                        draining;
     bool                        unfiled; /* receipts do not get to disk, and that was said */
     struct event               *tick;
+    unsigned                    ticks;
     uint64_t                    requests[CMIF_ENDPOINTS][6]; /* by hundreds of their status */
     uint64_t                    words[CMIF_SPAN_CLASSES], draws, epsilon_micro, sent;
 };
@@ -56,6 +57,7 @@ void                cmif_front_request_came(struct evhttp_request *http); /* who
 
 /* ---- exchange.c ---- */
 void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, cmif_access_key *key);
+void cmif_front_settle(cmif_gateway *g); /* nothing waits for the disk after it */
 void cmif_front_end(cmif_gateway *g); /* every exchange, as it is */
 
 /* ---- about.c ---- */

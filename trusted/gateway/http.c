@@ -9,7 +9,13 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { BODY_MAX = 32 << 20, HEADERS_MAX = 64 << 10, READ_SECONDS = 60, REQUEST_SECONDS = 120 };
+enum {
+    BODY_MAX        = 32 << 20,
+    HEADERS_MAX     = 64 << 10,
+    READ_SECONDS    = 60,
+    REQUEST_SECONDS = 120,
+    TICKS           = 4 /* of a second */
+};
 
 int64_t cmif_front_now_us(void)
 {
@@ -253,19 +259,25 @@ static void on_accept_error(struct evconnlistener *listener, void *context)
 
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
-    cmif_gateway *g    = context;
-    bool          good = true;
+    cmif_gateway *g      = context;
+    const bool    second = ++g->ticks % TICKS == 0;
+    bool          good   = true;
     cmif_err      err;
     (void) fd, (void) what;
-    if (crowded && g->socket) {
+    if (second && crowded && g->socket) {
         struct evconnlistener *listener = evhttp_bound_socket_get_listener(g->socket);
         crowded                         = false; /* until the next error, which says so again */
         evconnlistener_enable(listener);
     }
     const cmif_gateway_rules *r = &g->options.rules;
+    cmif_front_settle(g);
     for (size_t i = 0; i <= r->policy_count; i++) {
         cmif_gateway_policy *first = i < r->policy_count ? r->policies[i] : r->gone ? r->gone->was : NULL;
         for (cmif_gateway_policy *p = first; p; p = p->was) {
+            (void) !cmif_books_look_ahead(p->books, &err); /* failing, each request meets it, and says so */
+            if (!second) {
+                continue;
+            }
             cmif_talks_tick(p->talks, (int64_t) time(NULL));
             if (cmif_books_file(p->books, &err) != CMIF_OK) {
                 good = false;
@@ -275,7 +287,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
             }
         }
     }
-    g->unfiled = !good;
+    g->unfiled = second ? !good : g->unfiled;
 }
 
 static cmif_code open_access(const cmif_gateway *g, const cmif_gateway_rules *rules, cmif_access **out, cmif_err *err)
@@ -309,6 +321,7 @@ cmif_code cmif_gateway_reload(cmif_gateway *g, const cmif_gateway_rules *rules, 
         cmif_access_free(access);
         return rc;
     }
+    cmif_front_settle(g); /* books that are closed next write the same ledger */
     if (g->access) {
         cmif_access_succeed(access, g->access);
     }
@@ -374,9 +387,9 @@ cmif_code cmif_gateway_check(const cmif_gateway_options *options, cmif_err *err)
 
 cmif_code cmif_gateway_new(const cmif_gateway_options *options, cmif_gateway **out, cmif_err *err)
 {
-    const struct timeval second = {.tv_sec = 1};
-    cmif_gateway        *g      = calloc(1, sizeof *g);
-    cmif_code            rc     = g ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a gateway");
+    const struct timeval tick = {.tv_usec = 1000000 / TICKS};
+    cmif_gateway        *g    = calloc(1, sizeof *g);
+    cmif_code            rc   = g ? CMIF_OK : cmif_fail(err, CMIF_E_MEMORY, "no memory for a gateway");
     if (rc == CMIF_OK) {
         TAILQ_INIT(&g->exchanges);
         TAILQ_INIT(&g->waiting);
@@ -390,7 +403,7 @@ cmif_code cmif_gateway_new(const cmif_gateway_options *options, cmif_gateway **o
     if (rc == CMIF_OK) {
         g->http = evhttp_new(options->base);
         g->tick = event_new(options->base, -1, EV_PERSIST, on_tick, g);
-        rc      = g->http && g->tick && event_add(g->tick, &second) == 0
+        rc      = g->http && g->tick && event_add(g->tick, &tick) == 0
                       ? CMIF_OK
                       : cmif_fail(err, CMIF_E_MEMORY, "no memory for a gateway");
     }

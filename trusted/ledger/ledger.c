@@ -23,20 +23,40 @@ enum {
     SMALL_SIZE     = 1 << 20, /* checked whole when opened */
     DAY            = 86400,
     CHECKSUM_SIZE  = 8,
-    NO_BUDGET      = -1
+    NO_BUDGET      = -1,
+    AHEAD_KEYS     = 8,   /* for so many keys entries are made ahead, */
+    AHEAD_MOST     = 256, /* so many at most, */
+    AHEAD_BUSY     = 8    /* where so many requests came between two looks */
 };
 
 enum { BEGIN_READ, BEGIN_WRITE, COMMIT, READ_TOTAL, WRITE_TOTAL, WRITE_ENTRY, KEPT }; /* statements of every request */
+
+typedef struct ahead {                 /* entries of a key that are on disk before the requests that take them */
+    char key[CMIF_LEDGER_KEY_MAX + 1]; /* "": free */
+    struct {
+        size_t       count;
+        int64_t      draws, epsilon; /* the most that one cost */
+        cmif_budgets budgets;        /* that the last one was given */
+    } asked;                         /* since the last look */
+    size_t       count, taken;
+    int64_t      first, time;       /* id of the first, the others follow; of each */
+    int64_t      draws, epsilon;    /* of each */
+    cmif_budgets budgets;           /* that allowed them */
+    int64_t      spare;             /* their epsilon that nobody spent */
+    double       left;              /* of the day, were all of it spent */
+    cmif_spend   spent[AHEAD_MOST]; /* of those that were taken; without key */
+} ahead;
 
 struct cmif_ledger {
     sqlite3      *db;
     sqlite3_stmt *kept[KEPT]; /* NULL: not prepared yet */
     char         *path;
-    pid_t         owner;    /* a connection does not survive a fork */
-    int64_t       patience; /* until then we wait for others; milliseconds */
-    bool          gathers;  /* entries wait for cmif_ledger_settle, */
-    size_t        waiting;  /* so many of them, in a transaction that is open */
-    cmif_err      lost;     /* why they are not there */
+    pid_t         owner;             /* a connection does not survive a fork */
+    int64_t       patience;          /* until then we wait for others; milliseconds */
+    bool          gathers;           /* entries wait for cmif_ledger_settle, */
+    size_t        waiting;           /* so many of them, in a transaction that is open */
+    cmif_err      lost;              /* why they are not there */
+    ahead        *ahead[AHEAD_KEYS]; /* NULL: none yet */
 };
 
 static const char schema[] =
@@ -481,6 +501,8 @@ static cmif_code write_entry(cmif_ledger *l, const entry *e, cmif_err *err)
 
 /* ---- open ---- */
 
+static void end_ahead(cmif_ledger *l);
+
 /* The folders of path that are missing, readable by nobody else. */
 static cmif_code make_folders(const char *path, cmif_err *err)
 {
@@ -704,10 +726,14 @@ void cmif_ledger_free(cmif_ledger *l)
 {
     if (l) {
         if (l->owner == getpid()) {
+            end_ahead(l);
             for (size_t i = 0; i < KEPT; i++) {
                 sqlite3_finalize(l->kept[i]);
             }
-            sqlite3_close_v2(l->db); /* what waits was never settled, and is not entered */
+            sqlite3_close_v2(l->db);
+        }
+        for (size_t i = 0; i < AHEAD_KEYS; i++) {
+            free(l->ahead[i]);
         }
         free(l->path);
         free(l);
@@ -843,35 +869,251 @@ static cmif_code add_to_total(total *t, const entry *e, cmif_err *err)
     return CMIF_OK;
 }
 
-/* The row number `id`, its sum. */
-static cmif_code enter(cmif_ledger *l, const cmif_spend *what, total *t, int64_t time, int64_t id, cmif_err *err)
+static entry to_entry(const cmif_spend *what, const char *key, int64_t time, int64_t id)
 {
     entry e = {.what = *what};
-    snprintf(e.key, sizeof e.key, "%s", what->key);
+    snprintf(e.key, sizeof e.key, "%s", key);
     e.at[ENTRY_ID]         = id;
     e.at[ENTRY_TIME]       = time;
     e.at[ENTRY_DRAWS]      = (int64_t) what->draws;
     e.at[ENTRY_EPSILON]    = (int64_t) what->epsilon_micro;
     e.at[ENTRY_SURROGATES] = (int64_t) what->surrogates;
     e.at[ENTRY_PASSED]     = (int64_t) what->passed;
+    return e;
+}
 
-    cmif_code rc = add_to_total(t, &e, err);
-    rc           = rc == CMIF_OK ? write_entry(l, &e, err) : rc;
+/* The row number `id`, its sum. */
+static cmif_code enter(cmif_ledger *l, const cmif_spend *what, total *t, int64_t time, int64_t id, cmif_err *err)
+{
+    const entry e  = to_entry(what, what->key, time, id);
+    cmif_code   rc = add_to_total(t, &e, err);
+    rc             = rc == CMIF_OK ? write_entry(l, &e, err) : rc;
     return rc == CMIF_OK ? write_total(l, e.key, t, err) : rc;
 }
 
-cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
-                            uint64_t *id, double *left, cmif_err *err)
+/* ---- entries made ahead ----
+ *
+ * Where many requests come for one key, each would wait for the disk. So entries are made before anybody asks, each
+ * with the most that one of the last requests cost: who fits takes one, which is on disk already, and what it was spent
+ * for is written at the next look. Until then, and for ever should we be killed, such an entry says too much and never
+ * too little. Their time is that of the newest other entry, so that times still follow ids, and a day's sum is never
+ * theirs alone. */
+
+/* The place of key, or a free one. NULL: there is none. */
+static ahead *ahead_of(cmif_ledger *l, const char *key)
+{
+    ahead **free_one = NULL;
+    for (size_t i = 0; i < AHEAD_KEYS; i++) {
+        if (l->ahead[i] && !strcmp(l->ahead[i]->key, key)) {
+            return l->ahead[i];
+        }
+        free_one = !l->ahead[i] || !l->ahead[i]->key[0] ? &l->ahead[i] : free_one;
+    }
+    if (free_one && !*free_one) {
+        *free_one = malloc(sizeof **free_one);
+    }
+    if (free_one && *free_one) {
+        **free_one = (ahead){0};
+        snprintf((*free_one)->key, sizeof(*free_one)->key, "%s", key);
+    }
+    return free_one ? *free_one : NULL;
+}
+
+/* So that the next look knows what is asked for. */
+static void note_asked(ahead *a, const cmif_spend *what, const cmif_budgets *budgets)
+{
+    const int64_t draws = (int64_t) what->draws, epsilon = (int64_t) what->epsilon_micro;
+    a->asked.count++;
+    a->asked.draws   = draws > a->asked.draws ? draws : a->asked.draws;
+    a->asked.epsilon = epsilon > a->asked.epsilon ? epsilon : a->asked.epsilon;
+    a->asked.budgets = *budgets;
+}
+
+/* false: none fits. */
+static bool take_ahead(const cmif_ledger *l, ahead *a, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
+                       uint64_t *id, double *left)
+{
+    const cmif_budgets *allowed = &a->budgets;
+    if (a->taken == a->count || l->owner != getpid() || (int64_t) what->draws > a->draws ||
+        (int64_t) what->epsilon_micro > a->epsilon || now / DAY > a->time / DAY ||
+        budgets->request != allowed->request || budgets->day != allowed->day || budgets->key != allowed->key) {
+        return false;
+    }
+    *id = (uint64_t) a->first + a->taken;
+    a->spare -= (int64_t) what->epsilon_micro;
+    a->spent[a->taken]       = *what;
+    a->spent[a->taken++].key = NULL;
+    if (left) {
+        *left = a->left + (double) a->spare / 1e6;
+    }
+    return true;
+}
+
+/* t, which is of its key, as it is once each says what it was spent for, and those that nobody took are gone. */
+static void correct(const ahead *a, total *t)
+{
+    int64_t draws = (int64_t) a->count * a->draws;
+    for (size_t i = 0; i < a->taken; i++) {
+        draws -= (int64_t) a->spent[i].draws;
+        t->at[TOTAL_SURROGATES] += (int64_t) a->spent[i].surrogates;
+        t->at[TOTAL_PASSED] += (int64_t) a->spent[i].passed;
+    }
+    t->at[TOTAL_DRAWS] -= draws;
+    t->at[TOTAL_EPSILON] -= a->spare;
+    t->at[TOTAL_DAY_EPSILON] -= t->at[TOTAL_LAST] / DAY == a->time / DAY ? a->spare : 0;
+    t->at[TOTAL_REQUESTS] -= (int64_t) (a->count - a->taken);
+}
+
+/* Those that are there become what they were spent for, or go. */
+static cmif_code write_taken(cmif_ledger *l, const ahead *a, total *t, cmif_err *err)
+{
+    char      sql[160];
+    cmif_code rc = CMIF_OK;
+    snprintf(sql, sizeof sql, "DELETE FROM entry WHERE id BETWEEN %" PRId64 " AND %" PRId64, a->first,
+             a->first + (int64_t) a->count - 1);
+    rc = run(l, sql, err);
+    if (rc == CMIF_OK && sqlite3_changes(l->db) != (int) a->count) {
+        rc = damaged(l, "entries that were made ahead are lost", err);
+    }
+    for (size_t i = 0; i < a->taken && rc == CMIF_OK; i++) {
+        const entry e = to_entry(&a->spent[i], a->key, a->time, a->first + (int64_t) i);
+        rc            = write_entry(l, &e, err);
+    }
+    correct(a, t);
+    return rc;
+}
+
+static int64_t left_of(int64_t budget, int64_t spent)
+{
+    return budget == NO_BUDGET ? NO_BUDGET : budget > spent ? budget - spent : 0;
+}
+
+/* How many of them the budgets allow: half of what is left stays for others. */
+static int64_t allowed_ahead(const total *t, const ahead *a, int64_t wanted)
+{
+    const cmif_budgets *given   = &a->asked.budgets;
+    const int64_t       epsilon = a->asked.epsilon;
+    int64_t             request = 0, day = 0, key = 0;
+    if (!wanted || to_micro(given->request, &request, NULL) != CMIF_OK || to_micro(given->day, &day, NULL) != CMIF_OK ||
+        to_micro(given->key, &key, NULL) != CMIF_OK) {
+        return 0;
+    }
+    request = smaller(request, t->at[TOTAL_BUDGET_REQUEST]);
+    day     = left_of(smaller(day, t->at[TOTAL_BUDGET_DAY]), t->at[TOTAL_DAY_EPSILON]);
+    key     = left_of(smaller(key, t->at[TOTAL_BUDGET_KEY]), t->at[TOTAL_EPSILON]);
+    if ((request != NO_BUDGET && epsilon > request) || epsilon > INT64_MAX / AHEAD_MOST ||
+        a->asked.draws > INT64_MAX / AHEAD_MOST) {
+        return 0;
+    }
+    const int64_t left = smaller(day, key);
+    return left == NO_BUDGET || !epsilon || left / 2 / epsilon > wanted ? wanted : left / 2 / epsilon;
+}
+
+/* The newest entry of key, and of all. */
+static cmif_code find_newest(cmif_ledger *l, const char *key, int64_t *of_key, int64_t *of_all, cmif_err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    bool          there     = false;
+    cmif_code     rc =
+        prepare(l, "SELECT (SELECT max(id) FROM entry WHERE key = ?), (SELECT max(id) FROM entry)", &statement, err);
+    if (rc == CMIF_OK) {
+        sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC);
+        rc = step(l, statement, &there, err);
+    }
+    if (rc == CMIF_OK) {
+        *of_key = sqlite3_column_int64(statement, 0);
+        *of_all = sqlite3_column_int64(statement, 1);
+    }
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+/* In a transaction: those of a are written as they were taken, and `next` says what is there in their place. */
+static cmif_code replace_ahead(cmif_ledger *l, const ahead *a, int64_t wanted, ahead *next, cmif_err *err)
+{
+    total     t;
+    int64_t   newest = 0;
+    cmif_code rc     = read_total(l, a->key, &t, NULL, err);
+    rc               = rc == CMIF_OK && a->count ? write_taken(l, a, &t, err) : rc;
+    rc               = rc == CMIF_OK ? find_newest(l, a->key, &t.at[TOTAL_NEWEST], &newest, err) : rc;
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    const int64_t    count = allowed_ahead(&t, a, wanted);
+    const cmif_spend most  = {.draws = (uint64_t) a->asked.draws, .epsilon_micro = (uint64_t) a->asked.epsilon};
+    next->first            = newest + 1;
+    next->time             = t.at[TOTAL_LAST];
+    next->draws            = a->asked.draws;
+    next->epsilon          = a->asked.epsilon;
+    next->budgets          = a->asked.budgets;
+    next->spare            = count * a->asked.epsilon;
+    for (; rc == CMIF_OK && (int64_t) next->count < count; next->count++) {
+        entry e = to_entry(&most, a->key, next->time, next->first + (int64_t) next->count);
+        rc      = add_to_total(&t, &e, err);
+        rc      = rc == CMIF_OK ? write_entry(l, &e, err) : rc;
+    }
+    next->left = left_of_day(&t, &next->budgets);
+    return rc == CMIF_OK ? write_total(l, a->key, &t, err) : rc;
+}
+
+static cmif_code renew_ahead(cmif_ledger *l, ahead *a, int64_t wanted, cmif_err *err)
+{
+    cmif_err  why  = {0};
+    ahead    *next = calloc(1, sizeof *next);
+    cmif_code rc   = next ? begin(l, true, err) : cmif_fail(err, CMIF_E_MEMORY, "no memory for the ledger %s", l->path);
+    if (rc == CMIF_OK && replace_ahead(l, a, wanted, next, &why) != CMIF_OK) {
+        rc = cmif_err_set(err, lose(l, &why), why.where, "%s", why.text);
+    }
+    rc = rc == CMIF_OK ? commit(l, err) : rc;
+    if (rc == CMIF_OK) {
+        memcpy(next->key, a->key, sizeof next->key);
+        *a = *next;
+    }
+    roll_back(l);
+    free(next);
+    return rc;
+}
+
+cmif_code cmif_ledger_look_ahead(cmif_ledger *l, cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    for (size_t i = 0; i < AHEAD_KEYS && l->gathers; i++) {
+        ahead *a = l->ahead[i];
+        if (!a || !a->key[0]) {
+            continue;
+        }
+        const size_t wanted = a->asked.count < AHEAD_BUSY       ? 0
+                              : 2 * a->asked.count < AHEAD_MOST ? 2 * a->asked.count
+                                                                : AHEAD_MOST;
+        if (!a->count && !wanted) {
+            a->key[0] = '\0';
+        } else if (rc == CMIF_OK) {
+            rc = renew_ahead(l, a, (int64_t) wanted, err);
+        }
+    }
+    return rc;
+}
+
+/* Failing, what is there says too much, and never too little. */
+static void end_ahead(cmif_ledger *l)
+{
+    roll_back_all(l); /* what waits was never settled, and is not entered */
+    l->waiting = 0;
+    for (size_t i = 0; i < AHEAD_KEYS; i++) {
+        if (l->ahead[i] && l->ahead[i]->count) {
+            (void) !renew_ahead(l, l->ahead[i], 0, NULL);
+        }
+    }
+}
+
+static cmif_code spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now, uint64_t *id,
+                       double *left, cmif_err *err)
 {
     total     t;
     int64_t   newest = 0;
     cmif_err  why    = {0};
-    cmif_code rc     = check_spend(what, now, err);
-    if (rc == CMIF_OK && l->lost.code != CMIF_OK) { /* until those who wait have been told */
-        rc = cmif_err_set(err, l->lost.code, l->lost.where, "%s", l->lost.text);
-    }
-    rc = rc == CMIF_OK ? begin(l, true, err) : rc;
-    rc = rc == CMIF_OK ? read_total(l, what->key, &t, &newest, err) : rc;
+    cmif_code rc     = begin(l, true, err);
+    rc               = rc == CMIF_OK ? read_total(l, what->key, &t, &newest, err) : rc;
     if (rc != CMIF_OK) {
         goto done;
     }
@@ -897,9 +1139,41 @@ done:
     return rc;
 }
 
+cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
+                            uint64_t *id, double *left, cmif_err *err)
+{
+    static const cmif_budgets none = {INFINITY, INFINITY, INFINITY};
+
+    budgets      = budgets ? budgets : &none;
+    cmif_code rc = check_spend(what, now, err);
+    if (rc == CMIF_OK && l->lost.code != CMIF_OK) { /* until those who wait have been told */
+        rc = cmif_err_set(err, l->lost.code, l->lost.where, "%s", l->lost.text);
+    }
+    if (rc != CMIF_OK) {
+        return rc;
+    }
+    ahead *a = l->gathers ? ahead_of(l, what->key) : NULL;
+    if (!a || !take_ahead(l, a, what, budgets, now, id, left)) {
+        rc = spend(l, what, budgets, now, id, left, err);
+        if (rc == CMIF_E_BUDGET && a && a->count) { /* it may be they that hold it */
+            rc = renew_ahead(l, a, 0, err);
+            rc = rc == CMIF_OK ? spend(l, what, budgets, now, id, left, err) : rc;
+        }
+    }
+    if (rc == CMIF_OK && a) {
+        note_asked(a, what, budgets);
+    }
+    return rc;
+}
+
 void cmif_ledger_gather(cmif_ledger *l)
 {
     l->gathers = true;
+}
+
+size_t cmif_ledger_waiting(const cmif_ledger *l)
+{
+    return l->waiting;
 }
 
 cmif_code cmif_ledger_settle(cmif_ledger *l, cmif_err *err)
@@ -969,6 +1243,11 @@ static cmif_code sum_key(cmif_ledger *l, const char *key, int64_t since, cmif_sp
         return sum_since(l, key, since, sum, err);
     }
     cmif_code rc = read_total(l, key, &t, NULL, err);
+    for (size_t i = 0; i < AHEAD_KEYS && rc == CMIF_OK; i++) {
+        if (l->ahead[i] && l->ahead[i]->count && !strcmp(l->ahead[i]->key, key)) {
+            correct(l->ahead[i], &t);
+        }
+    }
     if (rc == CMIF_OK) {
         add_spent(sum, &t);
         sum->day_epsilon_micro = (uint64_t) t.at[TOTAL_DAY_EPSILON];
