@@ -1097,8 +1097,10 @@ cmif_code cmif_ledger_look_ahead(cmif_ledger *l, cmif_err *err)
 /* Failing, what is there says too much, and never too little. */
 static void end_ahead(cmif_ledger *l)
 {
-    roll_back_all(l); /* what waits was never settled, and is not entered */
-    l->waiting = 0;
+    if (l->waiting) { /* and was never settled: it is not entered */
+        roll_back_all(l);
+        l->waiting = 0;
+    }
     for (size_t i = 0; i < AHEAD_KEYS; i++) {
         if (l->ahead[i] && l->ahead[i]->count) {
             (void) !renew_ahead(l, l->ahead[i], 0, NULL);

@@ -343,6 +343,9 @@ static void spend_until_killed(int pipe, bool gathers)
         if (cmif_ledger_settle(l, NULL) != CMIF_OK || write(pipe, done, together) != (ssize_t) together) {
             _exit(4);
         }
+        if (gathers && i % 5 == 4 && cmif_ledger_look_ahead(l, NULL) != CMIF_OK) {
+            _exit(5);
+        }
     }
 }
 
@@ -379,7 +382,7 @@ static void killed_at_any_moment_it_never_under_counts(void)
         cmif_ledger_free(l);
         over = sum.requests - acknowledged;
         CHECK(sum.requests >= acknowledged &&
-              over <= 8 * ((uint64_t) i + 1)); /* of each kill those that waited at most */
+              over <= (8 + 80) * ((uint64_t) i + 1)); /* of each kill those that waited at most, or were made ahead */
         CHECK(sum.epsilon_micro == sum.requests * 1000000);
     }
     printf("       %d killed, %llu acknowledged, %llu counted beyond\n", kills, (unsigned long long) acknowledged,
@@ -435,6 +438,7 @@ static void fill_the_disk(bool gathers)
                (!gathers || spend(l, "local", 1, NULL, NOON, &err) == CMIF_OK) &&
                cmif_ledger_settle(l, &err) == CMIF_OK) {
             done[0] += gathers ? 2 : 1;
+            (void) !(done[0] % 8 == 0 && cmif_ledger_look_ahead(l, NULL));
         }
         if (cmif_ledger_settle(l, &err) == CMIF_OK) {
             done[1] = 0;
@@ -546,6 +550,173 @@ static void what_waits_beside_one_that_fails_is_lost_and_told(void)
     forget();
 }
 
+/* ---- entries made ahead ---- */
+
+static cmif_ledger *open_busy(const char *key, double epsilon, const cmif_budgets *budgets, int requests)
+{
+    cmif_ledger *l = open_ledger();
+    cmif_ledger_gather(l);
+    for (int i = 0; i < requests; i++) {
+        CHECK(spend(l, key, epsilon, budgets, NOON, NULL) == CMIF_OK);
+    }
+    CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK && cmif_ledger_look_ahead(l, NULL) == CMIF_OK);
+    return l;
+}
+
+static bool waits(cmif_ledger *l, const char *key, double epsilon, const cmif_budgets *budgets, int64_t now)
+{
+    const size_t before = cmif_ledger_waiting(l);
+    CHECK(spend(l, key, epsilon, budgets, now, NULL) == CMIF_OK);
+    return cmif_ledger_waiting(l) > before;
+}
+
+static cmif_spent sum_of(cmif_ledger *l, const char *key)
+{
+    cmif_spent sum = {0};
+    CHECK(cmif_ledger_sum(l, key, 0, &sum, NULL) == CMIF_OK);
+    return sum;
+}
+
+/* What another program sees, and what is there after a kill: never less than what was given out. */
+static void who_comes_in_numbers_finds_an_entry_on_disk(void)
+{
+    cmif_ledger *l = open_busy("local", 2, NULL, 8), *other = open_ledger();
+    uint64_t     ids[17] = {0};
+    CHECK(sum_of(other, "local").requests == 8 + 16 && sum_of(other, "local").epsilon_micro == 48000000);
+    CHECK(sum_of(other, "local").draws == 24 * 7);
+    CHECK(sum_of(l, "local").requests == 8 && sum_of(l, "local").epsilon_micro == 16000000);
+    for (int i = 0; i < 17; i++) {
+        cmif_spend what = spend_of("local", i % 2 ? 2000000 : 500000);
+        CHECK(cmif_ledger_spend(l, &what, NULL, NOON + i, &ids[i], NULL, NULL) == CMIF_OK);
+        CHECK(cmif_ledger_waiting(l) == (i == 16)); /* the last one finds none */
+        for (int k = 0; k < i; k++) {
+            CHECK(ids[k] != ids[i]);
+        }
+        cmif_spent seen = sum_of(other, "local"), mine = sum_of(l, "local");
+        CHECK(seen.requests >= 8 + (uint64_t) (i < 16 ? i + 1 : 16) &&
+              seen.epsilon_micro >= mine.epsilon_micro - 500000);
+        CHECK(mine.requests == 9 + (uint64_t) i && mine.surrogates == 2 * mine.requests &&
+              mine.passed == 11 * mine.requests);
+        CHECK(mine.day_epsilon_micro == mine.epsilon_micro && mine.draws == 7 * mine.requests);
+    }
+    CHECK(cmif_ledger_look_ahead(l, NULL) == CMIF_OK && cmif_ledger_waiting(l) == 0); /* which settles that one */
+    CHECK(cmif_ledger_check(other, NULL) == CMIF_OK);
+    CHECK(sum_of(l, "local").epsilon_micro == 16000000 + 8 * 500000 + 8 * 2000000 + 500000);
+    cmif_ledger_free(l); /* those that nobody took go */
+    CHECK(cmif_ledger_check(other, NULL) == CMIF_OK && sum_of(other, "local").requests == 25);
+    CHECK(sum_of(other, "local").epsilon_micro == 36500000 && sum_of(other, "local").passed == 25 * 11);
+    cmif_ledger_free(other);
+    forget();
+}
+
+static bool see_details(void *context, uint64_t id, int64_t when, const cmif_spend *what)
+{
+    const cmif_spend right = spend_of("local", 0);
+    int             *left  = context;
+    CHECK(id && when == NOON && what->epsilon_micro == 1000000 && what->delta == right.delta);
+    CHECK(!memcmp(what->conversation, right.conversation, 16) && !memcmp(what->table_hash, right.table_hash, 32));
+    return --*left > 0;
+}
+
+static void where_few_come_none_are_made_and_the_last_ones_go(void)
+{
+    cmif_ledger *l = open_busy("local", 1, NULL, 7), *other = open_ledger();
+    int          left = 9;
+    CHECK(sum_of(other, "local").requests == 7 && waits(l, "local", 1, NULL, NOON)); /* 7 are few */
+    CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK && cmif_ledger_look_ahead(l, NULL) == CMIF_OK);
+    CHECK(sum_of(other, "local").requests == 8);
+    cmif_ledger_free(l);
+    l = open_busy("local", 1, NULL, 8);
+    CHECK(sum_of(other, "local").requests == 32 && !waits(l, "local", 1, NULL, NOON + 5));
+    CHECK(cmif_ledger_look_ahead(l, NULL) == CMIF_OK); /* one since the last look */
+    CHECK(sum_of(other, "local").requests == 17 && cmif_ledger_check(other, NULL) == CMIF_OK);
+    CHECK(cmif_ledger_history(other, 9, see_details, &left, NULL) == CMIF_OK && left == 0);
+    CHECK(waits(l, "local", 1, NULL, NOON) && cmif_ledger_settle(l, NULL) == CMIF_OK);
+    cmif_ledger_free(l);
+    l = open_busy("local", 1, NULL, 1000); /* so many, and no more */
+    CHECK(sum_of(other, "local").requests == 18 + 1000 + 256);
+    for (int i = 0; i < 9; i++) { /* more keys than places: who has none waits, as ever */
+        char key[2] = {(char) ('a' + i)};
+        CHECK(waits(l, key, 1, NULL, NOON));
+    }
+    cmif_ledger_free(l);
+    CHECK(sum_of(other, NULL).requests == 18 + 1000);
+    cmif_ledger_free(other);
+    forget();
+}
+
+static void who_does_not_fit_an_entry_waits_for_its_own(void)
+{
+    const cmif_budgets wide  = {.request = 9, .day = 1000, .key = unlimited};
+    const cmif_budgets tight = {.request = 1, .day = 1000, .key = unlimited};
+    cmif_ledger       *l = open_busy("local", 2, &wide, 8), *other = open_ledger();
+    cmif_spend         more = spend_of("local", 1);
+    uint64_t           id   = 0;
+    double             left = 0;
+    CHECK(waits(l, "local", 3, &wide, NOON));         /* it costs more */
+    CHECK(waits(l, "local", 1, &tight, NOON));        /* other budgets */
+    CHECK(waits(l, "local", 2, &wide, NOON + 86400)); /* another day */
+    CHECK(!waits(l, "local", 2, &wide, NOON));
+    more.draws = 8; /* more draws */
+    CHECK(cmif_ledger_spend(l, &more, &wide, NOON, &id, NULL, NULL) == CMIF_OK && cmif_ledger_waiting(l) == 4);
+    CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK && cmif_ledger_check(other, NULL) == CMIF_OK);
+    more.draws = 7;
+    CHECK(cmif_ledger_spend(l, &more, &wide, NOON, &id, &left, NULL) == CMIF_OK && !cmif_ledger_waiting(l));
+    CHECK(fabs(left - (1000 - 8 * 2 - 2 - 1e-6)) < 1e-9); /* of the day that it is entered on */
+    CHECK(cmif_ledger_look_ahead(l, NULL) == CMIF_OK && cmif_ledger_check(other, NULL) == CMIF_OK);
+    pid_t child = fork();
+    if (child == 0) { /* a copy of us must not take what we take */
+        _exit(cmif_ledger_spend(l, &more, &wide, NOON + 86400, &id, NULL, NULL) == CMIF_E_IO ? 0 : 1);
+    }
+    int status = 1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    cmif_ledger_free(l);
+    CHECK(cmif_ledger_check(other, NULL) == CMIF_OK);
+    CHECK(sum_of(other, "local").requests == 8 + 6 && sum_of(other, "local").epsilon_micro == 24000002);
+    CHECK(sum_of(other, "local").day_epsilon_micro == 2000001);
+    cmif_ledger_free(other);
+    forget();
+}
+
+/* They hold no more than half of what is left, and give it back to who needs it. */
+static void entries_made_ahead_never_go_beyond_a_budget(void)
+{
+    const cmif_budgets day = {.request = unlimited, .day = 20, .key = unlimited};
+    const cmif_budgets key = {.request = unlimited, .day = unlimited, .key = 20};
+    cmif_err           err = {0};
+    for (int which = 0; which < 2; which++) {
+        const cmif_budgets *budgets = which ? &key : &day;
+        cmif_ledger        *l = open_busy("local", 1, budgets, 8), *other = open_ledger();
+        CHECK(sum_of(other, "local").requests == 8 + 6); /* half of 12 */
+        CHECK(spend(other, "local", 7, budgets, NOON, &err) == CMIF_E_BUDGET && says(&err, "6 of 20 is left"));
+        CHECK(!waits(l, "local", 1, budgets, NOON));
+        CHECK(waits(l, "local", 9, budgets, NOON)); /* 11 are left once the 5 are given back */
+        CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK && cmif_ledger_check(other, NULL) == CMIF_OK);
+        CHECK(sum_of(other, "local").epsilon_micro == 18000000);
+        CHECK(spend(l, "local", 3, budgets, NOON, &err) == CMIF_E_BUDGET && says(&err, "2 of 20 is left"));
+        for (int i = 0; i < 2; i++) {
+            CHECK(spend(l, "local", 1, budgets, NOON, NULL) == CMIF_OK);
+        }
+        CHECK(spend(l, "local", 1, budgets, NOON, NULL) == CMIF_E_BUDGET);
+        CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK && cmif_ledger_look_ahead(l, NULL) == CMIF_OK);
+        CHECK(sum_of(other, "local").epsilon_micro == 20000000);
+        cmif_ledger_free(l);
+        cmif_ledger_free(other);
+        forget();
+    }
+    cmif_ledger       *l = open_busy("local", 1, NULL, 8), *other = open_ledger();
+    const cmif_budgets small = {.request = 0.5, .day = unlimited, .key = unlimited};
+    for (int i = 0; i < 8; i++) {
+        CHECK(!waits(l, "local", 1, NULL, NOON));
+    }
+    CHECK(cmif_ledger_set(other, "local", &small, NULL) == CMIF_OK); /* holds from the next look on */
+    CHECK(cmif_ledger_look_ahead(l, NULL) == CMIF_OK && sum_of(other, "local").requests == 16);
+    CHECK(spend(l, "local", 1, NULL, NOON, &err) == CMIF_E_BUDGET && says(&err, "0.5 of 0.5 is left"));
+    cmif_ledger_free(l);
+    cmif_ledger_free(other);
+    forget();
+}
+
 /* A gateway and `cmif run` at the same time: one budget, and no entry of either is lost. */
 static void two_processes_share_a_budget_to_its_end(void)
 {
@@ -569,6 +740,7 @@ static void two_processes_share_a_budget_to_its_end(void)
                     waiting += rc == CMIF_OK;
                 }
                 mine += cmif_ledger_settle(l, NULL) == CMIF_OK ? waiting : 0;
+                rc = rc == CMIF_OK && who && mine % 14 == 0 ? cmif_ledger_look_ahead(l, NULL) : rc;
                 nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL); /* the other's turn */
             }
             cmif_ledger_free(l);
@@ -812,6 +984,10 @@ int main(int argc, char **argv)
     RUN(sixty_four_threads_count_every_request_once);
     RUN(gathered_entries_are_there_together_or_not_at_all);
     RUN(what_waits_beside_one_that_fails_is_lost_and_told);
+    RUN(who_comes_in_numbers_finds_an_entry_on_disk);
+    RUN(where_few_come_none_are_made_and_the_last_ones_go);
+    RUN(who_does_not_fit_an_entry_waits_for_its_own);
+    RUN(entries_made_ahead_never_go_beyond_a_budget);
     RUN(two_processes_share_a_budget_to_its_end);
     RUN(killed_at_any_moment_it_never_under_counts);
     RUN(a_ledger_is_refused_after_a_fork);
