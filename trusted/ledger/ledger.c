@@ -25,7 +25,8 @@ enum {
     CHECKSUM_SIZE  = 8,
     NO_BUDGET      = -1,
     AHEAD_KEYS     = 8,   /* for so many keys entries are made ahead, */
-    AHEAD_MOST     = 256, /* so many at most, */
+    AHEAD_MOST     = 256, /* so many at most, and that part */
+    AHEAD_SHARE    = 8,   /* of what the budgets leave, */
     AHEAD_BUSY     = 8    /* where so many requests came between two looks */
 };
 
@@ -988,7 +989,7 @@ static int64_t left_of(int64_t budget, int64_t spent)
     return budget == NO_BUDGET ? NO_BUDGET : budget > spent ? budget - spent : 0;
 }
 
-/* How many of them the budgets allow: half of what is left stays for others. */
+/* How many of them the budgets allow: a kill costs a small share of what is left. */
 static int64_t allowed_ahead(const total *t, const ahead *a, int64_t wanted)
 {
     const cmif_budgets *given   = &a->asked.budgets;
@@ -1006,7 +1007,8 @@ static int64_t allowed_ahead(const total *t, const ahead *a, int64_t wanted)
         return 0;
     }
     const int64_t left = smaller(day, key);
-    return left == NO_BUDGET || !epsilon || left / 2 / epsilon > wanted ? wanted : left / 2 / epsilon;
+    return left == NO_BUDGET || !epsilon || left / AHEAD_SHARE / epsilon > wanted ? wanted
+                                                                                  : left / AHEAD_SHARE / epsilon;
 }
 
 /* The newest entry of key, and of all. */

@@ -62,8 +62,9 @@ CMIF_MUST_USE cmif_code cmif_ledger_settle(cmif_ledger *ledger, cmif_err *err);
 size_t                  cmif_ledger_waiting(const cmif_ledger *ledger);
 /* Where many requests come for a key, entries are made ahead: each is on disk with the most that one of the last requests cost, and spend gives it to a
  * request that costs no more, which then waits for nothing. Called a few times a second by who gathers: what was taken is written as it was spent, the rest
- * goes, and as many come as were asked for since the last call, twice; free does without new ones. Until then, and for ever after a kill, those entries say
- * too much and never too little; history and other programs see them. Entries that wait are settled, too. Errors: as settle; what was there stays. */
+ * goes, and as many come as were asked for since the last call, twice; free makes none. Until then, and for ever after a kill, those entries say
+ * too much (an eighth of what the budgets leave, at most) and never too little; history and other programs see them. A budget that another program
+ * sets holds from the next look on. Entries that wait are settled, too. Errors: as settle; what was there stays. */
 CMIF_MUST_USE cmif_code cmif_ledger_look_ahead(cmif_ledger *ledger, cmif_err *err);
 /* Sums of a key (NULL: all) since a time (0: ever, which takes the same time however many entries there are). */
 CMIF_MUST_USE cmif_code cmif_ledger_sum(cmif_ledger *ledger, const char *key, int64_t since, cmif_spent *out, cmif_err *err);

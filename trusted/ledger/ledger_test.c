@@ -678,28 +678,26 @@ static void who_does_not_fit_an_entry_waits_for_its_own(void)
     forget();
 }
 
-/* They hold no more than half of what is left, and give it back to who needs it. */
+/* They hold no more than an eighth of what is left, and give it back to who needs it. */
 static void entries_made_ahead_never_go_beyond_a_budget(void)
 {
-    const cmif_budgets day = {.request = unlimited, .day = 20, .key = unlimited};
-    const cmif_budgets key = {.request = unlimited, .day = unlimited, .key = 20};
+    const cmif_budgets day = {.request = unlimited, .day = 100, .key = unlimited};
+    const cmif_budgets key = {.request = unlimited, .day = unlimited, .key = 100};
     cmif_err           err = {0};
     for (int which = 0; which < 2; which++) {
         const cmif_budgets *budgets = which ? &key : &day;
         cmif_ledger        *l = open_busy("local", 1, budgets, 8), *other = open_ledger();
-        CHECK(sum_of(other, "local").requests == 8 + 6); /* half of 12 */
-        CHECK(spend(other, "local", 7, budgets, NOON, &err) == CMIF_E_BUDGET && says(&err, "6 of 20 is left"));
+        CHECK(sum_of(other, "local").requests == 8 + 11);
+        CHECK(spend(other, "local", 82, budgets, NOON, &err) == CMIF_E_BUDGET && says(&err, "81 of 100 is left"));
         CHECK(!waits(l, "local", 1, budgets, NOON));
-        CHECK(waits(l, "local", 9, budgets, NOON)); /* 11 are left once the 5 are given back */
+        CHECK(waits(l, "local", 90, budgets, NOON)); /* 91 are left once 10 are given back */
         CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK && cmif_ledger_check(other, NULL) == CMIF_OK);
-        CHECK(sum_of(other, "local").epsilon_micro == 18000000);
-        CHECK(spend(l, "local", 3, budgets, NOON, &err) == CMIF_E_BUDGET && says(&err, "2 of 20 is left"));
-        for (int i = 0; i < 2; i++) {
-            CHECK(spend(l, "local", 1, budgets, NOON, NULL) == CMIF_OK);
-        }
+        CHECK(sum_of(other, "local").epsilon_micro == 99000000);
+        CHECK(spend(l, "local", 3, budgets, NOON, &err) == CMIF_E_BUDGET && says(&err, "1 of 100 is left"));
+        CHECK(spend(l, "local", 1, budgets, NOON, NULL) == CMIF_OK);
         CHECK(spend(l, "local", 1, budgets, NOON, NULL) == CMIF_E_BUDGET);
         CHECK(cmif_ledger_settle(l, NULL) == CMIF_OK && cmif_ledger_look_ahead(l, NULL) == CMIF_OK);
-        CHECK(sum_of(other, "local").epsilon_micro == 20000000);
+        CHECK(sum_of(other, "local").epsilon_micro == 100000000);
         cmif_ledger_free(l);
         cmif_ledger_free(other);
         forget();
