@@ -2,11 +2,13 @@
 """gateway_cli_test: cmif-gateway as OpenAI programs meet it, in front of an upstream of the test's own that records all and lies when asked to.
 See rig.py."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import struct
 import threading
 import time
@@ -395,6 +397,42 @@ def a_ledger_that_cannot_be_written_keeps_everything_here():
     status, _, text = full.chat(("user", SAID))
     assert status == 500 and json.loads(text)["error"]["type"] == "server_error" and not Upstream.bodies, f"{status} {text}"
     full.end()
+
+
+@promise
+def where_many_come_entries_are_there_before_them():
+    folder = f"{WORK}/busy"
+    os.makedirs(folder)
+    wire = Wire(lambda m, n: whole())
+    busy = Gateway("--upstream", wire.url, env={**ENV, "XDG_DATA_HOME": folder})
+    ledger = next(f"{path}/ledger.db" for path, _, names in os.walk(folder) if "ledger.db" in names)
+
+    def entries(what="count(*)"):
+        with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)) as opened:
+            return opened.execute(f"SELECT {what} FROM entry").fetchone()[0]
+    sent = most = 0
+    while sent < 1000 and most < 16:
+        assert busy.chat(("user", f"{sent}: {SAID}"))[0] == 200
+        sent += 1
+        most = max(most, entries() - sent)
+        assert entries() >= sent, f"{sent} were sent, {entries()} are there"
+    assert most >= 16, f"at most {most} more than {sent} were there"
+    assert within(5, lambda: entries() == sent), f"{sent} were sent, {entries()} stay"
+    assert entries("min(surrogates)") > 0 and entries("count(DISTINCT hex(conversation))") == sent, "they do not say what they were for"
+    assert busy.end() == 0
+    done = cmif("budget", "show", "--json", env={**ENV, "XDG_DATA_HOME": folder})  # which checks it
+    assert done.returncode == 0 and f'"requests":{sent},' in done.out.replace(" ", ""), done.out + done.err
+
+
+@promise
+def a_client_of_http_1_0_gets_its_stream():
+    body = json.dumps({"model": "here", "stream": True, "messages": [{"role": "user", "content": SAID}]})
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
+        client.sendall(f"POST /v1/chat/completions HTTP/1.0\r\nHost: 127.0.0.1:{gateway.port}\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}".encode())
+        head, text = client.makefile("rb").read().decode().split("\r\n\r\n", 1)
+    said = events(text)
+    assert " 200 " in head and "chunked" not in head, head
+    assert "".join(c["delta"].get("content", "") for e in said for c in e["choices"]) == "You said: " + SAID, text
 
 
 @promise
