@@ -72,6 +72,7 @@ static void on_child(evutil_socket_t fd, short what, void *context)
 static void on_second(evutil_socket_t fd, short what, void *context)
 {
     (void) fd, (void) what, (void) context;
+    cmif_gateway_settle(the.gateway);
     cmif_policies_sweep(the.policies);
 }
 

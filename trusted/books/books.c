@@ -150,7 +150,6 @@ cmif_code cmif_tab_enter(cmif_tab *b, const cmif_counts *counts, cmif_err *err)
     cmif_budgets budgets = p ? (cmif_budgets){p->budget_request, p->budget_day, p->budget_key} : (cmif_budgets){0};
     int64_t      when    = (int64_t) time(NULL);
     cmif_code    rc      = price(b->books, &s, err);
-    const size_t waiting = cmif_ledger_waiting(b->books->ledger);
     if (rc == CMIF_OK) {
         rc = cmif_ledger_spend(b->books->ledger, &s, p ? &budgets : NULL, when, &b->id, &b->left_day, err);
     }
@@ -159,7 +158,7 @@ cmif_code cmif_tab_enter(cmif_tab *b, const cmif_counts *counts, cmif_err *err)
         b->spend   = s;
         b->when    = when;
         b->entered = true;
-        b->waits   = cmif_ledger_waiting(b->books->ledger) > waiting;
+        b->waits   = cmif_ledger_waits(b->books->ledger);
     }
     return rc;
 }

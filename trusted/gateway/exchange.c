@@ -551,7 +551,7 @@ static void settle_others(cmif_gateway *g, const cmif_books *books)
     }
 }
 
-void cmif_front_settle(cmif_gateway *g)
+void cmif_gateway_settle(cmif_gateway *g)
 {
     settle_others(g, NULL);
 }

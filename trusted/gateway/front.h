@@ -57,7 +57,6 @@ void                cmif_front_request_came(struct evhttp_request *http); /* who
 
 /* ---- exchange.c ---- */
 void cmif_front_post(cmif_gateway *g, struct evhttp_request *http, cmif_endpoint endpoint, cmif_access_key *key);
-void cmif_front_settle(cmif_gateway *g); /* nothing waits for the disk after it */
 void cmif_front_end(cmif_gateway *g); /* every exchange, as it is */
 
 /* ---- about.c ---- */

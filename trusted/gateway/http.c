@@ -270,7 +270,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
         evconnlistener_enable(listener);
     }
     const cmif_gateway_rules *r = &g->options.rules;
-    cmif_front_settle(g);
+    cmif_gateway_settle(g);
     for (size_t i = 0; i <= r->policy_count; i++) {
         cmif_gateway_policy *first = i < r->policy_count ? r->policies[i] : r->gone ? r->gone->was : NULL;
         for (cmif_gateway_policy *p = first; p; p = p->was) {
@@ -321,7 +321,7 @@ cmif_code cmif_gateway_reload(cmif_gateway *g, const cmif_gateway_rules *rules, 
         cmif_access_free(access);
         return rc;
     }
-    cmif_front_settle(g); /* books that are closed next write the same ledger */
+    cmif_gateway_settle(g); /* books that are closed next write the same ledger */
     if (g->access) {
         cmif_access_succeed(access, g->access);
     }

@@ -54,6 +54,8 @@ CMIF_MUST_USE cmif_code cmif_gateway_new(const cmif_gateway_options *options, cm
 CMIF_MUST_USE cmif_code cmif_gateway_check(const cmif_gateway_options *options, cmif_err *err);
 /* From the next request on; what is under way goes on as it began. On an error nothing has changed. Errors: as above, but for the address. */
 CMIF_MUST_USE cmif_code cmif_gateway_reload(cmif_gateway *gateway, const cmif_gateway_rules *rules, cmif_err *err);
+/* No entry of a request waits for the disk after this: other books on the same ledger would wait for it. */
+void                    cmif_gateway_settle(cmif_gateway *gateway);
 const char             *cmif_gateway_address(const cmif_gateway *gateway);
 uint16_t                cmif_gateway_port(const cmif_gateway *gateway);
 size_t                  cmif_gateway_busy(const cmif_gateway *gateway); /* requests under way, and answers that their clients have not taken */

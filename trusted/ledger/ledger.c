@@ -27,7 +27,10 @@ enum {
     AHEAD_KEYS     = 8,   /* for so many keys entries are made ahead, */
     AHEAD_MOST     = 256, /* so many at most, and that part */
     AHEAD_SHARE    = 8,   /* of what the budgets leave, */
-    AHEAD_BUSY     = 8    /* where so many requests came between two looks */
+    AHEAD_BUSY     = 8,   /* where so many requests came between two looks, */
+    AHEAD_AGE      = 1,   /* of a time that is so many seconds ago at most, or a little more; */
+    AHEAD_WAIT     = 50,  /* milliseconds that a look waits for others, */
+    AHEAD_REST     = 8    /* and after a look that failed so many do nothing */
 };
 
 enum { BEGIN_READ, BEGIN_WRITE, COMMIT, READ_TOTAL, WRITE_TOTAL, WRITE_ENTRY, KEPT }; /* statements of every request */
@@ -40,9 +43,12 @@ typedef struct ahead {                 /* entries of a key that are on disk befo
         cmif_budgets budgets;        /* that the last one was given */
     } asked;                         /* since the last look */
     size_t       count, taken;
-    int64_t      first, time;       /* id of the first, the others follow; of each */
+    bool         closed;      /* none is taken any more: a later day has begun, or what became of them is not known */
+    bool         late;        /* a request did not take one, so that the next ones are of a later time */
+    int64_t      first, time; /* id of the first, the others follow; of each */
     int64_t      draws, epsilon;    /* of each */
     cmif_budgets budgets;           /* that allowed them */
+    int64_t      request;           /* the most that a request may cost; NO_BUDGET */
     int64_t      spare;             /* their epsilon that nobody spent */
     double       left;              /* of the day, were all of it spent */
     cmif_spend   spent[AHEAD_MOST]; /* of those that were taken; without key */
@@ -57,7 +63,10 @@ struct cmif_ledger {
     bool          gathers;           /* entries wait for cmif_ledger_settle, */
     size_t        waiting;           /* so many of them, in a transaction that is open */
     cmif_err      lost;              /* why they are not there */
+    bool          waits;             /* the newest of all that were entered does */
     ahead        *ahead[AHEAD_KEYS]; /* NULL: none yet */
+    bool          looks;             /* we are in a look, */
+    unsigned      rest;              /* or leave out so many */
 };
 
 static const char schema[] =
@@ -271,7 +280,7 @@ static cmif_code begin(cmif_ledger *l, bool to_write, cmif_err *err)
     if (l->waiting) { /* SQLite ended it */
         return full(l, err);
     }
-    l->patience = milliseconds() + busy_seconds(l) * 1000;
+    l->patience = milliseconds() + (l->looks ? AHEAD_WAIT : busy_seconds(l) * 1000);
     return to_write ? run_kept(l, BEGIN_WRITE, "BEGIN IMMEDIATE", err) : run_kept(l, BEGIN_READ, "BEGIN", err);
 }
 
@@ -805,43 +814,54 @@ static cmif_code check_budget(const char *name, const char *renewal, int64_t bud
                      name, (double) asked / 1e6, (double) left / 1e6, (double) budget / 1e6, renewal);
 }
 
+/* Of a request, a day and the key: the smaller of what is given (NULL: nothing is) and what is kept. */
+static cmif_code budgets_of(const total *t, const cmif_budgets *given, int64_t most[static 3], cmif_err *err)
+{
+    cmif_code rc = CMIF_OK;
+    memcpy(most, &t->at[TOTAL_BUDGET_REQUEST], 3 * sizeof *most);
+    for (size_t i = 0; i < 3 && given && rc == CMIF_OK; i++) {
+        int64_t micro = NO_BUDGET;
+        rc            = to_micro(i == 0 ? given->request : i == 1 ? given->day : given->key, &micro, err);
+        most[i]       = smaller(micro, most[i]);
+    }
+    return rc;
+}
+
+static int64_t left_of(int64_t budget, int64_t spent)
+{
+    return budget == NO_BUDGET ? NO_BUDGET : budget > spent ? budget - spent : 0;
+}
+
 static cmif_code check_budgets(const total *t, const cmif_budgets *budgets, int64_t asked, int64_t time, cmif_err *err)
 {
-    int64_t   request = NO_BUDGET, day = NO_BUDGET, key = NO_BUDGET;
+    int64_t   most[3];
     char      renewal[64];
     struct tm when  = {0};
     time_t    first = (time_t) ((time / DAY + 1) * DAY);
-    cmif_code rc    = CMIF_OK;
+    cmif_code rc    = budgets_of(t, budgets, most, err);
 
-    if (budgets) {
-        rc = to_micro(budgets->request, &request, err);
-        rc = rc == CMIF_OK ? to_micro(budgets->day, &day, err) : rc;
-        rc = rc == CMIF_OK ? to_micro(budgets->key, &key, err) : rc;
-    }
     if (rc != CMIF_OK) {
         return rc;
     }
     gmtime_r(&first, &when);
     strftime(renewal, sizeof renewal, "it renews at %Y-%m-%d 00:00 UTC", &when);
     const int64_t today = t->at[TOTAL_LAST] / DAY == time / DAY ? t->at[TOTAL_DAY_EPSILON] : 0;
-    rc = check_budget("request", "shorten the text", smaller(request, t->at[TOTAL_BUDGET_REQUEST]), 0, asked, err);
-    rc = rc == CMIF_OK ? check_budget("day", renewal, smaller(day, t->at[TOTAL_BUDGET_DAY]), today, asked, err) : rc;
-    return rc == CMIF_OK ? check_budget("key", "it does not renew: 'cmif budget set' raises it",
-                                        smaller(key, t->at[TOTAL_BUDGET_KEY]), t->at[TOTAL_EPSILON], asked, err)
+    rc                  = check_budget("request", "shorten the text", most[0], 0, asked, err);
+    rc                  = rc == CMIF_OK ? check_budget("day", renewal, most[1], today, asked, err) : rc;
+    return rc == CMIF_OK ? check_budget("key", "it does not renew: 'cmif budget set' raises it", most[2],
+                                        t->at[TOTAL_EPSILON], asked, err)
                          : rc;
 }
 
 /* Of a total whose day is the present one. */
 static double left_of_day(const total *t, const cmif_budgets *budgets)
 {
-    int64_t day = NO_BUDGET;
-    if (budgets && to_micro(budgets->day, &day, NULL) != CMIF_OK) {
+    int64_t most[3];
+    if (budgets_of(t, budgets, most, NULL) != CMIF_OK) {
         return 0;
     }
-    day = smaller(day, t->at[TOTAL_BUDGET_DAY]);
-    return day == NO_BUDGET                 ? (double) INFINITY
-           : day > t->at[TOTAL_DAY_EPSILON] ? (double) (day - t->at[TOTAL_DAY_EPSILON]) / 1e6
-                                            : 0;
+    const int64_t left = left_of(most[1], t->at[TOTAL_DAY_EPSILON]);
+    return left == NO_BUDGET ? (double) INFINITY : (double) left / 1e6;
 }
 
 static cmif_code add_to_total(total *t, const entry *e, cmif_err *err)
@@ -935,9 +955,13 @@ static bool take_ahead(const cmif_ledger *l, ahead *a, const cmif_spend *what, c
                        uint64_t *id, double *left)
 {
     const cmif_budgets *allowed = &a->budgets;
-    if (a->taken == a->count || l->owner != getpid() || (int64_t) what->draws > a->draws ||
+    if (a->taken == a->count || a->closed || l->owner != getpid() || (int64_t) what->draws > a->draws ||
         (int64_t) what->epsilon_micro > a->epsilon || now / DAY > a->time / DAY ||
         budgets->request != allowed->request || budgets->day != allowed->day || budgets->key != allowed->key) {
+        return false;
+    }
+    if (!a->late && now > a->time + AHEAD_AGE) { /* else times would stand still while all fit */
+        a->late = true;
         return false;
     }
     *id = (uint64_t) a->first + a->taken;
@@ -984,29 +1008,20 @@ static cmif_code write_taken(cmif_ledger *l, const ahead *a, total *t, cmif_err 
     return rc;
 }
 
-static int64_t left_of(int64_t budget, int64_t spent)
-{
-    return budget == NO_BUDGET ? NO_BUDGET : budget > spent ? budget - spent : 0;
-}
-
 /* How many of them the budgets allow: a kill costs a small share of what is left. */
-static int64_t allowed_ahead(const total *t, const ahead *a, int64_t wanted)
+static int64_t allowed_ahead(const total *t, const ahead *a, int64_t wanted, int64_t *request)
 {
-    const cmif_budgets *given   = &a->asked.budgets;
-    const int64_t       epsilon = a->asked.epsilon;
-    int64_t             request = 0, day = 0, key = 0;
-    if (!wanted || to_micro(given->request, &request, NULL) != CMIF_OK || to_micro(given->day, &day, NULL) != CMIF_OK ||
-        to_micro(given->key, &key, NULL) != CMIF_OK) {
+    const int64_t epsilon = a->asked.epsilon;
+    int64_t       most[3];
+    if (budgets_of(t, &a->asked.budgets, most, NULL) != CMIF_OK) {
         return 0;
     }
-    request = smaller(request, t->at[TOTAL_BUDGET_REQUEST]);
-    day     = left_of(smaller(day, t->at[TOTAL_BUDGET_DAY]), t->at[TOTAL_DAY_EPSILON]);
-    key     = left_of(smaller(key, t->at[TOTAL_BUDGET_KEY]), t->at[TOTAL_EPSILON]);
-    if ((request != NO_BUDGET && epsilon > request) || epsilon > INT64_MAX / AHEAD_MOST ||
+    *request = most[0];
+    if (!t->at[TOTAL_REQUESTS] || (*request != NO_BUDGET && epsilon > *request) || epsilon > INT64_MAX / AHEAD_MOST ||
         a->asked.draws > INT64_MAX / AHEAD_MOST) {
         return 0;
     }
-    const int64_t left = smaller(day, key);
+    const int64_t left = smaller(left_of(most[1], t->at[TOTAL_DAY_EPSILON]), left_of(most[2], t->at[TOTAL_EPSILON]));
     return left == NO_BUDGET || !epsilon || left / AHEAD_SHARE / epsilon > wanted ? wanted
                                                                                   : left / AHEAD_SHARE / epsilon;
 }
@@ -1041,7 +1056,7 @@ static cmif_code replace_ahead(cmif_ledger *l, const ahead *a, int64_t wanted, a
     if (rc != CMIF_OK) {
         return rc;
     }
-    const int64_t    count = allowed_ahead(&t, a, wanted);
+    const int64_t    count = allowed_ahead(&t, a, wanted, &next->request);
     const cmif_spend most  = {.draws = (uint64_t) a->asked.draws, .epsilon_micro = (uint64_t) a->asked.epsilon};
     next->first            = newest + 1;
     next->time             = t.at[TOTAL_LAST];
@@ -1066,7 +1081,10 @@ static cmif_code renew_ahead(cmif_ledger *l, ahead *a, int64_t wanted, cmif_err 
     if (rc == CMIF_OK && replace_ahead(l, a, wanted, next, &why) != CMIF_OK) {
         rc = cmif_err_set(err, lose(l, &why), why.where, "%s", why.text);
     }
-    rc = rc == CMIF_OK ? commit(l, err) : rc;
+    if (rc == CMIF_OK) {
+        a->closed = true; /* a commit that failed may still be found on disk after a crash */
+        rc        = commit(l, err);
+    }
     if (rc == CMIF_OK) {
         memcpy(next->key, a->key, sizeof next->key);
         *a = *next;
@@ -1079,7 +1097,12 @@ static cmif_code renew_ahead(cmif_ledger *l, ahead *a, int64_t wanted, cmif_err 
 cmif_code cmif_ledger_look_ahead(cmif_ledger *l, cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
-    for (size_t i = 0; i < AHEAD_KEYS && l->gathers; i++) {
+    if (l->rest) {
+        l->rest--;
+        return CMIF_OK;
+    }
+    l->looks = true;
+    for (size_t i = 0; i < AHEAD_KEYS && l->gathers && rc == CMIF_OK; i++) {
         ahead *a = l->ahead[i];
         if (!a || !a->key[0]) {
             continue;
@@ -1087,12 +1110,14 @@ cmif_code cmif_ledger_look_ahead(cmif_ledger *l, cmif_err *err)
         const size_t wanted = a->asked.count < AHEAD_BUSY       ? 0
                               : 2 * a->asked.count < AHEAD_MOST ? 2 * a->asked.count
                                                                 : AHEAD_MOST;
-        if (!a->count && !wanted) {
-            a->key[0] = '\0';
-        } else if (rc == CMIF_OK) {
+        if (a->count || wanted) {
             rc = renew_ahead(l, a, (int64_t) wanted, err);
+        } else {
+            a->key[0] = '\0';
         }
     }
+    l->looks = false;
+    l->rest  = rc == CMIF_OK ? 0 : AHEAD_REST;
     return rc;
 }
 
@@ -1103,11 +1128,26 @@ static void end_ahead(cmif_ledger *l)
         roll_back_all(l);
         l->waiting = 0;
     }
+    l->looks = true;
     for (size_t i = 0; i < AHEAD_KEYS; i++) {
         if (l->ahead[i] && l->ahead[i]->count) {
             (void) !renew_ahead(l, l->ahead[i], 0, NULL);
         }
     }
+}
+
+/* What was entered beside those of a, at a time. */
+static double spent_beside(ahead *a, const cmif_spend *what, int64_t time, double left)
+{
+    if (!a->count) {
+        return left;
+    }
+    if (time / DAY == a->time / DAY) {
+        a->left -= (double) what->epsilon_micro / 1e6;
+        return left + (double) a->spare / 1e6;
+    }
+    a->closed = true;
+    return left;
 }
 
 static cmif_code spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now, uint64_t *id,
@@ -1131,11 +1171,14 @@ static cmif_code spend(cmif_ledger *l, const cmif_spend *what, const cmif_budget
         goto done;
     }
     l->waiting += l->gathers;
-    rc = l->gathers ? CMIF_OK : commit(l, err);
+    l->waits = l->gathers;
+    rc       = l->gathers ? CMIF_OK : commit(l, err);
     if (rc == CMIF_OK) {
+        ahead       *a    = l->gathers ? ahead_of(l, what->key) : NULL;
+        const double rest = left_of_day(&t, budgets), all = a ? spent_beside(a, what, time, rest) : rest;
         *id = (uint64_t) newest + 1;
         if (left) {
-            *left = left_of_day(&t, budgets);
+            *left = all;
         }
     }
 done:
@@ -1157,9 +1200,13 @@ cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_b
         return rc;
     }
     ahead *a = l->gathers ? ahead_of(l, what->key) : NULL;
-    if (!a || !take_ahead(l, a, what, budgets, now, id, left)) {
+    if (a && take_ahead(l, a, what, budgets, now, id, left)) {
+        l->waits = false;
+    } else {
         rc = spend(l, what, budgets, now, id, left, err);
-        if (rc == CMIF_E_BUDGET && a && a->count) { /* it may be they that hold it */
+        if (rc == CMIF_E_BUDGET && a && a->spare > 0 &&
+            (a->request == NO_BUDGET ||
+             (int64_t) what->epsilon_micro <= a->request)) { /* it may be they that hold it */
             rc = renew_ahead(l, a, 0, err);
             rc = rc == CMIF_OK ? spend(l, what, budgets, now, id, left, err) : rc;
         }
@@ -1175,9 +1222,9 @@ void cmif_ledger_gather(cmif_ledger *l)
     l->gathers = true;
 }
 
-size_t cmif_ledger_waiting(const cmif_ledger *l)
+bool cmif_ledger_waits(const cmif_ledger *l)
 {
-    return l->waiting;
+    return l->waits;
 }
 
 cmif_code cmif_ledger_settle(cmif_ledger *l, cmif_err *err)

@@ -58,13 +58,14 @@ CMIF_MUST_USE cmif_code cmif_ledger_spend(cmif_ledger *ledger, const cmif_spend 
 void                    cmif_ledger_gather(cmif_ledger *ledger);
 /* Errors: IO, FORMAT, MEMORY; whatever waited must not leave. */
 CMIF_MUST_USE cmif_code cmif_ledger_settle(cmif_ledger *ledger, cmif_err *err);
-/* How many entries wait for it. */
-size_t                  cmif_ledger_waiting(const cmif_ledger *ledger);
+/* Whether what was entered last does. */
+bool                    cmif_ledger_waits(const cmif_ledger *ledger);
 /* Where many requests come for a key, entries are made ahead: each is on disk with the most that one of the last requests cost, and spend gives it to a
  * request that costs no more, which then waits for nothing. Called a few times a second by who gathers: what was taken is written as it was spent, the rest
  * goes, and as many come as were asked for since the last call, twice; free makes none. Until then, and for ever after a kill, those entries say
- * too much (an eighth of what the budgets leave, at most) and never too little; history and other programs see them. A budget that another program
- * sets holds from the next look on. Entries that wait are settled, too. Errors: as settle; what was there stays. */
+ * too much (an eighth of what the budgets leave, at most) and never too little; history, sums since a time and other programs see them. A budget that another
+ * program sets holds from the next look on. Entries that wait may be settled, too. For others it waits 50 milliseconds. Errors: as settle; nothing is lost,
+ * and requests wait as ever. */
 CMIF_MUST_USE cmif_code cmif_ledger_look_ahead(cmif_ledger *ledger, cmif_err *err);
 /* Sums of a key (NULL: all) since a time (0: ever, which takes the same time however many entries there are). */
 CMIF_MUST_USE cmif_code cmif_ledger_sum(cmif_ledger *ledger, const char *key, int64_t since, cmif_spent *out, cmif_err *err);
