@@ -1,4 +1,4 @@
-"""rig - what the tests share that meet the programs as a person does: TEST BUILD SHARED [WORD]; with WORD only the promises whose name has it.
+"""rig - what the tests share that meet the programs as a person does: TEST BUILD SHARED [WORD]; with WORD, or CMIF_ONLY, only the promises whose name has it.
 
 A test is a row of promises, and end(). What it writes lies in WORK, which goes with it; with ENV cmif's own folders are there, too."""
 
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-BUILD, SHARED, WORD = sys.argv[1], sys.argv[2], "".join(sys.argv[3:4])
+BUILD, SHARED, WORD = sys.argv[1], sys.argv[2], "".join(sys.argv[3:4]) or os.environ.get("CMIF_ONLY", "")
 CMIF, SERVER = f"{BUILD}/bin/cmif", f"{BUILD}/bin/cmif-server"
 CANARY = "zebrafinch"  # in texts that are refused or released: it must not leave, and be in no message
 WORK = tempfile.mkdtemp(prefix="cmif-test-")
