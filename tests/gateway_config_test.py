@@ -239,7 +239,7 @@ def what_left_under_a_policy_that_is_read_again_does_not_leave_under_a_looser_on
 
 @promise
 def what_left_under_a_policy_that_is_gone_does_not_leave_under_a_looser_one():
-    start = "listen 127.0.0.1:0\nidle 4\npolicy names\n"
+    start = "listen 127.0.0.1:0\nidle 8\npolicy names\n"
     alone = 'policy names\ndeny "zebra crossing"\n'
     strict = f"policy strict {write('gone.policy', alone)}\n"
     short = Told(start + strict + UPSTREAM)
