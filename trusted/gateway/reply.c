@@ -10,9 +10,9 @@
 enum {
     CHOICES_MAX = 64,
     TOOLS_MAX   = 128,
-    CHUNK_UNIT  = 64,
+    CHUNK_UNIT  = 64, /* sizes of padded chunks are multiples of it */
     PADDING_MAX = 32 + CHUNK_UNIT
-}; /* sizes of padded chunks are multiples of the unit */
+};
 
 typedef struct tool { /* arguments are held until they are whole, so that keys that were renamed come back, too */
     char       *name;

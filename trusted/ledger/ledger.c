@@ -814,12 +814,12 @@ static cmif_code check_budget(const char *name, const char *renewal, int64_t bud
                      name, (double) asked / 1e6, (double) left / 1e6, (double) budget / 1e6, renewal);
 }
 
-/* Of a request, a day and the key: the smaller of what is given (NULL: nothing is) and what is kept. */
+/* Of a request, a day and the key: the smaller of what is given and what is kept. */
 static cmif_code budgets_of(const total *t, const cmif_budgets *given, int64_t most[static 3], cmif_err *err)
 {
     cmif_code rc = CMIF_OK;
     memcpy(most, &t->at[TOTAL_BUDGET_REQUEST], 3 * sizeof *most);
-    for (size_t i = 0; i < 3 && given && rc == CMIF_OK; i++) {
+    for (size_t i = 0; i < 3 && rc == CMIF_OK; i++) {
         int64_t micro = NO_BUDGET;
         rc            = to_micro(i == 0 ? given->request : i == 1 ? given->day : given->key, &micro, err);
         most[i]       = smaller(micro, most[i]);
@@ -1102,7 +1102,7 @@ cmif_code cmif_ledger_look_ahead(cmif_ledger *l, cmif_err *err)
         return CMIF_OK;
     }
     l->looks = true;
-    for (size_t i = 0; i < AHEAD_KEYS && l->gathers && rc == CMIF_OK; i++) {
+    for (size_t i = 0; i < AHEAD_KEYS && rc == CMIF_OK; i++) {
         ahead *a = l->ahead[i];
         if (!a || !a->key[0]) {
             continue;
@@ -1150,8 +1150,9 @@ static double spent_beside(ahead *a, const cmif_spend *what, int64_t time, doubl
     return left;
 }
 
-static cmif_code spend(cmif_ledger *l, const cmif_spend *what, const cmif_budgets *budgets, int64_t now, uint64_t *id,
-                       double *left, cmif_err *err)
+/* a: the place of its key; NULL: none. */
+static cmif_code spend(cmif_ledger *l, ahead *a, const cmif_spend *what, const cmif_budgets *budgets, int64_t now,
+                       uint64_t *id, double *left, cmif_err *err)
 {
     total     t;
     int64_t   newest = 0;
@@ -1174,7 +1175,6 @@ static cmif_code spend(cmif_ledger *l, const cmif_spend *what, const cmif_budget
     l->waits = l->gathers;
     rc       = l->gathers ? CMIF_OK : commit(l, err);
     if (rc == CMIF_OK) {
-        ahead       *a    = l->gathers ? ahead_of(l, what->key) : NULL;
         const double rest = left_of_day(&t, budgets), all = a ? spent_beside(a, what, time, rest) : rest;
         *id = (uint64_t) newest + 1;
         if (left) {
@@ -1203,12 +1203,12 @@ cmif_code cmif_ledger_spend(cmif_ledger *l, const cmif_spend *what, const cmif_b
     if (a && take_ahead(l, a, what, budgets, now, id, left)) {
         l->waits = false;
     } else {
-        rc = spend(l, what, budgets, now, id, left, err);
+        rc = spend(l, a, what, budgets, now, id, left, err);
         if (rc == CMIF_E_BUDGET && a && a->spare > 0 &&
             (a->request == NO_BUDGET ||
              (int64_t) what->epsilon_micro <= a->request)) { /* it may be they that hold it */
             rc = renew_ahead(l, a, 0, err);
-            rc = rc == CMIF_OK ? spend(l, what, budgets, now, id, left, err) : rc;
+            rc = rc == CMIF_OK ? spend(l, a, what, budgets, now, id, left, err) : rc;
         }
     }
     if (rc == CMIF_OK && a) {
